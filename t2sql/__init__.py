@@ -1,0 +1,3 @@
+"""Text-to-SQL batch inference in the JAX ecosystem."""
+
+__version__ = "0.1.0"

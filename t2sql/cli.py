@@ -1,0 +1,45 @@
+"""How every command of the package starts and ends.
+
+Exit codes: 0 done, 1 a bug, 2 bad input, 3 refused or incomplete, 75 try again,
+130 and 143 stopped by SIGINT and SIGTERM.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app
+from absl import flags
+
+from t2sql import errors
+
+EXIT_INTERRUPTED = 130
+
+
+def run(main: Callable[[Sequence[str]], int | None]) -> None:
+    """Runs `main(argv)` under absl and turns what it raises into an exit code."""
+    app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
+
+
+def _guarded(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
+    try:
+        if argv[1:]:
+            raise errors.InputError(
+                f"unexpected argument {argv[1]!r}: every option is written --NAME=VALUE"
+            )
+        return main(argv) or 0
+    except errors.T2SQLError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses absl flags; a wrong flag or config value is bad input (exit 2)."""
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        message = error.args[0] if error.args else error
+        print(f"error: {message}\nSee --help for the flags.", file=sys.stderr)
+        sys.exit(errors.InputError.exit_code)
