@@ -1,0 +1,1 @@
+"""The data: Spider-layout examples, their schemas, and where both come from."""

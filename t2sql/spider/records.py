@@ -1,0 +1,79 @@
+"""JSON files that hold a list of records, with errors that name file, line, index and field."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from t2sql import errors
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Reads a JSON list of objects.
+
+    Raises:
+      InputError: the file is missing, unreadable, not UTF-8, not JSON, or not a list of objects.
+    """
+    records = _parse(path, _read_text(path))
+    if not isinstance(records, list):
+        raise errors.InputError(f"{path}: expected a JSON list of records, found {_kind(records)}")
+    for index, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise errors.InputError(
+                f"{path}: record {index} is {_kind(record)}, expected an object with fields"
+            )
+    return records
+
+
+def field(path: Path, index: int, record: dict[str, Any], name: str, kind: type) -> Any:
+    """Returns `record[name]`, which must be there and be a `kind`.
+
+    Raises:
+      InputError: names the file, the record's index and the field.
+    """
+    if name not in record:
+        found = ", ".join(sorted(record)) or "none"
+        raise errors.InputError(
+            f"{path}: record {index} has no field {name!r} (its fields: {found})"
+        )
+    value = record[name]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise errors.InputError(
+            f"{path}: record {index}: field {name!r} is {_kind(value)}, "
+            f"expected {_KIND_NAMES[kind]}"
+        )
+    return value
+
+
+_KIND_NAMES = {str: "a string", list: "a list", dict: "an object", int: "a number"}
+
+
+def _kind(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, float):
+        return "a number"
+    return _KIND_NAMES[type(value)]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise errors.InputError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise errors.InputError(
+            f"{path}: not UTF-8 (byte {error.start}: {error.reason}); save the file as UTF-8"
+        ) from None
+    except OSError as error:
+        raise errors.InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _parse(path: Path, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise errors.InputError(
+            f"{path}, line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}"
+        ) from None
+    except RecursionError:
+        raise errors.InputError(f"{path}: JSON nested too deeply") from None
