@@ -1,0 +1,1 @@
+"""The run: work units, prediction rows, and the storage layer they are written through."""
