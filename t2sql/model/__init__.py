@@ -1,0 +1,1 @@
+"""Models: where weights come from and how they reach the devices."""
