@@ -20,6 +20,10 @@ FORMAT_VERSION = 1
 OUTPUT_VERSION = 1
 RUN_FILE = "run.json"
 DONE_FILE = "done.json"
+_FIELDS = {
+    RUN_FILE: {"fingerprint": dict, "units": int, "examples": int, "recorded": dict},
+    DONE_FILE: {"units": int, "examples": int, "objects": dict},
+}
 
 
 class Run:
@@ -69,11 +73,11 @@ class Run:
           InputError: the `run.json` there cannot be read.
         """
         wanted = _manifest(units, fingerprint, recorded)
-        found = _read_manifest(storage)
+        found = read_record(storage, RUN_FILE)
         if found is None:
             _refuse_orphans(storage)
             storage.create(RUN_FILE, _encode(wanted))
-            found = _read_manifest(storage)
+            found = read_record(storage, RUN_FILE)
         _refuse_difference(storage, found, wanted)
         return cls(storage, units, config)
 
@@ -129,24 +133,30 @@ def delete_run(storage: storage_lib.Storage) -> None:
     storage.delete([RUN_FILE])
 
 
-def read_json(storage: storage_lib.Storage, name: str) -> dict | None:
-    """Returns `run.json` or `done.json` as a dict; None where there is none.
+def read_record(storage: storage_lib.Storage, name: str) -> dict[str, Any] | None:
+    """Returns `run.json` or `done.json`; None where there is none.
 
     Raises:
-      InputError: it is not JSON, or of another format version.
+      InputError: it is not JSON, of another format version, or lacks a field.
     """
+    where = f"{storage.url}/{name}"
     try:
         found = json.loads(storage.read(name))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise errors.InputError(f"{storage.url}/{name}: not JSON: {error}") from error
+        raise errors.InputError(f"{where}: not JSON: {error}") from error
     version = found.get("format_version") if isinstance(found, dict) else None
     if version != FORMAT_VERSION:
         raise errors.InputError(
-            f"{storage.url}/{name}: format_version is {version!r}, this program reads "
-            f"{FORMAT_VERSION}; use the version of t2sql that wrote it"
+            f"{where}: format_version is {version!r}, this program reads {FORMAT_VERSION}; "
+            "use the version of t2sql that wrote it"
         )
+    for field, kind in _FIELDS[name].items():
+        if not isinstance(found.get(field), kind):
+            raise errors.InputError(
+                f"{where}: the field {field!r} is missing or no {kind.__name__}"
+            )
     return found
 
 
@@ -163,13 +173,6 @@ def _manifest(units: Sequence[units_lib.Unit], fingerprint: Mapping, recorded: M
         "examples": sum(len(unit.examples) for unit in units),
         "recorded": dict(recorded),
     }
-
-
-def _read_manifest(storage: storage_lib.Storage) -> dict | None:
-    found = read_json(storage, RUN_FILE)
-    if found is not None and not isinstance(found.get("fingerprint"), dict):
-        raise errors.InputError(f"{storage.url}/{RUN_FILE}: the field 'fingerprint' is missing")
-    return found
 
 
 def _refuse_orphans(storage: storage_lib.Storage) -> None:
@@ -232,7 +235,7 @@ def _done_record(
 
 
 def _refuse_other_done(storage: storage_lib.Storage, done: dict) -> None:
-    found = (read_json(storage, DONE_FILE) or {}).get("objects", {})
+    found = (read_record(storage, DONE_FILE) or {}).get("objects", {})
     changed = [name for name, entry in done["objects"].items() if found.get(name) != entry]
     example = f", such as {changed[0]}" if changed else ""
     raise errors.RefusedError(
