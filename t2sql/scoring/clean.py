@@ -24,14 +24,18 @@ _MAX_CANDIDATES = 50
 _HEAD = 100
 _MAX_LINE = 400
 
-_CLAUSES = frozenset(
-    "SELECT DISTINCT ALL FROM JOIN NATURAL LEFT RIGHT FULL OUTER INNER CROSS ON USING WHERE GROUP"
-    " BY HAVING ORDER LIMIT OFFSET UNION INTERSECT EXCEPT AS AND OR NOT IN LIKE GLOB REGEXP MATCH"
-    " BETWEEN IS EXISTS CASE WHEN THEN ELSE CAST COLLATE ESCAPE WITH RECURSIVE MATERIALIZED VALUES"
-    " OVER PARTITION FILTER WINDOW ROWS RANGE GROUPS UNBOUNDED PRECEDING FOLLOWING CURRENT ROW"
-    " NULLS INDEXED SET INTO TABLE".split()
-)
-_KEYWORDS = _CLAUSES | frozenset("ASC DESC END NULL ISNULL NOTNULL FIRST LAST".split())
+# The words of a query that are no names; other keywords may stand where a name does.
+_CLAUSE_WORDS = """
+    SELECT DISTINCT ALL FROM JOIN NATURAL LEFT RIGHT FULL OUTER INNER CROSS ON USING WHERE GROUP
+    BY HAVING ORDER LIMIT OFFSET UNION INTERSECT EXCEPT AS AND OR NOT IN LIKE GLOB REGEXP MATCH
+    BETWEEN IS EXISTS CASE WHEN THEN ELSE CAST COLLATE ESCAPE WITH RECURSIVE MATERIALIZED VALUES
+    OVER PARTITION FILTER WINDOW ROWS RANGE GROUPS UNBOUNDED PRECEDING FOLLOWING CURRENT ROW
+    NULLS INDEXED SET INTO TABLE
+"""
+_OPERAND_WORDS = "ASC DESC END NULL ISNULL NOTNULL FIRST LAST"
+_CLAUSES = frozenset(_CLAUSE_WORDS.split())
+_KEYWORDS = _CLAUSES.union(_OPERAND_WORDS.split())
+_BLOCK_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
 _ENDS_IN_COMMENT = re.compile("```|<(?:end_of_turn|eos)>")
 
 
@@ -66,6 +70,8 @@ def clean_sql(text: str) -> str:
 
 
 def _candidates(text: str) -> Iterator[_Candidate]:
+    # Same length, so that offsets hold; what a comment says opens no statement.
+    text = _BLOCK_COMMENT.sub(lambda match: " " * len(match.group()), text)
     for match in _OPENER.finditer(text):
         start = match.start()
         before = text[text.rfind("\n", 0, start) + 1 : start]
@@ -165,4 +171,9 @@ def _is_prose(tokens: Sequence[Token]) -> bool:
 
 
 def _joined(statement: Iterator[tuple[str, Token]]) -> str:
-    return "".join((" " if space else "") + token.text for space, token in statement).strip()
+    parts = []
+    for space, token in statement:
+        # Two literals that touch, once curly, would read as one with a quote inside.
+        touching = parts and parts[-1][-1] == token.text[0] and token.text[0] in "'\""
+        parts.append(" " + token.text if space or touching else token.text)
+    return "".join(parts).strip()

@@ -19,7 +19,8 @@ _TOKEN = re.compile(
   | (?P<control><(?:(?:start|end)_of_(?:turn|image)|[be]os|pad|unk|mask|unused\d{1,4})>
               |<\|[\w]{1,40}\|>|</\w{1,40}>|\[/?INST\])
   | (?P<string>'[^']*(?:''[^']*)*')
-  | (?P<name>"[^"]*(?:""[^"]*)*"|`[^`\n]+`|\[[^\]\n]{1,128}\])
+  | (?P<name>"[^"]*(?:""[^"]*)*"|`[^`]+`)
+  | (?P<bracket>\[)
   | (?P<smart>[\u2018-\u201f])
   | (?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)
   | (?P<word>[^\W\d][\w$]*)
@@ -31,7 +32,9 @@ _TOKEN = re.compile(
 _CLOSERS = {
     "'": re.compile("['\u2018-\u201b](?!\\w)"),
     '"': re.compile('["\u201c-\u201f]'),
+    "]": re.compile("]"),
 }
+_OPENS = re.compile("[\\[\u2018-\u201f]")
 _SINGLE = "\u2018\u2019\u201a\u201b"
 
 
@@ -58,25 +61,37 @@ class Token(NamedTuple):
 
 def tokenize(text: str, start: int = 0) -> Iterator[Token]:
     """Yields the tokens of `text` from `start` to its end, spaces and comments included."""
-    closers = {}
+    closers = _closers(text, start)
     while start < len(text):
         match = _TOKEN.match(text, start)
         token = Token(match.lastgroup, match.group(), start, match.end())
-        if token.kind == "smart":
-            token = _smart_literal(text, start, closers)
+        if token.kind in ("bracket", "smart"):
+            token = _closed(text, start, closers)
+        elif token.kind == "other" and token.text in ("'", '"'):
+            # What follows an open literal is guesswork: leave its curly quotes alone.
+            closers["'"] = closers['"'] = []
         yield token
         start = token.end
 
 
-def _smart_literal(text: str, start: int, closers: dict[str, list[int]]) -> Token:
-    """The literal that the curly quote at `start` opens, on one line, with straight quotes."""
-    quote = "'" if text[start] in _SINGLE else '"'
-    if quote not in closers:
-        closers[quote] = [match.start() for match in _CLOSERS[quote].finditer(text)]
-    found = bisect.bisect_right(closers[quote], start)
-    end = closers[quote][found] if found < len(closers[quote]) else len(text)
-    if end == len(text) or text.find("\n", start, end) >= 0:
-        return Token("other", quote, start, start + 1)
-    inner = text[start + 1 : end].replace(quote, quote * 2)
-    kind = "string" if quote == "'" else "name"
-    return Token(kind, f"{quote}{inner}{quote}", start, end + 1)
+def _closers(text: str, start: int) -> dict[str, list[int]]:
+    """Offsets of all that may close a curly quote or a bracket, looked up once for all."""
+    found = {mark: [] for mark in _CLOSERS}
+    if _OPENS.search(text, start):
+        for mark, pattern in _CLOSERS.items():
+            found[mark] = [match.start() for match in pattern.finditer(text, start)]
+    return found
+
+
+def _closed(text: str, start: int, closers: dict[str, list[int]]) -> Token:
+    """The name or literal that the bracket or curly quote at `start` opens."""
+    mark = "]" if text[start] == "[" else "'" if text[start] in _SINGLE else '"'
+    following = bisect.bisect_right(closers[mark], start)
+    if following == len(closers[mark]):
+        return Token("other", text[start], start, start + 1)
+    end = closers[mark][following]
+    inner = text[start + 1 : end]
+    if mark == "]":
+        return Token("name", f"[{inner}]", start, end + 1)
+    kind = "string" if mark == "'" else "name"
+    return Token(kind, f"{mark}{inner.replace(mark, mark * 2)}{mark}", start, end + 1)
