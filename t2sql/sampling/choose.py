@@ -1,0 +1,68 @@
+"""Choosing the next token from the logits: greedy, or drawn with a row's own key."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, UInt32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choice:
+    """How a token is chosen. The limits apply in the order temperature, top-k, top-p.
+
+    Attributes:
+      temperature: 0 takes the most likely token; above, logits are divided by it.
+      top_k: keep the k most likely tokens; 0 keeps all.
+      top_p: keep the fewest most likely tokens whose probability reaches p
+        (nucleus sampling, Holtzman et al. 2020); 1 keeps all.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+
+def choose_tokens(
+    logits: Float[Array, "B V"],
+    choice: Choice,
+    seed: int,
+    sample_ids: UInt32[Array, "B"],
+    generated: Int[Array, "B"],
+) -> Int[Array, "B"]:
+    """The next token of each row.
+
+    A draw depends on the run's seed, the example and the number of tokens it already
+    has, never on the batch, the row or the host.
+
+    Args:
+      logits: scores of the whole vocabulary.
+      choice: how to choose.
+      seed: the run's seed.
+      sample_ids: the number of each row's example.
+      generated: tokens each row already has.
+
+    Returns:
+      A token id per row.
+    """
+    logits = logits.astype(jnp.float32)
+    if choice.temperature == 0:
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    logits = logits / choice.temperature
+    if choice.top_k:
+        kth = jax.lax.top_k(logits, choice.top_k)[0][:, -1:]
+        logits = jnp.where(logits < kth, -jnp.inf, logits)
+    if choice.top_p < 1:
+        logits = jnp.where(logits < _nucleus_floor(logits, choice.top_p), -jnp.inf, logits)
+    fold_in = jax.vmap(jax.random.fold_in, (0, 0))
+    run_keys = jnp.broadcast_to(jax.random.key(seed), sample_ids.shape)
+    keys = fold_in(fold_in(run_keys, sample_ids), generated)
+    return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
+
+
+def _nucleus_floor(logits: Float[Array, "B V"], p: float) -> Float[Array, "B 1"]:
+    """The lowest logit within the nucleus: the first at which the sum reaches p."""
+    ordered = jnp.sort(logits, axis=-1, descending=True)
+    reached = jnp.cumsum(jax.nn.softmax(ordered, axis=-1), axis=-1)
+    last = jnp.sum(reached < p, axis=-1, keepdims=True)
+    return jnp.take_along_axis(ordered, jnp.minimum(last, logits.shape[-1] - 1), axis=-1)

@@ -1,0 +1,99 @@
+"""Where an answer ends: at an end token, or at a configured stop string.
+
+The end and forbidden ids are those of `gm.text.Sampler` (gemma 4.0.1): `<eos>`,
+`<end_of_turn>` and the begin-of-tool-response id end a text; the two image tokens
+are never chosen.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+STATUS_OK = "ok"
+STATUS_MAX_TOKENS = "max_tokens"
+STATUS_TOO_LONG = "prompt_too_long"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Generation:
+    """One answer.
+
+    Attributes:
+      text: up to, and without, the end token or stop string.
+      tokens: the sampled ids up to and with the one that ended the text.
+      status: "ok" when the text ended by itself, "max_tokens" when it was cut,
+        "prompt_too_long" when nothing was sampled.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    status: str
+
+
+class Stops:
+    """The end ids and stop strings of a run, for one tokenizer.
+
+    Args:
+      tokenizer: gemma's tokenizer.
+      strings: stop strings; the first to appear ends a text.
+    """
+
+    def __init__(self, tokenizer: Any, strings: Sequence[str] = ()):
+        special = tokenizer.special_tokens
+        self.tokenizer = tokenizer
+        self.strings = tuple(strings)
+        self.end_ids = frozenset(
+            int(token)
+            for token in (special.EOS, special.END_OF_TURN, special.BEGIN_OF_TOOL_RESPONSE)
+        )
+        self.forbidden = tuple(int(token) for token in tokenizer.FORBIDDEN_TOKENS)
+
+    def table(self, vocab_size: int) -> np.ndarray:
+        """Token ids that end a row at once, [V] bool: end ids, and pieces with a stop string.
+
+        The device knows these; a stop string spread over several tokens is found by
+        `generation` on the host.
+        """
+        ends = np.zeros(vocab_size, bool)
+        ends[[token for token in self.end_ids if token < vocab_size]] = True
+        if self.strings:
+            for token in range(vocab_size):
+                if not ends[token]:
+                    ends[token] = self._first_stop(self._decode([token])) is not None
+        return ends
+
+    def generation(self, tokens: Sequence[int], *, max_new_tokens: int) -> Generation | None:
+        """The finished answer within `tokens`, or None if they do not end yet."""
+        tokens = [int(token) for token in tokens]
+        end = next((i for i, token in enumerate(tokens) if token in self.end_ids), None)
+        body = tokens if end is None else tokens[:end]
+        text = self._decode(body)
+        stop = self._first_stop(text)
+        if stop is not None:
+            used = self._tokens_until_stop(body)
+            return Generation(text=text[:stop], tokens=tuple(body[:used]), status=STATUS_OK)
+        if end is not None:
+            return Generation(text=text, tokens=tuple(tokens[: end + 1]), status=STATUS_OK)
+        if len(tokens) >= max_new_tokens:
+            return Generation(text=text, tokens=tuple(tokens), status=STATUS_MAX_TOKENS)
+        return None
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(tokens))
+
+    def _first_stop(self, text: str) -> int | None:
+        found = [at for at in (text.find(string) for string in self.strings) if at >= 0]
+        return min(found, default=None)
+
+    def _tokens_until_stop(self, tokens: Sequence[int]) -> int:
+        """The fewest leading tokens whose text holds a stop string (binary search)."""
+        low, high = 1, len(tokens)
+        while low < high:
+            middle = (low + high) // 2
+            if self._first_stop(self._decode(tokens[:middle])) is None:
+                low = middle + 1
+            else:
+                high = middle
+        return low
