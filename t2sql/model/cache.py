@@ -1,0 +1,115 @@
+"""A folder of things that are costly to make and can be made again.
+
+An entry is made in a staging folder beside its place and renamed when complete,
+with a manifest of its files. What a killed process or a full disk left behind
+does not match a manifest and is made again.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from t2sql import errors
+
+ENVIRONMENT_VARIABLE = "T2SQL_CACHE"
+_MANIFEST = "manifest.json"
+_BLOCK_BYTES = 1 << 22
+_logger = logging.getLogger(__name__)
+
+
+def default_dir() -> Path:
+    """`$T2SQL_CACHE`, or `~/.cache/t2sql`."""
+    return Path(os.environ.get(ENVIRONMENT_VARIABLE) or "~/.cache/t2sql").expanduser()
+
+
+def get_or_build(entry: Path, build: Callable[[Path], None]) -> Path:
+    """Returns `entry` with all of its files; calls `build(staging folder)` where it has to.
+
+    Processes that want the same entry wait for the first of them.
+
+    Raises:
+      InputError: the cache cannot be written.
+    """
+    with _locked(entry):
+        damage = _find_damage(entry)
+        if damage is None:
+            return entry
+        if entry.exists():
+            _logger.warning("%s: %s; building it again", entry, damage)
+            shutil.rmtree(entry)
+        _build(entry, build)
+    return entry
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the SHA-256 of a file's content, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _build(entry: Path, build: Callable[[Path], None]) -> None:
+    for abandoned in entry.parent.glob(f".{entry.name}-*"):
+        shutil.rmtree(abandoned)
+    staging = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
+    try:
+        build(staging)
+        (staging / _MANIFEST).write_text(json.dumps(_describe(staging), indent=1))
+        staging.rename(entry)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(entry: Path) -> Iterator[None]:
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        lock = (entry.parent / f"{entry.name}.lock").open("w")
+    except OSError as error:
+        raise errors.InputError(
+            f"cannot write to the cache folder {entry.parent} ({error.strerror});"
+            f" name another one with {ENVIRONMENT_VARIABLE}"
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _describe(folder: Path) -> dict[str, dict[str, int | str]]:
+    """Returns size, modification time (ns) and SHA-256 of each file, by relative name."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _MANIFEST)
+    return {
+        str(path.relative_to(folder)): {
+            "size": path.stat().st_size,
+            "mtime_ns": path.stat().st_mtime_ns,
+            "sha256": sha256_of(path),
+        }
+        for path in files
+    }
+
+
+def _find_damage(entry: Path) -> str | None:
+    """Returns what is wrong with an entry; hashes only files that were touched since."""
+    try:
+        manifest = json.loads((entry / _MANIFEST).read_text())
+    except (OSError, ValueError):
+        return "no readable manifest"
+    for name, recorded in manifest.items():
+        path = entry / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != recorded["size"]:
+            return f"{name} has {path.stat().st_size} bytes, not {recorded['size']}"
+        touched = path.stat().st_mtime_ns != recorded["mtime_ns"]
+        if touched and sha256_of(path) != recorded["sha256"]:
+            return f"{name} has changed"
+    return None
