@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import enum
+import pathlib
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -54,6 +55,9 @@ class Storage(Protocol):
 
     def read(self, name: str) -> bytes:
         """Returns the object's bytes; raises FileNotFoundError where there is none."""
+
+    def download(self, name: str, path: pathlib.Path) -> None:
+        """Writes the object's bytes to a file; raises FileNotFoundError where there is none."""
 
     def exists(self, name: str) -> bool:
         """Whether there is an object of this name."""

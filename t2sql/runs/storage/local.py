@@ -6,6 +6,7 @@ import fcntl
 import os
 import pathlib
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 
 from t2sql import errors
@@ -46,37 +47,37 @@ class LocalStorage:
 
     def create(self, name: str, data: bytes) -> base.Outcome:
         target = self._path(name)
-        with _explained(target):
+        with explained(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             self._sweep_once(target.parent)
             with _written_aside(target.parent, data) as aside:
-                try:
-                    os.link(aside, target)
-                except FileExistsError:
-                    same = target.read_bytes() == data
-                    return base.Outcome.SAME if same else base.Outcome.OTHER
+                outcome = _link(aside, target, data)
             _sync_directory(target.parent)
-        return base.Outcome.CREATED
+        return outcome
 
     def read(self, name: str) -> bytes:
-        with _explained(self._path(name), passing=FileNotFoundError):
+        with explained(self._path(name), passing=FileNotFoundError):
             return self._path(name).read_bytes()
 
+    def download(self, name: str, path: pathlib.Path) -> None:
+        with explained(self._path(name), passing=FileNotFoundError):
+            shutil.copyfile(self._path(name), path)
+
     def exists(self, name: str) -> bool:
-        with _explained(self._path(name)):
+        with explained(self._path(name)):
             return self._path(name).is_file()
 
     def names(self, prefix: str = "") -> set[str]:
-        with _explained(self._root):
+        with explained(self._root):
             return set(self._walk(prefix))
 
     def list(self, prefix: str = "") -> list[base.ObjectInfo]:
-        with _explained(self._root):
+        with explained(self._root):
             return [self._info(name) for name in sorted(self._walk(prefix))]
 
     def delete(self, names: Iterable[str]) -> None:
         for name in names:
-            with _explained(self._path(name)):
+            with explained(self._path(name)):
                 self._path(name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> pathlib.Path:
@@ -112,6 +113,14 @@ def _written_aside(directory: pathlib.Path, data: bytes) -> Iterator[pathlib.Pat
     finally:
         path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _link(aside: pathlib.Path, target: pathlib.Path, data: bytes) -> base.Outcome:
+    try:
+        os.link(aside, target)
+    except FileExistsError:
+        return base.Outcome.SAME if target.read_bytes() == data else base.Outcome.OTHER
+    return base.Outcome.CREATED
 
 
 def _open_aside(directory: pathlib.Path) -> tuple[int, pathlib.Path]:
@@ -153,8 +162,13 @@ def _raise_unless_missing(error: OSError) -> None:
 
 
 @contextlib.contextmanager
-def _explained(path: pathlib.Path, *, passing: type[OSError] | tuple[()] = ()) -> Iterator[None]:
-    """Turns the errors of the operating system into ours, except those of `passing`."""
+def explained(path: pathlib.Path, *, passing: type[OSError] | tuple[()] = ()) -> Iterator[None]:
+    """Turns the errors of the operating system into ours, except those of `passing`.
+
+    Raises:
+      InputError: the user has to change something (permissions, another directory).
+      TryAgainError: the disk is full or faulty.
+    """
     try:
         yield
     except passing:

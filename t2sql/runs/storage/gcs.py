@@ -1,0 +1,243 @@
+"""Objects in Google Cloud Storage, over google-cloud-storage."""
+
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import logging
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import google.auth.exceptions
+import requests
+import urllib3
+from google.api_core import exceptions
+from google.api_core import retry as retry_lib
+from google.cloud import storage
+from google.cloud.storage.exceptions import DataCorruption
+
+from t2sql import errors
+from t2sql.runs.storage import base
+from t2sql.runs.storage import config as config_lib
+
+ENDPOINT_VARIABLE = "T2SQL_GCS_ENDPOINT"
+# The client's connection pool holds 10; more threads would only reconnect.
+_DELETING_THREADS = 8
+_PASSING_STATUS = (408, 429, 500, 502, 503, 504)
+_PASSING_ERRORS = (
+    ConnectionError,
+    DataCorruption,
+    google.auth.exceptions.TransportError,
+    http.client.HTTPException,
+    json.JSONDecodeError,
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+)
+_WRONG_ENDPOINT = (
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+)
+
+
+class GcsStorage:
+    """Storage below `gs://bucket/prefix`, with application-default credentials.
+
+    Every object is written by `create` with `if_generation_match=0`: the service makes it
+    whole or not at all and never replaces one. Each request is tried again here, and only
+    here, after faults that may pass.
+    """
+
+    def __init__(self, url: str, config: config_lib.StorageConfig):
+        self.url = url.rstrip("/")
+        bucket, _, prefix = url.removeprefix("gs://").partition("/")
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._config = config
+        self._client = _connect(config)
+        try:
+            self._bucket = self._client.bucket(bucket, user_project=config.project)
+        except ValueError as error:
+            raise errors.InputError(f"{url}: {bucket!r} is no bucket name: {error}") from error
+        self._retry = retry_lib.Retry(
+            predicate=_may_pass,
+            initial=config.first_delay_s,
+            maximum=config.max_delay_s,
+            multiplier=config.multiplier,
+            timeout=config.deadline_s,
+            on_error=self._warn,
+        )
+        self._bucket_seen = False
+
+    def create(self, name: str, data: bytes) -> base.Outcome:
+        return self._try(lambda: self._create_once(name, data))
+
+    def read(self, name: str) -> bytes:
+        blob = self._blob(name)
+        return self._try(lambda: self._found(name, blob.download_as_bytes, checksum="crc32c"))
+
+    def download(self, name: str, path: pathlib.Path) -> None:
+        blob = self._blob(name)
+        target = str(path)
+        self._try(lambda: self._found(name, blob.download_to_filename, target, checksum="crc32c"))
+
+    def exists(self, name: str) -> bool:
+        blob = self._blob(name)
+        try:
+            self._try(lambda: self._found(name, blob.reload))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def names(self, prefix: str = "") -> set[str]:
+        return {self._name(blob) for blob in self._blobs(prefix, "name")}
+
+    def list(self, prefix: str = "") -> list[base.ObjectInfo]:
+        return [
+            base.ObjectInfo(name=self._name(blob), size=blob.size, crc32c=blob.crc32c)
+            for blob in self._blobs(prefix, "name,size,crc32c")
+        ]
+
+    def delete(self, names: Iterable[str]) -> None:
+        with concurrent.futures.ThreadPoolExecutor(_DELETING_THREADS) as pool:
+            for _ in pool.map(self._delete_one, names):
+                pass
+
+    def _create_once(self, name: str, data: bytes) -> base.Outcome:
+        blob = self._blob(name)
+        wanted = (len(data), base.checksum(data))
+        try:
+            blob.upload_from_string(data, if_generation_match=0, checksum="crc32c", **self._once)
+        except exceptions.PreconditionFailed:
+            # Another process made it, or an earlier try of ours whose reply was lost.
+            same = self._reloaded(blob) == wanted
+            return base.Outcome.SAME if same else base.Outcome.OTHER
+        if (blob.size, blob.crc32c) != wanted:
+            self._withdraw_damaged(blob, wanted)
+        return base.Outcome.CREATED
+
+    def _withdraw_damaged(self, blob: storage.Blob, wanted: tuple[int, str]) -> None:
+        """Deletes what the service took in damaged (Google's refuses it, others may not)."""
+        generation = blob.generation
+        if self._reloaded(blob) != wanted:
+            blob.delete(if_generation_match=generation, **self._once)
+            raise ConnectionError(f"{blob.name} arrived damaged and was withdrawn")
+
+    def _reloaded(self, blob: storage.Blob) -> tuple[int, str]:
+        try:
+            blob.reload(**self._once)
+        except exceptions.NotFound as error:
+            raise ConnectionError(f"{blob.name} was deleted meanwhile") from error
+        return blob.size, blob.crc32c
+
+    def _delete_one(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._try(lambda: self._found(name, self._blob(name).delete))
+
+    def _blobs(self, prefix: str, fields: str) -> Iterator[storage.Blob]:
+        """Lists objects; those that stand for an empty folder (a name ending in /) aside."""
+        with self._explained():
+            pages = self._client.list_blobs(
+                self._bucket,
+                prefix=self._prefix + prefix,
+                fields=f"items({fields}),nextPageToken",
+                retry=self._retry,
+                timeout=self._config.request_timeout_s,
+            )
+            for blob in pages:
+                if not blob.name.endswith("/"):
+                    yield blob
+
+    def _found(self, name: str, request: Callable[..., Any], *args, **kwargs) -> Any:
+        """Runs one request; raises FileNotFoundError if the object is what is missing."""
+        try:
+            return request(*args, **kwargs, **self._once)
+        except exceptions.NotFound:
+            self._require_bucket()
+            raise FileNotFoundError(f"{self.url}/{name}") from None
+
+    def _require_bucket(self) -> None:
+        """Raises NotFound if there is no bucket: an object's 404 does not tell which it is."""
+        if not self._bucket_seen:
+            pages = self._client.list_blobs(
+                self._bucket, prefix=self._prefix, max_results=1, **self._once
+            )
+            next(iter(pages), None)
+            self._bucket_seen = True
+
+    @property
+    def _once(self) -> dict[str, Any]:
+        return {"retry": None, "timeout": self._config.request_timeout_s}
+
+    def _blob(self, name: str) -> storage.Blob:
+        return self._bucket.blob(self._prefix + base.check_name(name))
+
+    def _name(self, blob: storage.Blob) -> str:
+        return blob.name.removeprefix(self._prefix)
+
+    def _try[T](self, attempt: Callable[[], T]) -> T:
+        with self._explained():
+            return self._retry(attempt)()
+
+    def _warn(self, error: Exception) -> None:
+        logging.warning("%s: trying again after: %s", self.url, _short(error))
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns the errors of the client into ours."""
+        try:
+            yield
+        except exceptions.RetryError as error:
+            raise errors.TryAgainError(
+                f"{self.url}: gave up after {self._config.deadline_s:g} s of trying; last: "
+                f"{_short(error.cause)}"
+            ) from error
+        except (exceptions.Unauthorized, google.auth.exceptions.GoogleAuthError) as error:
+            raise errors.InputError(
+                f"{self.url}: the Google credentials were refused: {_short(error)}\n{_LOGIN}"
+            ) from error
+        except exceptions.Forbidden as error:
+            raise errors.InputError(
+                f"{self.url}: no permission: {_short(error)}\nGrant the account "
+                "roles/storage.objectUser on the bucket (roles/storage.objectViewer to read)."
+            ) from error
+        except exceptions.NotFound as error:
+            raise errors.InputError(
+                f"{self.url}: there is no bucket {self._bucket.name!r}; make it with "
+                f"'gcloud storage buckets create gs://{self._bucket.name}' or choose another"
+            ) from error
+        except (exceptions.ClientError, *_WRONG_ENDPOINT) as error:
+            raise errors.InputError(f"{self.url}: {_short(error)}") from error
+        except exceptions.GoogleAPICallError as error:
+            raise errors.TryAgainError(f"{self.url}: {_short(error)}") from error
+
+
+_LOGIN = (
+    "Log in with 'gcloud auth application-default login', point GOOGLE_APPLICATION_CREDENTIALS "
+    "at a service account's key file, or run on a machine that has a service account."
+)
+
+
+def _connect(config: config_lib.StorageConfig) -> storage.Client:
+    endpoint = config.endpoint or os.environ.get(ENDPOINT_VARIABLE)
+    options = {"api_endpoint": endpoint} if endpoint else None
+    try:
+        return storage.Client(project=None, client_options=options)
+    except google.auth.exceptions.GoogleAuthError as error:
+        raise errors.InputError(f"gs:// needs Google credentials: {error}\n{_LOGIN}") from error
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same request may succeed later."""
+    if isinstance(error, exceptions.GoogleAPICallError):
+        damaged = error.code == 400 and "crc32c" in str(error).lower()
+        return damaged or error.code in _PASSING_STATUS
+    if isinstance(error, google.auth.exceptions.RefreshError):
+        return error.retryable
+    return isinstance(error, _PASSING_ERRORS) and not isinstance(error, _WRONG_ENDPOINT)
+
+
+def _short(error: BaseException | None) -> str:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 300 else text[:297] + "..."
