@@ -41,10 +41,22 @@ def field(path: Path, index: int, record: dict[str, Any], name: str, kind: type)
             f"{path}: record {index}: field {name!r} is {_kind(value)}, "
             f"expected {_KIND_NAMES[kind]}"
         )
+    if kind is str:
+        _check_unicode(path, index, name, value)
     return value
 
 
 _KIND_NAMES = {str: "a string", list: "a list", dict: "an object", int: "a number"}
+
+
+def _check_unicode(path: Path, index: int, name: str, value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise errors.InputError(
+            f"{path}: record {index}: field {name!r} holds half a Unicode character "
+            f"({value[error.start]!r} at {error.start})"
+        ) from None
 
 
 def _kind(value: Any) -> str:

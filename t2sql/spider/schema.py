@@ -4,17 +4,31 @@ import sqlite3
 from pathlib import Path
 
 from t2sql import errors
+from t2sql.spider import ddl
+from t2sql.spider.database import open_database
+
+# The full release keeps the databases of its test split in a folder of their own.
+_FOLDERS = ("database", "test_database")
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name can be a folder's or a file's, and lead nowhere else."""
+    return name not in ("", ".", "..") and not any(char in name for char in "/\\\0")
 
 
 def database_path(root: Path, db_id: str) -> Path:
     """`<root>/database/<db_id>/<db_id>.sqlite`, whether it exists or not.
 
+    Where only `<root>/test_database/<db_id>` exists it is the one under that.
+
     Raises:
       InputError: `db_id` is not a plain folder name, so it could lead out of `root`.
     """
-    if db_id in ("", ".", "..") or any(char in db_id for char in "/\\\0"):
+    if not is_plain_name(db_id):
         raise errors.InputError(f"db_id {db_id!r} is not a plain folder name")
-    return root / "database" / db_id / f"{db_id}.sqlite"
+    folders = [root / folder / db_id for folder in _FOLDERS]
+    folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+    return folder / f"{db_id}.sqlite"
 
 
 def database_paths(root: Path, db_id: str) -> list[Path]:
@@ -26,6 +40,26 @@ def database_paths(root: Path, db_id: str) -> list[Path]:
     canonical = database_path(root, db_id)
     others = set(canonical.parent.glob("*.sqlite")) - {canonical}
     return [canonical, *sorted(others)]
+
+
+def read_db_definitions(database: Path) -> str:
+    """The CREATE TABLE statements of a SQLite file, one a line, in canonical form.
+
+    Tables come in order of creation. Views, indices and triggers are left out: they add no
+    column that a query needs, and every token of the schema is paid for with each question.
+
+    Raises:
+      InputError: the file is missing, empty, without tables, damaged, or not SQLite.
+    """
+    with open_database(database) as connection:
+        names = set(table_names(connection))
+        rows = connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY rowid"
+        ).fetchall()
+    statements = [ddl.canonical_table(sql) for name, sql in rows if name in names]
+    if not statements:
+        raise errors.InputError(f"{database}: the database holds no tables")
+    return "\n".join(f"{statement};" for statement in statements)
 
 
 def table_names(connection: sqlite3.Connection) -> list[str]:

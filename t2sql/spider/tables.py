@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from t2sql import errors
-from t2sql.spider import database as sqlite_files
 from t2sql.spider import records
-from t2sql.spider import schema as schema_text
+from t2sql.spider.database import open_database
+from t2sql.spider.schema import database_path, table_names
 
 COLUMN_TYPES = ("text", "number", "time", "boolean", "others")
 
@@ -136,7 +136,7 @@ _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
 def read_tables(root: Path) -> dict[str, Schema]:
-    """Reads `tables.json`: db_id -> schema.
+    """Reads `tables.json`, and `test_tables.json` where there is one: db_id -> schema.
 
     The format is Spider's (https://github.com/taoyds/spider#tables): `column_names_original`
     is a list of [table index, name] that starts with [-1, "*"]; `column_types` aligns with
@@ -145,14 +145,9 @@ def read_tables(root: Path) -> dict[str, Schema]:
     Raises:
       InputError: the file is missing or malformed, or an index points nowhere.
     """
-    path = root / "tables.json"
-    schemas = {}
-    for index, record in enumerate(records.read_records(path)):
-        schema = _from_record(path, index, record)
-        if schema.db_id in schemas:
-            raise errors.InputError(f"{path}: record {index} repeats db_id {schema.db_id!r}")
-        schemas[schema.db_id] = schema
-    return schemas
+    of_test = root / "test_tables.json"
+    schemas = _read_file(of_test) if of_test.exists() else {}
+    return schemas | _read_file(root / "tables.json")
 
 
 def read_schemas(root: Path, db_ids: Iterable[str]) -> dict[str, Schema]:
@@ -163,7 +158,7 @@ def read_schemas(root: Path, db_ids: Iterable[str]) -> dict[str, Schema]:
     """
     listed = read_tables(root) if (root / "tables.json").exists() else {}
     return {
-        db_id: listed.get(db_id) or schema_from_sqlite(schema_text.database_path(root, db_id))
+        db_id: listed.get(db_id) or schema_from_sqlite(database_path(root, db_id))
         for db_id in sorted(set(db_ids))
     }
 
@@ -174,8 +169,8 @@ def schema_from_sqlite(database: Path) -> Schema:
     Raises:
       InputError: the file is missing, empty, without tables, or not SQLite.
     """
-    with sqlite_files.open_database(database) as connection:
-        names = schema_text.table_names(connection)
+    with open_database(database) as connection:
+        names = table_names(connection)
         infos = {name: _pragma(connection, "table_xinfo", name) for name in names}
         links = {name: _pragma(connection, "foreign_key_list", name) for name in names}
     if not names:
@@ -188,6 +183,16 @@ def schema_from_sqlite(database: Path) -> Schema:
     )
     keys = tuple(_foreign_keys(schema, infos, links))
     return dataclasses.replace(schema, foreign_keys=keys)
+
+
+def _read_file(path: Path) -> dict[str, Schema]:
+    schemas: dict[str, Schema] = {}
+    for index, record in enumerate(records.read_records(path)):
+        schema = _from_record(path, index, record)
+        if schema.db_id in schemas:
+            raise errors.InputError(f"{path}: record {index} repeats db_id {schema.db_id!r}")
+        schemas[schema.db_id] = schema
+    return schemas
 
 
 def _from_record(path: Path, index: int, record: dict[str, Any]) -> Schema:

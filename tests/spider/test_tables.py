@@ -1,15 +1,12 @@
 """Schemas from tables.json and from SQLite files."""
 
 import json
-import os
-import sqlite3
 from pathlib import Path
 
 import pytest
 
 from t2sql import errors
-from t2sql.spider import schema
-from t2sql.spider import tables
+from t2sql.spider import schema, tables
 
 RECORD = {
     "db_id": "fleet",
@@ -32,14 +29,6 @@ RECORD = {
 def write_tables(root: Path, *records) -> Path:
     (root / "tables.json").write_text(json.dumps(list(records)))
     return root
-
-
-def make_database(path: Path, script: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path)
-    connection.executescript(script)
-    connection.close()
-    return path
 
 
 def test_names_types_and_keys(tmp_path):
@@ -109,12 +98,19 @@ def test_missing_field_is_named(tmp_path):
         tables.read_tables(write_tables(tmp_path, record))
 
 
+def test_the_test_split_has_tables_of_its_own(tmp_path):
+    write_tables(tmp_path, RECORD)
+    other = json.dumps([RECORD | {"db_id": "unseen"}])
+    (tmp_path / "test_tables.json").write_text(other)
+    assert sorted(tables.read_tables(tmp_path)) == ["fleet", "unseen"]
+
+
 def test_no_tables_json(tmp_path):
     with pytest.raises(errors.InputError, match=r"tables\.json: no such file"):
         tables.read_tables(tmp_path)
 
 
-def test_schema_from_sqlite(tmp_path):
+def test_schema_from_sqlite(tmp_path, make_database):
     database = make_database(
         tmp_path / "fleet.sqlite",
         """
@@ -149,7 +145,7 @@ def test_schema_from_sqlite(tmp_path):
     )
 
 
-def test_schemas_fall_back_to_sqlite(tmp_path):
+def test_schemas_fall_back_to_sqlite(tmp_path, make_database):
     write_tables(tmp_path, RECORD)
     make_database(tmp_path / "database/own/own.sqlite", "CREATE TABLE t (x INT)")
     found = tables.read_schemas(tmp_path, ["own", "fleet", "own"])
@@ -160,10 +156,9 @@ def test_schemas_fall_back_to_sqlite(tmp_path):
 
 
 @pytest.mark.spider
-def test_tables_json_agrees_with_the_databases():
-    root = Path(os.environ["T2SQL_SPIDER_DIR"])
-    for db_id, listed in tables.read_tables(root).items():
-        found = tables.schema_from_sqlite(schema.database_path(root, db_id))
+def test_tables_json_agrees_with_the_databases(spider_root):
+    for db_id, listed in tables.read_tables(spider_root).items():
+        found = tables.schema_from_sqlite(schema.database_path(spider_root, db_id))
         assert set(_names(found)) == {
             name for name in _names(listed) if not name[0].startswith("sqlite_")
         }, db_id

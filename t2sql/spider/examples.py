@@ -1,0 +1,123 @@
+"""Examples in the Spider layout: a question, its gold SQL if any, and its database's schema."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from t2sql import errors
+from t2sql.spider import records
+from t2sql.spider.schema import database_path, is_plain_name, read_db_definitions
+
+SPLIT_FILES = {
+    "dev": "dev.json",
+    "train": "train_spider.json",
+    "train_others": "train_others.json",
+    "test": "test.json",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Example:
+    """One question over one database.
+
+    Attributes:
+      example_id: "dev/0007": the split and the index in its file, in 4 digits or more.
+      db_id: the database's folder name.
+      question: in natural language, as the file has it.
+      query: the gold SQL; None where the data has none.
+      db_definitions: the CREATE TABLE statements, see `schema.read_db_definitions`.
+    """
+
+    example_id: str
+    db_id: str
+    question: str
+    query: str | None
+    db_definitions: str
+
+
+def read_examples(
+    root: Path, split: str, *, limit: int | None = None, with_schema: bool = True
+) -> list[Example]:
+    """Reads a split in file order.
+
+    Args:
+      root: a directory in the Spider layout.
+      split: one of `SPLIT_FILES`. Fields of a record besides `db_id`, `question` and `query`
+        are ignored.
+      limit: the first so many examples only; None for all.
+      with_schema: False leaves `db_definitions` empty and the databases unread.
+
+    Raises:
+      InputError: the directory, the split or a database is missing or broken, a record lacks
+        a field, a question is empty, or a `db_id` is no plain folder name.
+    """
+    if limit is not None and limit < 1:
+        raise errors.InputError(f"the limit is {limit}; it has to be at least 1, or None for all")
+    path = _split_path(root, split)
+    found = records.read_records(path)
+    if not found:
+        raise errors.InputError(f"{path}: holds no examples")
+    examples = [_example(path, split, index, record) for index, record in enumerate(found[:limit])]
+    return _add_schemas(root, examples) if with_schema else examples
+
+
+def split_names(root: Path) -> list[str]:
+    """The splits whose file lies in a directory.
+
+    Raises:
+      InputError: there is no such directory.
+    """
+    if not root.is_dir():
+        raise errors.InputError(f"{root}: no such data directory")
+    return [split for split, file in SPLIT_FILES.items() if (root / file).exists()]
+
+
+def _split_path(root: Path, split: str) -> Path:
+    there = split_names(root)
+    if split not in SPLIT_FILES:
+        raise errors.InputError(f"no split is called {split!r}; there are {', '.join(SPLIT_FILES)}")
+    if split not in there:
+        raise errors.InputError(
+            f"{root}: no split {split!r}: {SPLIT_FILES[split]} is not there "
+            f"(splits there: {', '.join(there) or 'none'})"
+        )
+    return root / SPLIT_FILES[split]
+
+
+def _example(path: Path, split: str, index: int, record: dict[str, Any]) -> Example:
+    def text(name: str) -> str:
+        value = records.field(path, index, record, name, str)
+        if not value.strip():
+            raise errors.InputError(f"{path}: record {index}: field {name!r} is empty")
+        return value
+
+    db_id = text("db_id")
+    if not is_plain_name(db_id):
+        raise errors.InputError(
+            f"{path}: record {index}: db_id {db_id!r} is not a plain folder name"
+        )
+    return Example(
+        example_id=f"{split}/{index:04d}",
+        db_id=db_id,
+        question=text("question"),
+        query=None if record.get("query") is None else text("query"),
+        db_definitions="",
+    )
+
+
+def _add_schemas(root: Path, examples: list[Example]) -> list[Example]:
+    definitions: dict[str, str] = {}
+    for example in examples:
+        if example.db_id not in definitions:
+            definitions[example.db_id] = _definitions(root, example)
+    return [
+        dataclasses.replace(example, db_definitions=definitions[example.db_id])
+        for example in examples
+    ]
+
+
+def _definitions(root: Path, example: Example) -> str:
+    try:
+        return read_db_definitions(database_path(root, example.db_id))
+    except errors.InputError as error:
+        raise errors.InputError(f"{error} (the database of {example.example_id})") from error
