@@ -1,0 +1,1 @@
+"""Judges predictions, says what went wrong and shows it: `python -m t2sql.report`."""

@@ -1,0 +1,66 @@
+"""Judges predictions against Spider's gold SQL and says what went wrong.
+
+    python -m t2sql.report --predictions=runs/quickstart-TIME --data=sample --output=report
+
+Exit codes: 0 done, 2 bad input, 3 the run is incomplete (the report is written all the same;
+--allow_incomplete makes this 0).
+"""
+
+from absl import flags
+
+from t2sql import cli
+
+_PREDICTIONS = flags.DEFINE_string(
+    "predictions",
+    None,
+    "Run directory (local or gs://), or a file with one query a line, aligned with the split "
+    "or with --gold.",
+    required=True,
+)
+_DATA = flags.DEFINE_string(
+    "data", None, "Spider directory, gs://..., kaggle:HANDLE, or 'sample'.", required=True
+)
+_OUTPUT = flags.DEFINE_string("output", None, "Directory for the report.", required=True)
+_GOLD = flags.DEFINE_string(
+    "gold", None, "Gold file, SQL<TAB>db_id a line; default: the split's own gold."
+)
+_SPLIT = flags.DEFINE_string("split", None, "Split to judge; default: the run's, else dev.")
+_BASELINE = flags.DEFINE_string(
+    "baseline", None, "Run directory or file to compare with, over the same examples."
+)
+_CLEAN = flags.DEFINE_bool(
+    "clean", False, "Clean the lines of a predictions file; a run's SQL is clean already."
+)
+_ALLOW_INCOMPLETE = flags.DEFINE_bool(
+    "allow_incomplete", False, "Exit with 0 although the run is incomplete."
+)
+_WORKERS = flags.DEFINE_integer(
+    "workers", None, "Processes that judge; default: one per core.", lower_bound=1
+)
+_TIMEOUT = flags.DEFINE_float("timeout", 10.0, "Seconds that one query may run.", lower_bound=0.1)
+
+
+def main(argv: list[str]) -> int:
+    """Makes the report; returns the exit code."""
+    del argv
+    # Imported here so that --help and wrong flags answer at once.
+    from t2sql.report import command
+
+    return command.report(
+        command.Options(
+            predictions=_PREDICTIONS.value,
+            data=_DATA.value,
+            output=_OUTPUT.value,
+            gold=_GOLD.value,
+            split=_SPLIT.value,
+            baseline=_BASELINE.value,
+            clean=_CLEAN.value,
+            allow_incomplete=_ALLOW_INCOMPLETE.value,
+            workers=_WORKERS.value,
+            timeout=_TIMEOUT.value,
+        )
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,103 @@
+// One example, opened: question, findings, both queries, both results, schema.
+
+function resultTable(result) {
+  const numeric = (value) => typeof value === "number";
+  const cell = (value) => value === null
+    ? make("td", { className: "null" }, "NULL")
+    : make("td", { className: numeric(value) ? "numeric" : "", title: String(value) }, String(value));
+  const head = result.columns.map((name) => make("th", { scope: "col" }, name));
+  return make("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: "Result rows" },
+    make("table", { className: "result" },
+      make("thead", {}, make("tr", {}, ...head)),
+      make("tbody", {}, ...result.rows.map((row) => make("tr", {}, ...row.map(cell))))));
+}
+
+function resultPanel(title, result) {
+  const panel = make("div", { className: "panel" }, make("h3", {}, title));
+  if (!result) panel.append(make("p", { className: "below" }, "Not run."));
+  else if (result.status !== "ok") {
+    panel.append(make("p", { className: "failure" }, `${words(result.status)}: ${result.message}`));
+  } else {
+    const rest = result.total > result.rows.length ? `, first ${count(result.rows.length)} shown` : "";
+    panel.append(resultTable(result),
+      make("p", { className: "below" }, `${count(result.total)} ${result.total === 1 ? "row" : "rows"}${rest}`));
+  }
+  return panel;
+}
+
+function queryPanel(title, tokens, side, verdict) {
+  const heading = make("h3", {}, title);
+  if (verdict) heading.append(make("span", { className: `verdict ${verdict}` }, verdict));
+  const empty = make("p", { className: "code muted" }, "no SQL");
+  return make("div", { className: "panel" }, heading, tokens.length ? codeBlock(tokens, side) : empty);
+}
+
+function findingList(findings) {
+  const line = ([error, message]) => make("li", {}, make("span", {}, words(error)), make("span", {}, message));
+  return findings.length ? make("ul", { className: "findings" }, ...findings.map(line)) : null;
+}
+
+function folded(title, text, open = false) {
+  return text
+    ? make("details", { open }, make("summary", {}, title), codeBlock(tokenize(text), ""))
+    : null;
+}
+
+function queries(row, details) {
+  const gold = tokenize(details.gold ?? "");
+  const predicted = tokenize(details.predicted);
+  const compared = details.gold !== null && markDifferences(gold, predicted);
+  const panels = make("div", { className: "pair" },
+    details.gold === null ? null : queryPanel("Gold", gold, "gold"),
+    queryPanel("Predicted", predicted, "predicted", verdictOf(row.execution)));
+  const before = details.baseline;
+  if (before) {
+    panels.classList.add("three");
+    panels.append(queryPanel("Baseline", tokenize(before.predicted), "predicted", verdictOf(row.before)));
+  }
+  const legend = compared
+    ? make("p", { className: "legend" }, "Marked: ", make("mark", { className: "gold" }, "only in gold"), " ",
+      make("mark", { className: "predicted" }, "only in the prediction"))
+    : make("p", { className: "legend" }, details.gold === null ? "This question has no gold query." : "Too long to compare token by token.");
+  return [panels, legend];
+}
+
+function results(details) {
+  const panels = make("div", { className: "pair" },
+    details.gold === null ? null : resultPanel("Gold result", details.goldResult),
+    resultPanel("Predicted result", details.predictedResult));
+  if (details.baseline) {
+    panels.classList.add("three");
+    panels.append(resultPanel("Baseline result", details.baseline.result));
+  }
+  return panels;
+}
+
+function sheetFacts(row) {
+  const verdict = verdictOf(row.execution);
+  const facts = [make("strong", {}, row.id),
+    make("span", { className: `verdict ${verdict}` }, verdict),
+    make("span", {}, row.database.name + (row.database.empty ? " (no rows)" : ""))];
+  if (row.hardness) facts.push(make("span", {}, row.hardness));
+  if (row.exact !== null) facts.push(make("span", {}, row.exact ? "exact match" : "no exact match"));
+  return facts;
+}
+
+/** Fills the sheet with one example. */
+function fillSheet(index, row, details) {
+  const before = details.baseline;
+  byId("sheet-facts").replaceChildren(...sheetFacts(row));
+  byId("sheet-question").textContent = row.question || row.id;
+  const parts = [
+    details.note ? make("p", { className: "notice" }, details.note) : null,
+    findingList(details.findings),
+    ...queries(row, details),
+    results(details),
+    before?.findings.length ? make("h3", {}, "What was wrong in the baseline") : null,
+    before ? findingList(before.findings) : null,
+    folded("Model text, as it came", details.text),
+    folded("Schema", index.schemas[row.database.name], true),
+  ];
+  byId("sheet-rest").replaceChildren(...parts.filter((part) => part !== null));
+  byId("sheet-body").scrollTop = 0;
+}

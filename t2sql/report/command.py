@@ -1,0 +1,174 @@
+"""The report from end to end: gather, judge, count, write."""
+
+import dataclasses
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from t2sql import errors
+from t2sql.report import (
+    gather,
+    judging,
+    markdown,
+    outputs,
+    page,
+    questions as questions_lib,
+    summary,
+    terminal,
+)
+from t2sql.report.questions import Questions
+from t2sql.runs import contents
+from t2sql.scoring import diagnose
+from t2sql.spider import schema, sources
+
+DEFAULT_SPLIT = "dev"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """The flags of the command; `python -m t2sql.report --help` describes them."""
+
+    predictions: str
+    data: str
+    output: str
+    gold: str | None = None
+    split: str | None = None
+    baseline: str | None = None
+    clean: bool = False
+    allow_incomplete: bool = False
+    workers: int | None = None
+    timeout: float = 10.0
+
+
+def report(options: Options) -> int:
+    """Writes the report and prints its summary.
+
+    Returns:
+      0, or 3 where the predictions or the baseline are incomplete and that is not allowed.
+
+    Raises:
+      InputError: a flag or a file is wrong; nothing is written then.
+    """
+    _refuse_useless_clean(options)
+    with outputs.open_outputs(options.output) as files:
+        runs = _open_runs(options)
+        questions = _read_questions(options, runs)
+        predictions = _gather(options, options.predictions, runs, questions)
+        baseline = None
+        if options.baseline:
+            baseline = _gather(options, options.baseline, runs, questions, partial=True)
+        found = _write(options, files, questions, predictions, baseline)
+    terminal.show(found)
+    print(f"report: {Path(options.output) / 'report.html'}")
+    return _exit_code(options, predictions, baseline)
+
+
+def _refuse_useless_clean(options: Options) -> None:
+    sources_given = [source for source in (options.predictions, options.baseline) if source]
+    if options.clean and all(map(gather.is_run, sources_given)):
+        raise errors.InputError(
+            "--clean: there is no predictions file to clean; a run is judged by its field 'sql', "
+            "which is clean already"
+        )
+
+
+def _open_runs(options: Options) -> dict[str, contents.RunContents]:
+    given = [source for source in (options.predictions, options.baseline) if source]
+    return {source: gather.open_run(source) for source in given if gather.is_run(source)}
+
+
+def _read_questions(options: Options, runs: dict[str, contents.RunContents]) -> Questions:
+    run = runs.get(options.predictions) or runs.get(options.baseline or "")
+    data = run.manifest["fingerprint"]["data"] if run else {}
+    if options.split and data and options.split != data["split"]:
+        raise errors.InputError(
+            f"--split={options.split}, but {run.storage.url} is a run over the split "
+            f"{data['split']!r}"
+        )
+    limited = options.predictions in runs
+    return questions_lib.read_questions(
+        sources.resolve_data(options.data, cache_dir=_cache_dir()),
+        split=options.split or data.get("split") or DEFAULT_SPLIT,
+        limit=data.get("limit") if limited else None,
+        gold=Path(options.gold).expanduser() if options.gold else None,
+        required=bool(runs),
+    )
+
+
+def _gather(
+    options: Options,
+    source: str,
+    runs: dict[str, contents.RunContents],
+    questions: Questions,
+    *,
+    partial: bool = False,
+) -> gather.Predictions:
+    if source in runs:
+        return gather.gather_run(source, runs[source], questions, partial=partial)
+    return gather.gather_file(source, questions, cleaned=options.clean)
+
+
+def _write(
+    options: Options,
+    files: outputs.Outputs,
+    questions: Questions,
+    predictions: gather.Predictions,
+    baseline: gather.Predictions | None,
+) -> dict:
+    counts = summary.Summary(compared=baseline is not None)
+    shown = page.Page()
+    with judging.Judge(questions, workers=options.workers, timeout=options.timeout) as judge:
+        for example in judge.judge(predictions, baseline, shown=page.sample(len(questions))):
+            counts.add(example)
+            files.add(example)
+            if example.details is not None:
+                shown.add(example)
+    found = counts.to_json(
+        questions,
+        predictions,
+        baseline,
+        command=shlex.join([*_program(), *sys.argv[1:]]),
+        several_files=judge.several_files,
+        page_examples=shown.examples,
+    )
+    files.write("report.json", json.dumps(found, indent=1, ensure_ascii=True) + "\n")
+    files.write("report.md", markdown.render(found))
+    files.write("report.html", shown.render(found, _schemas(questions), diagnose.ERROR_CLASSES))
+    files.publish()
+    return found
+
+
+def _program() -> list[str]:
+    return ["python", "-m", "t2sql.report"]
+
+
+def _schemas(questions: Questions) -> dict[str, str]:
+    return {
+        db_id: schema.read_db_definitions(schema.database_path(questions.root, db_id))
+        for db_id in questions.db_ids
+    }
+
+
+def _cache_dir() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "t2sql"
+
+
+def _exit_code(
+    options: Options, predictions: gather.Predictions, baseline: gather.Predictions | None
+) -> int:
+    """Says every problem in full on stderr."""
+    incomplete = [source for source in (predictions, baseline) if source and source.problems]
+    for source in incomplete:
+        for problem in source.problems:
+            print(f"incomplete: {source.source}: {problem}", file=sys.stderr)
+    if not incomplete or options.allow_incomplete:
+        return 0
+    print(
+        "error: the report above counts what is missing as wrong; finish the run, or give "
+        "--allow_incomplete to accept it",
+        file=sys.stderr,
+    )
+    return errors.RefusedError.exit_code

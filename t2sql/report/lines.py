@@ -1,0 +1,78 @@
+"""Text files in Spider's official formats: one query a line, or `SQL<TAB>db_id` a line."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from t2sql import errors
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class LineFile:
+    """The lines of a UTF-8 file: checked once, then read as often as needed, never held.
+
+    Only `\\n` and `\\r\\n` end a line: a query may hold any other separator. Blank lines at
+    the end of the file count as no lines.
+
+    Attributes:
+      path: the file.
+    """
+
+    def __init__(self, path: Path):
+        """Reads the file through.
+
+        Raises:
+          InputError: it is missing, unreadable or not UTF-8.
+        """
+        self.path = path
+        self._lines = 0
+        for number, line in enumerate(self._read(), start=1):
+            if line.strip():
+                self._lines = number
+
+    def __len__(self) -> int:
+        """The number of lines up to the last that is not blank."""
+        return self._lines
+
+    def __iter__(self) -> Iterator[str]:
+        """Yields every line without its end, the blank ones at the end of the file too."""
+        return self._read()
+
+    def _read(self) -> Iterator[str]:
+        try:
+            with open(self.path, "rb") as file:
+                for number, line in enumerate(file, start=1):
+                    line = line.removesuffix(b"\n").removesuffix(b"\r")
+                    yield self._decoded(line.removeprefix(_BOM) if number == 1 else line, number)
+        except OSError as error:
+            raise errors.InputError(
+                f"{self.path}: cannot be read: {os.strerror(error.errno)}"
+            ) from error
+
+    def _decoded(self, line: bytes, number: int) -> str:
+        try:
+            return line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise errors.InputError(
+                f"{self.path}, line {number}: not UTF-8 (byte {error.start + 1} of the line is "
+                f"0x{line[error.start]:02x}); save the file as UTF-8"
+            ) from error
+
+
+def split_gold(line: str, *, where: str) -> tuple[str, str]:
+    """Splits `SQL<TAB>db_id`.
+
+    Raises:
+      InputError: one of the two is missing; `where` names file and line.
+    """
+    sql, tab, db_id = line.rpartition("\t")
+    if not tab or not sql.strip() or not db_id.strip():
+        raise errors.InputError(
+            f"{where}: a gold line is SQL, a tab and a db_id, found {_shown(line)}"
+        )
+    return sql.strip(), db_id.strip()
+
+
+def _shown(line: str) -> str:
+    return repr(line if len(line) <= 80 else line[:77] + "...")

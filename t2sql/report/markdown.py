@@ -1,0 +1,129 @@
+"""`report.md`: the report for a pull request or a wiki."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from t2sql.report import formats, view
+
+_MOST_ERRORS = 15
+
+
+def render(report: dict[str, Any]) -> str:
+    """The whole file."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def _lines(report: dict[str, Any]) -> Iterator[str]:
+    yield f"# {_cell(view.title(report))}"
+    yield ""
+    yield _cell(" · ".join(view.facts(report)))
+    for notice in view.notices(report):
+        yield ""
+        yield f"> {'**Warning.** ' if notice.alarm else ''}{_cell(notice.text)}"
+    yield from _measures(report)
+    if report["baseline"]:
+        yield from _baseline(report["baseline"])
+    yield from _groups("Hardness", report["by"]["hardness"])
+    for feature, groups in report["by"]["feature"].items():
+        yield from _groups(formats.words(feature).capitalize(), groups)
+    yield from _groups("Database", report["by"]["database"])
+    yield from _errors(report)
+    yield from ["", "## How this was made", ""]
+    yield from _table(("", ""), view.provenance(report))
+
+
+def _measures(report: dict[str, Any]) -> Iterator[str]:
+    rows = []
+    for scope, measure, name, note in view.MEASURES:
+        share = report["accuracy"][scope][measure]
+        rows.append((f"{name}, {note}", *_share(share), formats.count(share["total"])))
+    yield ""
+    yield from _table(("Measure", "%", "95 % interval", "Examples"), rows)
+
+
+def _groups(name: str, groups: dict[str, Any]) -> Iterator[str]:
+    if not groups:
+        return
+    yield from ["", f"## {name}", ""]
+    rows = [
+        (
+            group + (" (no rows)" if scores.get("empty") else ""),
+            *_share(scores["execution"]),
+            formats.percent(scores["exact_match"]["share"]),
+            formats.percent(scores["valid"]["share"]),
+            formats.count(scores["examples"]),
+        )
+        for group, scores in groups.items()
+    ]
+    heads = (name, "Execution %", "95 % interval", "Exact match %", "Valid %", "Examples")
+    yield from _table(heads, rows)
+
+
+def _errors(report: dict[str, Any]) -> Iterator[str]:
+    shares = report["errors"]
+    if not shares:
+        return
+    shown = list(shares.items())[:_MOST_ERRORS]
+    yield from ["", "## What went wrong", ""]
+    yield f"Of {formats.count(report['diagnosed'])} diagnosed examples; one may show several."
+    if len(shares) > len(shown):
+        yield f"The {len(shown)} most frequent of {len(shares)} classes; report.json has all."
+    yield ""
+    rows = [(error, formats.count(share["count"]), *_share(share)) for error, share in shown]
+    yield from _table(("Class", "Examples", "%", "95 % interval"), rows)
+
+
+def _baseline(baseline: dict[str, Any]) -> Iterator[str]:
+    yield from ["", "## Against the baseline", ""]
+    system = baseline["system"]
+    yield f"Baseline: {_cell(system['name'])} ({_cell(system['source'])})"
+    yield ""
+    rows = [
+        (
+            name,
+            formats.percent(baseline["accuracy"][scope][measure]["share"]),
+            formats.signed(change["points"]),
+            formats.count(change["better"]),
+            formats.count(change["worse"]),
+            formats.p_value(change["p_value"]),
+        )
+        for name, scope, measure, change in (
+            ("Execution accuracy", "all", "execution", baseline["execution"]),
+            ("on databases that hold rows", "with_rows", "execution", baseline["with_rows"]),
+            ("Exact set match", "all", "exact_match", baseline["exact_match"]),
+        )
+    ]
+    heads = ("Measure", "Baseline %", "Points", "Better", "Worse", "McNemar's exact test")
+    yield from _table(heads, rows)
+    yield ""
+    yield from _table(
+        ("Error class", "Baseline", "Now", "Gone", "New", "McNemar's exact test"),
+        [
+            (
+                error,
+                *(formats.count(change[key]) for key in ("baseline", "now", "gone", "new")),
+                formats.p_value(change["p_value"]),
+            )
+            for error, change in baseline["errors"].items()
+        ],
+    )
+
+
+def _share(share: dict[str, Any]) -> tuple[str, str]:
+    return formats.percent(share["share"]), formats.interval(share)
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    heads = list(heads)
+    yield f"| {' | '.join(heads)} |"
+    yield f"| {' | '.join(['---'] + ['---:'] * (len(heads) - 1))} |"
+    for row in rows:
+        yield f"| {' | '.join(_cell(cell) for cell in row)} |"
+
+
+def _cell(text: str) -> str:
+    """Text that cannot end its cell, its line or open markup."""
+    text = " ".join(text.split())
+    for mark in "\\|`<*_[":
+        text = text.replace(mark, f"\\{mark}" if mark != "<" else "&lt;")
+    return text

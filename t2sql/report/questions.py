@@ -1,0 +1,128 @@
+"""What is judged against: the examples of a split, or the lines of a gold file."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from t2sql import errors
+from t2sql.report import lines
+from t2sql.spider import examples as examples_lib
+from t2sql.spider import schema as schema_lib
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Questions:
+    """The examples to judge, in the order of the data; iterates over them anew each time.
+
+    Attributes:
+      root: the data directory; holds the databases.
+      split: the split's name; None for a gold file that is no split of the data.
+      gold: the gold file that replaces the split's gold queries, or None.
+      examples: the split's examples; empty where a gold file stands alone.
+      db_ids: the databases in use, sorted.
+    """
+
+    root: Path
+    split: str | None
+    gold: lines.LineFile | None
+    examples: Sequence[examples_lib.Example]
+    db_ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.gold) if self.gold is not None else len(self.examples)
+
+    def __iter__(self) -> Iterator[examples_lib.Example]:
+        if self.gold is None:
+            return iter(self.examples)
+        if not self.examples:
+            return _gold_examples(self.gold)
+        pairs = zip(self.examples, _gold_examples(self.gold), strict=True)
+        return (dataclasses.replace(example, query=line.query) for example, line in pairs)
+
+    @property
+    def described(self) -> str:
+        """How messages name them."""
+        return str(self.gold.path) if self.gold is not None else f"{self.root}, split {self.split}"
+
+
+def read_questions(
+    root: Path, *, split: str, limit: int | None, gold: Path | None, required: bool
+) -> Questions:
+    """Reads the split, the gold file, or both.
+
+    A gold file whose lines name the split's databases one by one keeps the split's questions
+    and example ids; any other gold file stands alone, its ids count its lines.
+
+    Args:
+      root: the data directory.
+      split: the split's name.
+      limit: how many examples of the split; None for all.
+      gold: a gold file in the official format.
+      required: whether the split has to be there: a run's rows name its example ids.
+
+    Raises:
+      InputError: a file is missing or malformed, or a database is missing.
+    """
+    file = lines.LineFile(gold) if gold else None
+    found = []
+    if file is None or required or _has_split(root, split):
+        found = examples_lib.read_examples(root, split, limit=limit, with_schema=False)
+    if file is not None and not _aligned(file, found):
+        if required:
+            raise errors.InputError(
+                f"--gold={gold}: its {len(file):,} lines do not align with the "
+                f"{len(found):,} examples of the run (split {split})"
+            )
+        found = []
+    db_ids = _databases(root, file, found)
+    standalone = file is not None and not found
+    return Questions(
+        root=root,
+        split=None if standalone else split,
+        gold=file,
+        examples=found,
+        db_ids=db_ids,
+    )
+
+
+def _has_split(root: Path, split: str) -> bool:
+    return (root / f"{split}.json").exists()
+
+
+def _aligned(file: lines.LineFile, examples: Sequence[examples_lib.Example]) -> bool:
+    return len(file) == len(examples) and all(
+        example.db_id == line.db_id
+        for example, line in zip(examples, _gold_examples(file), strict=True)
+    )
+
+
+def _gold_examples(file: lines.LineFile) -> Iterator[examples_lib.Example]:
+    stem = file.path.stem
+    for index, line in zip(range(len(file)), file, strict=False):
+        sql, db_id = lines.split_gold(line, where=f"{file.path}, line {index + 1}")
+        yield examples_lib.Example(
+            example_id=f"{stem}/{index:04d}",
+            db_id=db_id,
+            question="",
+            query=sql,
+            db_definitions="",
+        )
+
+
+def _databases(
+    root: Path, file: lines.LineFile | None, examples: Sequence[examples_lib.Example]
+) -> tuple[str, ...]:
+    """The databases in use; each must exist, and the first use of a missing one is named."""
+    first_use: dict[str, str] = {}
+    for index, example in enumerate(examples or _gold_examples(file)):
+        where = f"{file.path}, line {index + 1}" if file and not examples else example.example_id
+        first_use.setdefault(example.db_id, where)
+    if not first_use:
+        raise errors.InputError(f"{file.path if file else root}: holds no examples")
+    for db_id, where in first_use.items():
+        database = schema_lib.database_path(root, db_id)
+        if not database.is_file():
+            raise errors.InputError(
+                f"{where}: there is no database {db_id!r} in the data ({database} is missing)"
+            )
+    return tuple(sorted(first_use))

@@ -1,0 +1,173 @@
+"""Counts over judged examples, one at a time: memory grows with groups, not with examples."""
+
+import collections
+import dataclasses
+from typing import Any
+
+from t2sql.report import judged as judged_lib
+from t2sql.report.judged import Judged, Judgement
+from t2sql.report.statistics import Share, mcnemar
+
+
+@dataclasses.dataclass
+class Scores:
+    """The measures over one group of examples."""
+
+    examples: int = 0
+    judged: int = 0
+    execution: int = 0
+    exact_match: int = 0
+    valid: int = 0
+
+    def add(self, verdict: Judgement) -> None:
+        """Counts one verdict."""
+        self.examples += 1
+        self.judged += verdict.execution is not None
+        self.execution += verdict.execution is True
+        self.exact_match += verdict.exact_match is True
+        self.valid += verdict.valid
+
+    def to_json(self) -> dict[str, Any]:
+        """Counts, shares and intervals; examples without gold are in `valid` only."""
+        return {
+            "examples": self.examples,
+            "execution": Share(self.execution, self.judged).to_json(),
+            "exact_match": Share(self.exact_match, self.judged).to_json(),
+            "valid": Share(self.valid, self.examples).to_json(),
+        }
+
+
+class Tally:
+    """All counts of one system."""
+
+    def __init__(self) -> None:
+        self.all = Scores()
+        self.with_rows = Scores()
+        self.hardness: dict[str, Scores] = collections.defaultdict(Scores)
+        self.database: dict[str, Scores] = collections.defaultdict(Scores)
+        self.feature: dict[tuple[str, str], Scores] = collections.defaultdict(Scores)
+        self.errors: collections.Counter[str] = collections.Counter()
+        self.statuses: collections.Counter[str] = collections.Counter()
+        self.diagnosed = 0
+        self._empty: set[str] = set()
+
+    def add(self, example: Judged, verdict: Judgement, status: str) -> None:
+        """Counts the verdict on one answer to the example."""
+        for scores in self._groups(example):
+            scores.add(verdict)
+        if example.empty_database:
+            self._empty.add(example.db_id)
+        self.statuses[status] += 1
+        self.errors.update(verdict.errors)
+        self.diagnosed += judged_lib.is_diagnosed(verdict, example.empty_database)
+
+    def accuracy(self) -> dict[str, Any]:
+        """`accuracy` of `report.json`."""
+        return {"all": self.all.to_json(), "with_rows": self.with_rows.to_json()}
+
+    def by(self) -> dict[str, Any]:
+        """`by` of `report.json`: the same measures for each group."""
+        features: dict[str, dict[str, Any]] = {}
+        for dimension, group in sorted(self.feature):
+            scores = self.feature[dimension, group].to_json()
+            features.setdefault(dimension, {})[group] = scores
+        return {
+            "hardness": {
+                name: self.hardness[name].to_json()
+                for name in judged_lib.HARDNESS
+                if name in self.hardness
+            },
+            "database": {
+                name: {**scores.to_json(), "empty": name in self._empty}
+                for name, scores in sorted(self.database.items())
+            },
+            "feature": features,
+        }
+
+    def error_shares(self) -> dict[str, Any]:
+        """`errors` of `report.json`: most frequent first, of the diagnosed examples."""
+        ordered = sorted(self.errors.items(), key=lambda item: (-item[1], item[0]))
+        return {error: Share(count, self.diagnosed).to_json() for error, count in ordered}
+
+    def _groups(self, example: Judged) -> list[Scores]:
+        groups = [self.all, self.database[example.db_id]]
+        if not example.empty_database:
+            groups.append(self.with_rows)
+        if example.hardness is not None:
+            groups.append(self.hardness[example.hardness])
+        return groups + [self.feature[item] for item in example.features.items()]
+
+
+class Comparison:
+    """What changed from the baseline to the predictions, example by example."""
+
+    def __init__(self) -> None:
+        self._execution = {"all": collections.Counter(), "with_rows": collections.Counter()}
+        self._exact: collections.Counter[tuple[bool, bool]] = collections.Counter()
+        self._hardness: dict[str, collections.Counter] = collections.defaultdict(
+            collections.Counter
+        )
+        self._errors: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
+        self._changed: dict[str, list[str]] = {"better": [], "worse": []}
+
+    def add(self, example: Judged) -> None:
+        """Counts one example that has both verdicts; one without gold changes nothing."""
+        before, now = example.baseline, example.verdict
+        if now.execution is None:
+            return
+        pair = (before.execution, now.execution)
+        self._execution["all"][pair] += 1
+        if not example.empty_database:
+            self._execution["with_rows"][pair] += 1
+        self._exact[before.exact_match, now.exact_match] += 1
+        self._hardness[example.hardness][pair] += 1
+        for error in {*before.errors, *now.errors}:
+            self._errors[error][error in before.errors, error in now.errors] += 1
+        if example.change:
+            self._changed[example.change].append(example.example_id)
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparing part of `baseline` in `report.json`."""
+        return {
+            "execution": _contingency(self._execution["all"]),
+            "with_rows": _contingency(self._execution["with_rows"]),
+            "exact_match": _contingency(self._exact),
+            "hardness": {
+                name: _contingency(self._hardness[name])
+                for name in judged_lib.HARDNESS
+                if name in self._hardness
+            },
+            "errors": self._error_changes(),
+            **self._changed,
+        }
+
+    def _error_changes(self) -> dict[str, Any]:
+        changes = {error: _error_change(pairs) for error, pairs in self._errors.items()}
+        return dict(
+            sorted(changes.items(), key=lambda item: (item[1]["now"] - item[1]["baseline"], item[0]))
+        )
+
+
+def _contingency(pairs: collections.Counter) -> dict[str, Any]:
+    """The 2 x 2 table of (right before, right now) with McNemar's exact test."""
+    better, worse = pairs[False, True], pairs[True, False]
+    total = sum(pairs.values())
+    return {
+        "both_right": pairs[True, True],
+        "better": better,
+        "worse": worse,
+        "both_wrong": pairs[False, False],
+        "points": 100 * (better - worse) / total if total else 0.0,
+        "p_value": mcnemar(better, worse),
+    }
+
+
+def _error_change(pairs: collections.Counter) -> dict[str, Any]:
+    gone, new, kept = pairs[True, False], pairs[False, True], pairs[True, True]
+    return {
+        "baseline": gone + kept,
+        "now": new + kept,
+        "gone": gone,
+        "new": new,
+        "p_value": mcnemar(new, gone),
+    }

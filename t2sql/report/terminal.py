@@ -1,0 +1,76 @@
+"""What the command prints: a summary table and the most frequent errors."""
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from t2sql.report import formats, view
+
+_MOST_ERRORS = 10
+
+
+def show(report: dict[str, Any], console: Console | None = None) -> None:
+    """Prints the report to the terminal, or plainly where the output is none."""
+    console = console or Console(soft_wrap=True)
+    console.print(Text(view.title(report), style="bold"))
+    for notice in view.notices(report):
+        console.print(Text(notice.text, style="bold red" if notice.alarm else "yellow"))
+    console.print(_summary(report))
+    if report["errors"]:
+        console.print(_errors(report))
+    if report["baseline"]:
+        console.print(_baseline(report["baseline"]))
+
+
+def _summary(report: dict[str, Any]) -> Table:
+    table = _table("", "examples", "execution %", "95 %", "exact match %", "valid %")
+    _add_scores(table, "all", report["accuracy"]["all"])
+    if report["data"]["empty_databases"]:
+        _add_scores(table, "databases with rows", report["accuracy"]["with_rows"])
+    for name, scores in report["by"]["hardness"].items():
+        _add_scores(table, name, scores)
+    return table
+
+
+def _add_scores(table: Table, name: str, scores: dict[str, Any]) -> None:
+    execution = scores["execution"]
+    table.add_row(
+        name,
+        formats.count(scores["examples"]),
+        formats.percent(execution["share"]),
+        formats.interval(execution),
+        formats.percent(scores["exact_match"]["share"]),
+        formats.percent(scores["valid"]["share"]),
+    )
+
+
+def _errors(report: dict[str, Any]) -> Table:
+    table = _table("most frequent errors", "examples", "% of diagnosed")
+    for error, share in list(report["errors"].items())[:_MOST_ERRORS]:
+        table.add_row(error, formats.count(share["count"]), formats.percent(share["share"]))
+    return table
+
+
+def _baseline(baseline: dict[str, Any]) -> Table:
+    table = _table("against the baseline", "points", "better", "worse", "McNemar")
+    for name in ("execution", "exact_match"):
+        change = baseline[name]
+        table.add_row(
+            formats.words(name),
+            formats.signed(change["points"]),
+            formats.count(change["better"]),
+            formats.count(change["worse"]),
+            formats.p_value(change["p_value"]),
+        )
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table

@@ -1,0 +1,124 @@
+"""What the report says in words, from `report.json` alone, wherever it is shown."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from t2sql.report import formats
+
+MEASURES = (
+    ("all", "execution", "Execution accuracy", "all examples"),
+    ("with_rows", "execution", "Execution accuracy", "on databases that hold rows"),
+    ("all", "exact_match", "Exact set match", "the same clauses as gold, values aside"),
+    ("all", "valid", "Valid SQL", "SQLite runs it"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Notice:
+    """A sentence that a reader must see before any number; `alarm` if numbers are affected."""
+
+    text: str
+    alarm: bool = False
+
+
+def title(report: dict[str, Any]) -> str:
+    """What was judged on what."""
+    data = report["data"]
+    return f"{report['system']['name']} on {data['split'] or data['gold']}"
+
+
+def facts(report: dict[str, Any]) -> list[str]:
+    """The setting in a few words each."""
+    data, provenance = report["data"], report["system"]["provenance"]
+    found = [
+        f"{formats.count(data['examples'])} examples",
+        f"{formats.count(data['databases'])} databases",
+    ]
+    found += [
+        f"{name} {provenance[name]}"
+        for name in ("adapter", "prompt", "dtype")
+        if provenance.get(name)
+    ]
+    return [*found, report["created"][:10]]
+
+
+def notices(report: dict[str, Any]) -> list[Notice]:
+    """What a reader has to know, the worst first."""
+    return [*_source_notices(report), *_data_notices(report)]
+
+
+def _source_notices(report: dict[str, Any]) -> Iterator[Notice]:
+    sources = [("Incomplete run", report["system"])]
+    if report["baseline"]:
+        sources.append(("Incomplete baseline", report["baseline"]["system"]))
+    for label, system in sources:
+        if not system["complete"]:
+            said = "; ".join(problem["message"] for problem in system["problems"])
+            yield Notice(f"{label}: {said}.", alarm=True)
+        for note in system["notes"]:
+            yield Notice(f"{note}.")
+        cut = system["statuses"].get("max_tokens", 0)
+        if cut:
+            yield Notice(f"{formats.count(cut)} answers were cut at the token limit.")
+        long = system["statuses"].get("prompt_too_long", 0)
+        if long:
+            yield Notice(f"{formats.count(long)} prompts were too long for the model: no answer.")
+
+
+def _data_notices(report: dict[str, Any]) -> Iterator[Notice]:
+    data = report["data"]
+    if data["gold_failures"]:
+        ids = [failure["example_id"] for failure in data["gold_failures"]]
+        yield Notice(
+            f"{formats.count(len(ids))} gold queries fail, so no prediction can be right there: "
+            f"{formats.some(ids)}.",
+            alarm=True,
+        )
+    if data["unjudged"]:
+        yield Notice(
+            f"{formats.count(data['unjudged'])} examples have no gold query: shown, not judged."
+        )
+    if data["empty_databases"]:
+        names = ", ".join(data["empty_databases"])
+        examples = formats.count(sum(data["empty_databases"].values()))
+        yield Notice(
+            f"No rows in {names} ({examples} examples): nearly any query is right there by "
+            "execution, so accuracy is also given without them."
+        )
+    if data["several_files"]:
+        yield Notice(
+            f"{len(data['several_files'])} databases have several SQLite files: "
+            "an answer is right if it agrees with gold on all of them."
+        )
+
+
+def provenance(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Name and value of everything needed to make the report again."""
+    system = report["system"]
+    rows = [
+        ("Predictions", system["source"]),
+        ("Judged as", "cleaned SQL" if system["cleaned"] else "written, nothing cleaned"),
+        ("Data", report["data"]["path"]),
+        ("Gold", report["data"]["gold"] or f"split {report['data']['split']}"),
+    ]
+    rows += [
+        (formats.words(name).capitalize(), _plain(value))
+        for name, value in system["provenance"].items()
+        if value is not None
+    ]
+    versions = report["versions"]
+    return [
+        *rows,
+        ("Report command", report["command"]),
+        ("Report versions", _plain(versions)),
+        ("Report created", report["created"]),
+    ]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return " ".join(str(item) for item in value)
+    return str(value)
