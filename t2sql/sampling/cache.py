@@ -23,9 +23,9 @@ Unused slots (`.`) are masked.
 
 import dataclasses
 
-from gemma import gm
 import jax
 import jax.numpy as jnp
+from gemma import gm
 from jaxtyping import Array, Bool, Int
 
 Cache = dict[str, dict[str, jax.Array]]
@@ -122,9 +122,7 @@ def prompt_slots(
     return jnp.concatenate([prefix, suffix], axis=-1)
 
 
-def ring_slots(
-    step: Int[Array, ""], generated: Int[Array, "B"], new: int
-) -> Bool[Array, "B N"]:
+def ring_slots(step: Int[Array, ""], generated: Int[Array, "B"], new: int) -> Bool[Array, "B N"]:
     """Which ring slots hold a row's own tokens while its newest is written at `step`.
 
     A slot written `age` steps ago belongs to the row if the row had begun by then.

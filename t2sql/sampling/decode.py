@@ -10,9 +10,9 @@ The output layer (262,144 rows for Gemma 3) runs only where a token is sampled.
 import dataclasses
 
 import flax.struct
-from gemma import gm
 import jax
 import jax.numpy as jnp
+from gemma import gm
 from jaxtyping import Array, Bool, Int, UInt32
 
 from t2sql.sampling import cache as cache_lib
@@ -144,9 +144,7 @@ def insert(
     output = decoder.model.apply(
         {"params": params},
         prompts.tokens,
-        positions=jnp.broadcast_to(
-            prefix_length + jnp.arange(shape.suffix), prompts.tokens.shape
-        ),
+        positions=jnp.broadcast_to(prefix_length + jnp.arange(shape.suffix), prompts.tokens.shape),
         cache=cache_lib.with_prefix(prefix, rows=count, suffix=shape.suffix),
         attention_mask=cache_lib.suffix_mask(prefix_length, prompts.lengths, shape),
         return_last_only=True,

@@ -42,9 +42,9 @@ class Compiler:
 
     def __init__(self, decoder, params, *, mesh, prefill_tokens: int):
         self._decoder = decoder
-        self._params = params
+        self.params = params
         self._mesh = mesh
-        self._rows = decoder.rows
+        self.rows = decoder.rows
         self._prefill_tokens = prefill_tokens
         self._programs: dict[cache_lib.CacheShape, Programs] = {}
         self._prefix_programs: dict[int, Any] = {}
@@ -96,7 +96,7 @@ class Compiler:
     def _insert_rows(self, shape: cache_lib.CacheShape) -> int:
         devices = self._mesh.shape["data"]
         wanted = max(1, self._prefill_tokens // shape.suffix)
-        return max(devices, min(wanted, self._rows) // devices * devices)
+        return max(devices, min(wanted, self.rows) // devices * devices)
 
     def _bind(self, function, shape: cache_lib.CacheShape):
         return functools.partial(function, dataclasses.replace(self._decoder, shape=shape))
@@ -133,7 +133,7 @@ class Compiler:
             out_shardings=self._state_shardings(shape),
         )
         return insert.lower(
-            self._params,
+            self.params,
             self._state(shape),
             jax.tree.map(self._with(self._cache_sharding), prefix),
             self._array((), jnp.int32),
@@ -148,16 +148,16 @@ class Compiler:
             out_shardings=self._state_shardings(shape),
         )
         return decode.lower(
-            self._params,
+            self.params,
             self._state(shape),
-            self._array((self._rows,), bool, self.by_row),
+            self._array((self.rows,), bool, self.by_row),
             self._ends(),
             self._array((), jnp.int32),
             self._array((), jnp.int32),
         ).compile()
 
     def _prefix_arguments(self, slots: int):
-        return self._params, self._array((1, slots), jnp.int32), self._array((), jnp.int32)
+        return self.params, self._array((1, slots), jnp.int32), self._array((), jnp.int32)
 
     def _ends(self) -> jax.ShapeDtypeStruct:
         return self._array((self._decoder.model.config.num_embed,), bool)
@@ -175,9 +175,7 @@ class Compiler:
         )
 
     def _state_shardings(self, shape: cache_lib.CacheShape) -> decode_lib.State:
-        return self._shardings(
-            jax.eval_shape(self._bind(decode_lib.init_state, shape))
-        )
+        return self._shardings(jax.eval_shape(self._bind(decode_lib.init_state, shape)))
 
     def _shardings(self, state: decode_lib.State) -> decode_lib.State:
         """Rows over `data`; key/value heads over `model` where they divide."""
@@ -185,7 +183,7 @@ class Compiler:
         return by_row.replace(cache=jax.tree.map(self._cache_sharding, state.cache))
 
     def _cache_sharding(self, x) -> NamedSharding:
-        rows = "data" if x.shape[0] == self._rows else None
+        rows = "data" if x.shape[0] == self.rows else None
         if x.ndim < 4:
             return NamedSharding(self._mesh, PartitionSpec(rows))
         heads = "model" if x.shape[2] % self._mesh.shape["model"] == 0 else None

@@ -1,0 +1,171 @@
+"""Which prompt is in which row of the batch, and when.
+
+A lane is a batch of one cache shape. Prompts wait for free rows; the batch decodes
+until enough rows are free for the next ones, and they take their places while the
+others go on. Only the end of a lane runs with rows that have nothing left to do.
+"""
+
+import collections
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from t2sql.sampling import cache as cache_lib
+from t2sql.sampling import decode as decode_lib
+from t2sql.sampling import groups as groups_lib
+from t2sql.sampling import programs as programs_lib
+from t2sql.sampling import stops as stops_lib
+
+# Decode steps between two looks of the host, where a stop string may span tokens.
+STEPS_PER_LOOK = 16
+
+
+@dataclasses.dataclass
+class Counters:
+    """What a sampler has done; seconds are wall time of this host."""
+
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    prompt_tokens: int = 0
+    padded_prompt_tokens: int = 0
+    output_tokens: int = 0
+    decode_steps: int = 0
+
+
+@dataclasses.dataclass
+class _Row:
+    """A prompt in a row of the batch: its group's answers, and its place among them."""
+
+    group: groups_lib.PromptGroup
+    answers: list[stops_lib.Generation | None]
+    index: int
+
+
+class Lane:
+    """A batch of one cache shape, from its first group until it is drained."""
+
+    def __init__(
+        self,
+        compiler: programs_lib.Compiler,
+        shape: cache_lib.CacheShape,
+        stops: stops_lib.Stops,
+        ends: jax.Array,
+        counters: Counters,
+        on_finished: Callable[[stops_lib.Generation], None],
+    ):
+        self.shape = shape
+        self._compiler = compiler
+        self._programs = compiler.get(shape)
+        self._stops = stops
+        self._ends = ends
+        self._counters = counters
+        self._on_finished = on_finished
+        self._state = self._programs.init()
+        self._rows: list[_Row | None] = [None] * compiler.rows
+        self._stopped = np.zeros(compiler.rows, bool)
+        self._step = 0
+        steps = STEPS_PER_LOOK if stops.strings else shape.new
+        self._max_steps = self._put(np.int32(steps))
+
+    def feed(
+        self, group: groups_lib.PromptGroup
+    ) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
+        """Prefills a group, decoding as needed to free rows; yields groups that finish."""
+        prefix, prefix_length = self._prefill_prefix(group)
+        answers: list = [None] * len(group)
+        waiting = collections.deque(
+            _Row(group=group, answers=answers, index=index) for index in range(len(group))
+        )
+        while waiting:
+            count = min(len(waiting), self._programs.insert_rows)
+            yield from self._decode_until(len(self._rows) - count)
+            self._insert([waiting.popleft() for _ in range(count)], prefix, prefix_length)
+
+    def drain(self) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
+        """Decodes until every row has finished."""
+        yield from self._decode_until(0)
+
+    def _decode_until(
+        self, max_active: int
+    ) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
+        while sum(row is not None for row in self._rows) > max_active:
+            self._decode(max_active)
+            yield from self._harvest()
+
+    def _prefill_prefix(self, group: groups_lib.PromptGroup):
+        start = time.perf_counter()
+        length = self._put(np.int32(group.prefix_length))
+        tokens = self._put(group.prefix[None])
+        prefix = self._programs.prefill_prefix(self._compiler.params, tokens, length)
+        counters = self._counters
+        counters.prompt_tokens += group.prefix_length + int(group.lengths.sum())
+        counters.padded_prompt_tokens += self.shape.prefix
+        counters.prefill_seconds += time.perf_counter() - start
+        return prefix, length
+
+    def _insert(self, rows: list[_Row], prefix, prefix_length) -> None:
+        start = time.perf_counter()
+        size = self._programs.insert_rows
+        free = [place for place, row in enumerate(self._rows) if row is None]
+        tokens = np.zeros((size, self.shape.suffix), np.int32)
+        lengths = np.zeros(size, np.int32)
+        places = np.full(size, len(self._rows), np.int32)  # out of range: dropped
+        sample_ids = np.zeros(size, np.uint32)
+        for entry, (row, place) in enumerate(zip(rows, free, strict=False)):
+            tokens[entry] = row.group.suffixes[row.index]
+            lengths[entry], places[entry] = row.group.lengths[row.index], place
+            sample_ids[entry] = row.group.sample_ids[row.index]
+            self._rows[place] = row
+            self._stopped[place] = False
+        prompts = decode_lib.Prompts(
+            tokens=self._put(tokens, by_row=True),
+            lengths=self._put(lengths, by_row=True),
+            rows=self._put(places),
+            sample_ids=self._put(sample_ids, by_row=True),
+        )
+        self._state = self._programs.insert(
+            self._compiler.params, self._state, prefix, prefix_length, prompts, self._ends
+        )
+        jax.block_until_ready(self._state.last_token)
+        self._counters.padded_prompt_tokens += tokens.size
+        self._counters.prefill_seconds += time.perf_counter() - start
+
+    def _decode(self, max_active: int) -> None:
+        start = time.perf_counter()
+        self._state = self._programs.decode(
+            self._compiler.params,
+            self._state,
+            self._put(self._stopped, by_row=True),
+            self._ends,
+            self._put(np.int32(max_active)),
+            self._max_steps,
+        )
+        step = int(jax.device_get(self._state.step))
+        self._counters.decode_steps += step - self._step
+        self._counters.decode_seconds += time.perf_counter() - start
+        self._step = step
+
+    def _harvest(self) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
+        """Takes finished answers off the device and frees their rows."""
+        generated, tokens = jax.device_get((self._state.generated, self._state.tokens))
+        for place, row in enumerate(self._rows):
+            if row is None:
+                continue
+            generation = self._stops.generation(
+                tokens[place, : generated[place]], max_new_tokens=self.shape.new
+            )
+            if generation is None:
+                continue
+            self._rows[place] = None
+            self._stopped[place] = True
+            row.answers[row.index] = generation
+            self._counters.output_tokens += len(generation.tokens)
+            self._on_finished(generation)
+            if all(answer is not None for answer in row.answers):
+                yield row.group, row.answers
+
+    def _put(self, array: np.ndarray, *, by_row: bool = False) -> jax.Array:
+        return jax.device_put(array, self._compiler.by_row if by_row else self._compiler.replicated)
