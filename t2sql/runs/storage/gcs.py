@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -23,8 +24,14 @@ from t2sql.runs.storage import base
 from t2sql.runs.storage import config as config_lib
 
 ENDPOINT_VARIABLE = "T2SQL_GCS_ENDPOINT"
+# Else the client asks for the bucket's metadata in the background: one more request, and
+# one more permission, for telemetry that nobody reads here.
+os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+# https://cloud.google.com/storage/docs/buckets#naming
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 # The client's connection pool holds 10; more threads would only reconnect.
 _DELETING_THREADS = 8
+_DAMAGED_UPLOADS = 5
 _PASSING_STATUS = (408, 429, 500, 502, 503, 504)
 _PASSING_ERRORS = (
     ConnectionError,
@@ -54,12 +61,13 @@ class GcsStorage:
         self.url = url.rstrip("/")
         bucket, _, prefix = url.removeprefix("gs://").partition("/")
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        if not _BUCKET_NAME.fullmatch(bucket):
+            raise errors.InputError(
+                f"{url}: {bucket!r} is no bucket name; a URL looks like gs://my-bucket/some/run"
+            )
         self._config = config
         self._client = _connect(config)
-        try:
-            self._bucket = self._client.bucket(bucket, user_project=config.project)
-        except ValueError as error:
-            raise errors.InputError(f"{url}: {bucket!r} is no bucket name: {error}") from error
+        self._bucket = self._client.bucket(bucket, user_project=config.project)
         self._retry = retry_lib.Retry(
             predicate=_may_pass,
             initial=config.first_delay_s,
@@ -71,7 +79,17 @@ class GcsStorage:
         self._bucket_seen = False
 
     def create(self, name: str, data: bytes) -> base.Outcome:
-        return self._try(lambda: self._create_once(name, data))
+        for _ in range(_DAMAGED_UPLOADS):
+            blob = self._blob(name)
+            outcome = self._try(lambda blob=blob: self._create_once(blob, data))
+            if outcome is not base.Outcome.CREATED or _is_whole(blob, data):
+                return outcome
+            # Google's service refuses what arrives damaged; others may store it.
+            logging.warning("%s/%s arrived damaged; withdrawing it", self.url, name)
+            self._try(lambda blob=blob: self._withdraw(blob))
+        raise errors.TryAgainError(
+            f"{self.url}/{name} arrived damaged {_DAMAGED_UPLOADS} times; check the network"
+        )
 
     def read(self, name: str) -> bytes:
         blob = self._blob(name)
@@ -104,32 +122,25 @@ class GcsStorage:
             for _ in pool.map(self._delete_one, names):
                 pass
 
-    def _create_once(self, name: str, data: bytes) -> base.Outcome:
-        blob = self._blob(name)
-        wanted = (len(data), base.checksum(data))
+    def _create_once(self, blob: storage.Blob, data: bytes) -> base.Outcome:
         try:
             blob.upload_from_string(data, if_generation_match=0, checksum="crc32c", **self._once)
         except exceptions.PreconditionFailed:
             # Another process made it, or an earlier try of ours whose reply was lost.
-            same = self._reloaded(blob) == wanted
-            return base.Outcome.SAME if same else base.Outcome.OTHER
-        if (blob.size, blob.crc32c) != wanted:
-            self._withdraw_damaged(blob, wanted)
+            self._reload(blob)
+            return base.Outcome.SAME if _is_whole(blob, data) else base.Outcome.OTHER
         return base.Outcome.CREATED
 
-    def _withdraw_damaged(self, blob: storage.Blob, wanted: tuple[int, str]) -> None:
-        """Deletes what the service took in damaged (Google's refuses it, others may not)."""
-        generation = blob.generation
-        if self._reloaded(blob) != wanted:
-            blob.delete(if_generation_match=generation, **self._once)
-            raise ConnectionError(f"{blob.name} arrived damaged and was withdrawn")
-
-    def _reloaded(self, blob: storage.Blob) -> tuple[int, str]:
+    def _reload(self, blob: storage.Blob) -> None:
         try:
             blob.reload(**self._once)
         except exceptions.NotFound as error:
             raise ConnectionError(f"{blob.name} was deleted meanwhile") from error
-        return blob.size, blob.crc32c
+
+    def _withdraw(self, blob: storage.Blob) -> None:
+        """Deletes what this process itself created, and nothing that came after it."""
+        with contextlib.suppress(exceptions.NotFound, exceptions.PreconditionFailed):
+            blob.delete(if_generation_match=blob.generation, **self._once)
 
     def _delete_one(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -226,6 +237,10 @@ def _connect(config: config_lib.StorageConfig) -> storage.Client:
         return storage.Client(project=None, client_options=options)
     except google.auth.exceptions.GoogleAuthError as error:
         raise errors.InputError(f"gs:// needs Google credentials: {error}\n{_LOGIN}") from error
+
+
+def _is_whole(blob: storage.Blob, data: bytes) -> bool:
+    return (blob.size, blob.crc32c) == (len(data), base.checksum(data))
 
 
 def _may_pass(error: Exception) -> bool:
