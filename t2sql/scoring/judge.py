@@ -1,0 +1,26 @@
+"""Judging: execution accuracy, exact set match, hardness and validity, for one pair or many.
+
+    with Executor() as executor:
+        for verdict in judge_all(pairs, executor):
+            ...
+"""
+
+from collections.abc import Iterable, Iterator
+
+from t2sql.scoring.execute import Executor
+from t2sql.scoring.verdict import Pair, Verdict
+
+
+def judge(pair: Pair, executor: Executor) -> Verdict:
+    """Judges one pair."""
+    (verdict,) = judge_all([pair], executor)
+    return verdict
+
+
+def judge_all(pairs: Iterable[Pair], executor: Executor) -> Iterator[Verdict]:
+    """Judges pairs on all of the executor's processes; yields one verdict each, in order.
+
+    Reads `pairs` only a little ahead of what was yielded, so memory stays bounded. Pairs that
+    share a gold query run it once where they follow each other.
+    """
+    raise NotImplementedError("lands within the hour")
