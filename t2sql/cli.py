@@ -7,10 +7,9 @@ Exit codes: 0 done, 1 a bug, 2 bad input, 3 refused or incomplete, 75 try again,
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app
-from absl import flags
+from absl import app, flags
 
-from t2sql import errors
+from t2sql import errors, signals
 
 EXIT_INTERRUPTED = 130
 
@@ -30,6 +29,9 @@ def _guarded(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -
     except errors.T2SQLError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except signals.Terminated:
+        print("terminated", file=sys.stderr)
+        return signals.EXIT_TERMINATED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

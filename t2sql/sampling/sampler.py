@@ -124,6 +124,7 @@ class BatchSampler:
         groups: Iterable[groups_lib.PromptGroup],
         *,
         on_finished: Callable[[stops_lib.Generation], None] = lambda generation: None,
+        on_step: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
         """Yields each group with its answers, in the order of its prompts.
 
@@ -132,16 +133,16 @@ class BatchSampler:
         Args:
           groups: any number of groups; read one at a time, only when rows are free.
           on_finished: called with each answer as its row finishes.
+          on_step: called every few steps; what it raises ends the sampling.
         """
+        parts = (self._stops, self._ends, self.counters, on_finished, on_step)
         lane: schedule.Lane | None = None
         for group in groups:
             shape = self._shape(group.slots)
             if lane is None or lane.shape != shape:
                 if lane is not None:
                     yield from lane.drain()
-                lane = schedule.Lane(
-                    self._compiler, shape, self._stops, self._ends, self.counters, on_finished
-                )
+                lane = schedule.Lane(self._compiler, shape, *parts)
             yield from lane.feed(group)
         if lane is not None:
             yield from lane.drain()

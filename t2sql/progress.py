@@ -1,0 +1,74 @@
+"""Progress of a run: a live line on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import rich.console
+import rich.markup
+import rich.progress
+
+SECONDS_PER_LINE = 10.0
+
+
+class Progress:
+    """Counts finished examples and shows how fast they come.
+
+    Args:
+      total: examples this host has to do.
+      console: where to print.
+    """
+
+    def __init__(self, total: int, console: rich.console.Console):
+        self._console = console
+        self._total = total
+        self._examples = 0
+        self._tokens = 0
+        self._started = self._last_line = time.monotonic()
+        self._bar = rich.progress.Progress(
+            "{task.description}",
+            rich.progress.BarColumn(),
+            rich.progress.MofNCompleteColumn(),
+            "examples",
+            "{task.fields[rates]}",
+            rich.progress.TimeRemainingColumn(),
+            "left",
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("predicting", total=total, rates="")
+
+    @contextmanager
+    def shown(self) -> Iterator["Progress"]:
+        with self._bar:
+            yield self
+        if not self._console.is_terminal and self._examples:
+            self._print_line()
+
+    def advance(self, output_tokens: int) -> None:
+        """Counts one finished example."""
+        self._examples += 1
+        self._tokens += output_tokens
+        self._bar.update(self._task, advance=1, rates=self._rates())
+        if not self._console.is_terminal and time.monotonic() - self._last_line > SECONDS_PER_LINE:
+            self._print_line()
+
+    def _print_line(self) -> None:
+        self._last_line = time.monotonic()
+        rate = self._examples / max(self._last_line - self._started, 1e-9)
+        left = (self._total - self._examples) / rate
+        self._console.print(
+            f"{self._examples}/{self._total} examples  {self._rates()}  {left:.0f} s left",
+            highlight=False,
+        )
+
+    def _rates(self) -> str:
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        return f"{self._examples / seconds:.2f} examples/s  {self._tokens / seconds:.0f} tokens/s"
+
+
+def make_console() -> rich.console.Console:
+    """Standard output, wide enough elsewhere than on a terminal not to wrap lines."""
+    width = None if sys.stdout.isatty() else 200
+    return rich.console.Console(file=sys.stdout, width=width, soft_wrap=not sys.stdout.isatty())

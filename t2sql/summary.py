@@ -1,0 +1,96 @@
+"""What a run prints about its rows and its time."""
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+
+import rich.console
+import rich.table
+import rich.text
+
+from t2sql.runs import manifest
+from t2sql.runs.rows import Prediction
+
+STAGES = ("data", "load", "compile", "prefill", "decode", "write")
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What this host has done in this call.
+
+    Attributes:
+      statuses: rows by status.
+      output_tokens: tokens generated.
+      counters: the sampler's own, None if it was not needed.
+    """
+
+    statuses: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    output_tokens: int = 0
+    counters: object | None = None
+
+    def add(self, rows: Sequence[Prediction]) -> None:
+        self.statuses.update(row.status for row in rows)
+        self.output_tokens += sum(row.output_tokens for row in rows)
+
+
+def show_predictions(rows: Sequence[Prediction], console: rich.console.Console) -> None:
+    """Prints question, gold and prediction of each row."""
+    for row in rows:
+        console.print(rich.text.Text(f"\n{row.example_id}  {row.db_id}", style="bold"))
+        for label, text in (
+            ("question", row.question),
+            ("gold", row.gold if row.gold is not None else "(none given)"),
+            ("predicted", row.sql or f"(no SQL: {row.status})"),
+        ):
+            line = rich.text.Text(f"  {label:<10}", style="dim")
+            line.append(" ".join(text.split()), style="not dim")
+            console.print(line)
+
+
+def print_summary(
+    outcome: Outcome,
+    run: manifest.Run,
+    complete: bool,
+    output: str,
+    seconds: dict[str, float],
+    console: rich.console.Console,
+) -> None:
+    """Prints examples by status, padding, time by stage, and where the output is."""
+    table = rich.table.Table(box=None, show_header=False, padding=(0, 2))
+    total = sum(outcome.statuses.values())
+    statuses = ", ".join(f"{count} {status}" for status, count in outcome.statuses.most_common())
+    table.add_row("examples", f"{total}" + (f" ({statuses})" if statuses else ", all done before"))
+    if outcome.counters:
+        table.add_row("speed", _speed(total, outcome))
+        table.add_row("padding", _padding(outcome.counters))
+    table.add_row("time", _times(seconds))
+    table.add_row("output", output)
+    console.print()
+    console.print(table)
+    if not complete:
+        missing = len(run.units) - len(run.finished())
+        console.print(
+            f"{missing} of {len(run.units)} units are not there yet: another host is still at "
+            "work, or the same command is to be run again.",
+            highlight=False,
+        )
+
+
+def _speed(total: int, outcome: Outcome) -> str:
+    seconds = outcome.counters.prefill_seconds + outcome.counters.decode_seconds
+    return (
+        f"{total / max(seconds, 1e-9):.2f} examples/s, "
+        f"{outcome.output_tokens / max(seconds, 1e-9):.0f} output tokens/s"
+    )
+
+
+def _padding(counters) -> str:
+    share = 1 - counters.computed_prompt_tokens / max(counters.padded_prompt_tokens, 1)
+    return (
+        f"{share:.0%} of prefill; {counters.prompt_tokens} prompt tokens needed "
+        f"{counters.computed_prompt_tokens}, as schemas are shared"
+    )
+
+
+def _times(seconds: dict[str, float]) -> str:
+    return ", ".join(f"{stage} {seconds[stage]:.1f} s" for stage in STAGES if stage in seconds)
