@@ -1,0 +1,247 @@
+"""The page in a real Chromium. Without one these tests fail: CI installs it."""
+
+import contextlib
+import os
+import shutil
+import time
+
+import pytest
+import report_pages as pages
+from playwright.sync_api import sync_playwright
+
+HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
+_ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.fail("no Chromium found: install Debian's package chromium, or set CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(chromium, tmp_path):
+    """Opens a page; at the end nothing may have been logged or asked of the network."""
+    complaints = []
+    with contextlib.ExitStack() as stack:
+
+        def open_page(html: str, hash: str = "", **context):
+            path = tmp_path / "report.html"
+            path.write_text(html)
+            browsing = chromium.new_context(**context)
+            stack.callback(browsing.close)
+            shown = browsing.new_page()
+            shown.on("console", lambda message: complaints.append(message.text))
+            shown.on("pageerror", lambda error: complaints.append(str(error)))
+            shown.on("request", lambda request: complaints.append(request.url))
+            shown.goto(f"file://{path}{hash}")
+            shown.wait_for_selector("html[data-ready]")
+            assert complaints.pop(0).startswith("file://")
+            return shown
+
+        yield open_page
+        assert complaints == []
+
+
+def examples(number: int = 120, **changes):
+    """Every third is wrong, every sixth invalid too, two databases."""
+    made = []
+    for i in range(number):
+        wrong = i % 3 == 0
+        errors = ("wrong_columns", "missing_join")[: 1 + i % 2] if wrong else ()
+        values = {
+            "now": pages.verdict(not wrong, *errors, valid=i % 6 != 0),
+            "db_id": "school" if i % 2 else "shop",
+            "details": pages.details(),
+        }
+        made.append(pages.judged(i, **(values | changes)))
+    return made
+
+
+def matches(shown) -> str:
+    return shown.inner_text("#matches")
+
+
+def test_filters_and_search_narrow_the_list(opened, tmp_path):
+    shown = opened(pages.html(examples(), tmp_path))
+    assert matches(shown) == "120 of 120 examples"
+    assert shown.locator("#rows tr").count() == 50
+    shown.select_option("#verdict", "wrong")
+    assert matches(shown) == "40 of 120 examples"
+    shown.select_option("#hardness", "easy")
+    assert matches(shown) == "10 of 120 examples"
+    shown.select_option("#hardness", "")
+    shown.select_option("#database", "school")
+    assert matches(shown) == "20 of 120 examples"
+    shown.select_option("#error", "missing_join")
+    assert matches(shown) == "20 of 120 examples"
+    shown.fill("#q", "QUESTION 99?")
+    assert matches(shown) == "1 of 120 examples"
+    shown.fill("#q", "nowhere to be found")
+    assert shown.is_visible("#nothing")
+    shown.click("#clear")
+    assert matches(shown) == "120 of 120 examples"
+    shown.select_option("#verdict", "invalid")
+    assert matches(shown) == "20 of 120 examples"
+
+
+def test_a_view_can_be_linked(opened, tmp_path):
+    shown = opened(pages.html(examples(), tmp_path), "#verdict=wrong&example=dev%2F0003")
+    assert matches(shown) == "40 of 120 examples"
+    assert "Question 3?" in shown.inner_text("#sheet")
+    shown.keyboard.press("Escape")
+    shown.wait_for_selector("#sheet", state="hidden")
+    assert shown.evaluate("location.hash") == "#verdict=wrong"
+
+
+def test_a_bar_of_the_chart_leads_to_its_examples(opened, tmp_path):
+    shown = opened(pages.html(examples(), tmp_path))
+    shown.click("a[href='#error=missing_join']")
+    assert matches(shown) == "20 of 120 examples"
+    assert shown.input_value("#error") == "missing_join"
+
+
+def test_an_example_opens_to_queries_findings_results_and_schema(opened, tmp_path):
+    text = "```sql\nSELECT id FROM student\n```"
+    shown = opened(pages.html(examples(details=pages.details(text=text)), tmp_path))
+    shown.click("#rows button.open >> nth=3")
+    shown.wait_for_selector("#sheet[open]")
+    sheet = shown.inner_text("#sheet")
+    for part in ("Question 3?", "about wrong_columns", "CREATE TABLE student", "12 rows", "NULL"):
+        assert part in sheet
+    assert shown.inner_text("mark.gold") == "name"
+    assert shown.inner_text("mark.predicted") == "id"
+    shown.click("summary >> text=Model text")
+    assert text in shown.inner_text("#sheet")
+
+
+def test_the_keyboard_reaches_everything(opened, tmp_path):
+    shown = opened(pages.html(examples(), tmp_path))
+    shown.keyboard.press("Tab")
+    assert shown.evaluate("document.activeElement.className") == "skip"
+    shown.keyboard.press("Enter")
+    assert shown.evaluate("document.activeElement.id") == "examples"
+    shown.keyboard.press("/")
+    assert shown.evaluate("document.activeElement.id") == "q"
+    shown.focus("#rows button.open")
+    for _ in range(50):
+        shown.keyboard.press("ArrowDown")
+    assert shown.inner_text("#page-number") == "2 / 3"
+    assert shown.evaluate("document.activeElement.textContent") == "Question 50?"
+    shown.keyboard.press("ArrowUp")
+    assert shown.evaluate("document.activeElement.textContent") == "Question 49?"
+    shown.keyboard.press("Enter")
+    shown.wait_for_selector("#sheet[open]")
+    shown.keyboard.press("ArrowRight")
+    shown.wait_for_function("document.querySelector('#sheet-question').textContent=='Question 50?'")
+    shown.keyboard.press("ArrowLeft")
+    shown.wait_for_function("document.querySelector('#sheet-question').textContent=='Question 49?'")
+    shown.keyboard.press("Escape")
+    shown.wait_for_selector("#sheet", state="hidden")
+    assert shown.evaluate("document.activeElement.textContent") == "Question 49?"
+
+
+def test_hostile_text_shows_as_text(opened, tmp_path):
+    result = {"status": "ok", "message": "", "columns": [HOSTILE], "rows": [[HOSTILE]], "total": 1}
+    failed = {"status": "error", "message": HOSTILE, "columns": [], "rows": [], "total": 0}
+    hostile = pages.details(
+        HOSTILE,
+        HOSTILE,
+        text=HOSTILE,
+        note=HOSTILE,
+        findings=[["wrong_value", HOSTILE]],
+        goldResult=result,
+        predictedResult=failed,
+    )
+    made = examples(3, details=hostile, question=HOSTILE, gold=HOSTILE, sql=HOSTILE, db_id=HOSTILE)
+    shown = opened(pages.html(made, tmp_path, schema=HOSTILE, source=HOSTILE))
+    assert HOSTILE in shown.inner_text("#rows")
+    shown.click("#rows button.open >> nth=0")
+    shown.wait_for_selector("#sheet[open]")
+    assert shown.inner_text("#sheet").count("onerror") >= 8
+    assert shown.evaluate("window.hacked") is None
+    assert shown.locator("img").count() == 0
+
+
+def test_the_page_may_ask_nothing_of_the_network(opened, tmp_path):
+    shown = opened(pages.html(examples(3), tmp_path))
+    policy = shown.get_attribute("meta[http-equiv=Content-Security-Policy]", "content")
+    assert policy.startswith("default-src 'none';")
+    assert "unsafe" not in policy
+
+
+def test_changes_against_a_baseline_can_be_listed(opened, tmp_path):
+    wrong, right = pages.verdict(False, "wrong_columns"), pages.verdict()
+    result = pages.details()["goldResult"]
+    before = {"predicted": "SELECT 7", "findings": [["extra_join", "was"]], "result": result}
+    made = [
+        pages.judged(i, now=now, baseline=old, details=pages.details(baseline=before))
+        for i, (old, now) in enumerate([(wrong, right), (right, wrong), (right, right)])
+    ]
+    shown = opened(pages.html(made, tmp_path))
+    shown.click("a[href='#verdict=better']")
+    assert matches(shown) == "1 of 3 examples"
+    assert shown.inner_text("#rows .id") == "dev/0000"
+    shown.click("#rows button.open")
+    shown.wait_for_selector("#sheet[open]")
+    assert "SELECT 7" in shown.inner_text("#sheet")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_enough_contrast(opened, tmp_path, scheme):
+    """WCAG 2.2, 1.4.3: 4.5 to 1 between text and what lies behind it."""
+    shown = opened(pages.html(examples(3), tmp_path), color_scheme=scheme)
+    colours = shown.evaluate(
+        """() => Object.fromEntries(['paper', 'raised', 'ink', 'muted', 'right', 'right-tint',
+          'wrong', 'wrong-tint', 'notice', 'notice-tint'].map((name) =>
+          [name, getComputedStyle(document.documentElement).getPropertyValue('--' + name)]))"""
+    )
+    pairs = [(text, back) for text in ("ink", "muted", "right", "wrong") for back in ("paper",)]
+    pairs += [("ink", "raised"), ("muted", "raised"), ("right", "raised"), ("ink", "right-tint")]
+    pairs += [("ink", "wrong-tint"), ("wrong", "wrong-tint"), ("notice", "notice-tint")]
+    ratios = {pair: contrast(*(colours[name].strip() for name in pair)) for pair in pairs}
+    assert {pair: ratio for pair, ratio in ratios.items() if ratio < 4.5} == {}
+
+
+def contrast(one: str, other: str) -> float:
+    """The ratio of https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio."""
+    brighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (brighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(opened, tmp_path):
+    made = examples(60, sql="SELECT " + "a_very_long_name, " * 40)
+    shown = opened(pages.html(made, tmp_path), viewport={"width": 360, "height": 740})
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 360
+    shown.click("#rows button.open >> nth=0")
+    shown.wait_for_selector("#sheet[open]")
+    assert shown.evaluate("document.querySelector('#sheet-body').scrollWidth") <= 360
+
+
+def test_ten_thousand_examples_are_listed_and_searched_at_once(opened, tmp_path):
+    html = pages.html(examples(10_000), tmp_path)
+    started = time.monotonic()
+    shown = opened(html)
+    assert time.monotonic() - started < 5
+    milliseconds = shown.evaluate(
+        """() => { const started = performance.now();
+          document.querySelector('#q').value = 'Question 99';
+          document.querySelector('#filters').dispatchEvent(new Event('input'));
+          return performance.now() - started; }"""
+    )
+    assert matches(shown) == "111 of 10,000 examples"
+    assert milliseconds < 500

@@ -1,0 +1,96 @@
+import pytest
+import report_pages as pages
+
+from t2sql.report.tally import Comparison, Tally
+
+
+def tallied(examples):
+    tally = Tally()
+    for example in examples:
+        tally.add(example, example.verdict, example.status)
+    return tally
+
+
+def test_every_example_is_in_the_denominator():
+    tally = tallied(
+        [
+            pages.judged(0),
+            pages.judged(1, now=pages.verdict(False, "empty", valid=False), status="missing"),
+            pages.judged(2, now=pages.verdict(False, "wrong_columns")),
+        ]
+    )
+    execution = tally.accuracy()["all"]["execution"]
+    assert (execution["count"], execution["total"]) == (1, 3)
+    assert tally.accuracy()["all"]["valid"]["count"] == 2
+    assert tally.statuses == {"ok": 2, "missing": 1}
+
+
+def test_examples_on_empty_databases_are_left_out_of_with_rows_only():
+    tally = tallied([pages.judged(0), pages.judged(1, empty_database=True, db_id="shop")])
+    accuracy = tally.accuracy()
+    assert accuracy["all"]["execution"]["total"] == 2
+    assert accuracy["with_rows"]["execution"]["total"] == 1
+    assert tally.by()["database"]["shop"]["empty"]
+    assert not tally.by()["database"]["school"]["empty"]
+
+
+def test_examples_without_gold_count_for_validity_only():
+    unjudged = pages.verdict(None)
+    tally = tallied([pages.judged(0), pages.judged(1, now=unjudged, gold=None, hardness=None)])
+    scores = tally.accuracy()["all"]
+    assert scores["examples"] == 2
+    assert scores["execution"]["total"] == scores["exact_match"]["total"] == 1
+    assert scores["valid"]["total"] == 2
+
+
+def test_groups_add_up_to_all():
+    examples = [pages.judged(i, now=pages.verdict(i % 5 != 0)) for i in range(60)]
+    by = tallied(examples).by()
+    for groups in (by["hardness"], by["database"], by["feature"]["joins"]):
+        assert sum(scores["examples"] for scores in groups.values()) == 60
+        assert sum(scores["execution"]["count"] for scores in groups.values()) == 48
+
+
+def test_hardness_goes_from_easy_to_extra():
+    examples = [pages.judged(i) for i in (3, 1, 0, 2)]
+    assert list(tallied(examples).by()["hardness"]) == ["easy", "medium", "hard", "extra"]
+
+
+def test_errors_are_counted_once_per_example_and_most_frequent_first():
+    examples = [
+        pages.judged(0, now=pages.verdict(False, "wrong_value", "wrong_value", "extra_join")),
+        pages.judged(1, now=pages.verdict(False, "extra_join")),
+        pages.judged(2),
+    ]
+    shares = tallied(examples).error_shares()
+    assert [(name, share["count"]) for name, share in shares.items()] == [
+        ("extra_join", 2),
+        ("wrong_value", 1),
+    ]
+    assert {share["total"] for share in shares.values()} == {2}
+
+
+def test_an_inexact_answer_on_an_empty_database_is_diagnosed_though_right():
+    now = pages.verdict(True, "wrong_columns", exact_match=False)
+    assert tallied([pages.judged(0, now=now, empty_database=True)]).diagnosed == 1
+    assert tallied([pages.judged(0, now=now)]).diagnosed == 0
+
+
+def test_comparison_counts_what_changed_and_names_it():
+    wrong, right = pages.verdict(False, "wrong_columns"), pages.verdict(True)
+    comparison = Comparison()
+    pairs = [(wrong, right)] * 7 + [(right, wrong)] + [(right, right)] * 2 + [(wrong, wrong)] * 3
+    for position, (before, now) in enumerate(pairs):
+        comparison.add(pages.judged(position, now=now, baseline=before))
+    found = comparison.to_json()
+    execution = found["execution"]
+    assert (execution["better"], execution["worse"]) == (7, 1)
+    assert (execution["both_right"], execution["both_wrong"]) == (2, 3)
+    assert execution["points"] == 100 * 6 / 13
+    # 2 * (C(8, 0) + C(8, 1)) / 2**8
+    assert execution["p_value"] == pytest.approx(2 * 9 / 256)
+    assert found["better"] == [f"dev/{i:04d}" for i in range(7)]
+    assert found["worse"] == ["dev/0007"]
+    change = found["errors"]["wrong_columns"]
+    assert (change["baseline"], change["now"], change["gone"], change["new"]) == (10, 4, 7, 1)
+    assert sum(found["hardness"][level]["better"] for level in found["hardness"]) == 7
