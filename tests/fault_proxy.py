@@ -39,7 +39,7 @@ class Fault(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-    """A request as the proxy read it."""
+    """A request as the proxy read it; the names of its headers are in lower case."""
 
     method: str
     path: str
@@ -111,7 +111,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_HEADERS}
+        headers = {k.lower(): v for k, v in self.headers.items() if k.lower() not in _HOP_HEADERS}
         request = Request(method=self.command, path=self.path, headers=headers, body=body)
         self._act(request, self.server.fault_for(request))
 

@@ -78,9 +78,10 @@ class RunContents:
         if damage is not None:
             return UnitContents(name=name, damage=damage)
         try:
-            return UnitContents(name=name, rows=tuple(rows_lib.decode_rows(data, name=name)))
+            rows = tuple(rows_lib.decode_rows(data, name=name))
         except errors.InputError as error:
             return UnitContents(name=name, damage=str(error))
+        return UnitContents(name=name, rows=rows, damage=None if rows else f"{name}: no rows")
 
     def _changed(self, name: str, data: bytes) -> str | None:
         """Compares an object with its entry in `done.json`."""

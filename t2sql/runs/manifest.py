@@ -154,9 +154,7 @@ def read_record(storage: storage_lib.Storage, name: str) -> dict[str, Any] | Non
         )
     for field, kind in _FIELDS[name].items():
         if not isinstance(found.get(field), kind):
-            raise errors.InputError(
-                f"{where}: the field {field!r} is missing or no {kind.__name__}"
-            )
+            raise errors.InputError(f"{where}: no field {field!r} of type {kind.__name__}")
     return found
 
 
