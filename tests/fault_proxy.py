@@ -107,6 +107,7 @@ class FaultProxy(http.server.ThreadingHTTPServer):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: FaultProxy
 
     def _handle(self) -> None:
