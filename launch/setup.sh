@@ -68,7 +68,7 @@ is_current() {
 # with_those_installed EXTRA...: prints these extras and those of a complete .venv, each once.
 with_those_installed() {
   { printf '%s\n' "$@" && { sed -n 2p "$STAMP" 2>/dev/null || true; } | tr ' ' '\n'; } |
-    sort -u | xargs
+    sed '/^$/d' | sort -u | paste -s -d ' '
 }
 
 # logged WHAT COMMAND...: runs the command quietly; when it fails, shows the end of the log.
@@ -146,7 +146,7 @@ make_venv() {
 }
 
 bring_python() {
-  say "No Python 3.12 or 3.13 that runs was found here: uv brings one into .uv" >&2
+  say "No Python 3.12 or 3.13 that runs is on the PATH or with pyenv: uv brings one into .uv" >&2
   export UV_PYTHON_INSTALL_DIR=$PRIVATE/python
   logged "Installing Python 3.12" "$UV" python install --no-bin 3.12
   "$UV" python find --managed-python 3.12

@@ -9,9 +9,10 @@ resolved=$(mktemp)
 trap 'rm -f -- "$resolved"' EXIT
 
 # 3.12 on glibc 2.31: the oldest of both that libtpu has builds for. The [tpu] and [gpu] extras
-# resolve together, so one file serves every machine.
+# resolve together, so one file serves every machine. uv disregards upper bounds of
+# Requires-Python, which pip enforces: without the bound uv falls back to a bigquery of 2021.
 cp -- "$CONSTRAINTS" "$resolved"
-echo uv | .uv/tool/bin/uv pip compile setup.py - --all-extras \
+printf '%s\n' uv "google-cloud-bigquery>=3" | .uv/tool/bin/uv pip compile setup.py - --all-extras \
   --python-version 3.12 --python-platform x86_64-manylinux_2_31 --no-emit-index-url \
   --no-annotate --no-header --quiet --output-file "$resolved" "$@"
 {
