@@ -89,3 +89,5 @@ def _parse(path: Path, text: str) -> Any:
         ) from None
     except RecursionError:
         raise errors.InputError(f"{path}: JSON nested too deeply") from None
+    except ValueError as error:  # A number of thousands of digits.
+        raise errors.InputError(f"{path}: {error}") from None

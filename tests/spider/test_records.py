@@ -19,6 +19,7 @@ from t2sql.spider import records
         (b"[1.5]", r"r\.json: record 0 is a number"),
         ('[{"a": "é"}]'.encode("latin-1"), r"r\.json: not UTF-8 \(byte 8"),
         ('[{"a": "é"}]'.encode("utf-16"), r"r\.json: not UTF-8 \(byte 0"),
+        (b"[" + b"1" * 5000 + b"]", r"r\.json: Exceeds the limit"),
         (b"[" * 100_000, r"r\.json: JSON nested too deeply"),
     ],
 )
