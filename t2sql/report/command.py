@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import os
 import shlex
 import sys
 from pathlib import Path
 
 from t2sql import errors
+from t2sql.model import cache
 from t2sql.report import (
     gather,
     judging,
@@ -89,7 +89,7 @@ def _read_questions(options: Options, runs: dict[str, contents.RunContents]) -> 
         )
     limited = options.predictions in runs
     return questions_lib.read_questions(
-        sources.resolve_data(options.data, cache_dir=_cache_dir()),
+        sources.resolve_data(options.data, cache_dir=cache.default_dir()),
         split=options.split or data.get("split") or DEFAULT_SPLIT,
         limit=data.get("limit") if limited else None,
         gold=Path(options.gold).expanduser() if options.gold else None,
@@ -129,7 +129,7 @@ def _write(
         questions,
         predictions,
         baseline,
-        command=shlex.join([*_program(), *sys.argv[1:]]),
+        command=shlex.join(["python", "-m", "t2sql.report", *sys.argv[1:]]),
         several_files=judge.several_files,
         page_examples=shown.examples,
     )
@@ -140,20 +140,11 @@ def _write(
     return found
 
 
-def _program() -> list[str]:
-    return ["python", "-m", "t2sql.report"]
-
-
 def _schemas(questions: Questions) -> dict[str, str]:
     return {
         db_id: schema.read_db_definitions(schema.database_path(questions.root, db_id))
         for db_id in questions.db_ids
     }
-
-
-def _cache_dir() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "t2sql"
 
 
 def _exit_code(

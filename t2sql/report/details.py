@@ -3,28 +3,22 @@
 import math
 from typing import Any
 
-import sqlglot
-from sqlglot import errors as sqlglot_errors
+from t2sql.scoring.diagnosis import parsing
+from t2sql.scoring.sandbox import ExecutionResult
 
 SHOWN_ROWS = 10
 _CELL_CHARS = 200
 _TEXT_CHARS = 20_000
-# Longer SQL is shown as it is: laying it out could take as long as it likes.
-_LAYOUT_CHARS = 5_000
 _EXACT_IN_A_DOUBLE = 2**53
 
 
 def laid_out(sql: str) -> str:
-    """The query over several lines; as it stands where it cannot be parsed."""
-    if len(sql) > _LAYOUT_CHARS:
-        return shortened(sql)
+    """The query over several lines; as it stands where it cannot be parsed as one statement."""
     try:
-        statements = sqlglot.parse(sql, read="sqlite")
-        return ";\n".join(
-            statement.sql(dialect="sqlite", pretty=True) for statement in statements if statement
-        )
-    except (sqlglot_errors.SqlglotError, RecursionError):
-        return sql
+        query = parsing.parse(sql) if ";" not in sql.rstrip("; \n") else None
+    except parsing.TooComplexError:
+        query = None
+    return shortened(sql) if query is None else query.sql(dialect="sqlite", pretty=True)
 
 
 def shortened(text: str) -> str:
@@ -34,24 +28,21 @@ def shortened(text: str) -> str:
     return f"{text[:_TEXT_CHARS]}\n… {len(text) - _TEXT_CHARS:,} more characters"
 
 
-def shown_result(result: Any) -> dict[str, Any] | None:
-    """An `ExecutionResult` as the page shows it: its first rows, cells as JSON values."""
+def shown_result(result: ExecutionResult | None) -> dict[str, Any] | None:
+    """A result as the page shows it: its first rows, with cells that JSON can hold."""
     if result is None:
         return None
-    rows = result.rows or []
     return {
         "status": result.status,
-        "message": shortened(result.message or ""),
-        "columns": [_cell(name) for name in result.columns or []],
-        "rows": [[_cell(value) for value in row] for row in rows[:SHOWN_ROWS]],
-        "total": len(rows),
+        "message": shortened(result.message),
+        "columns": [_cell(name) for name in result.columns],
+        "rows": [[_cell(value) for value in row] for row in result.rows[:SHOWN_ROWS]],
+        "total": result.row_count,
     }
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any) -> str | int | float | None:
     """A SQLite value that JSON and JavaScript hold without loss, or as text."""
-    if value is None:
-        return None
     if isinstance(value, bytes):
         value = f"x'{value[:_CELL_CHARS].hex()}'"
     elif isinstance(value, float) and not math.isfinite(value):

@@ -207,7 +207,9 @@ class _RunReader:
         if self._copies:
             found.append(
                 _problem(
-                    "duplicated_examples", "example(s) answered twice, the first taken", self._copies
+                    "duplicated_examples",
+                    "example(s) answered twice, the first taken",
+                    self._copies,
                 )
             )
         if self.foreign:

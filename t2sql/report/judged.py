@@ -52,6 +52,7 @@ class Judged:
       features: what the gold query needs: dimension -> group, such as joins -> "2".
       empty_database: whether the database holds no rows.
       gold_error: why the gold query does not run; None where it does.
+      notes: what else the judge has to say of it.
       sql: the SQL that was judged.
       status: how the answer came about (see `gather.Answer`).
       verdict: the verdict on the answer.
@@ -69,6 +70,7 @@ class Judged:
     features: dict[str, str]
     empty_database: bool
     gold_error: str | None
+    notes: tuple[str, ...] = ()
     sql: str
     status: str
     verdict: Judgement
@@ -98,6 +100,7 @@ class Judged:
             "status": self.status,
             "empty_database": self.empty_database,
             "gold_error": self.gold_error,
+            "notes": list(self.notes),
         }
         if self.baseline is not None:
             row["baseline"] = {**self.baseline.to_json(), "status": self.baseline_status}

@@ -155,9 +155,7 @@ def _charts(report: dict[str, Any], meanings: Mapping[str, str]) -> dict[str, An
             report["by"]["database"].items(), key=lambda item: _worst_first(item[1])
         ),
         "befores": {
-            group: {
-                name: scores["execution"] for name, scores in (before["by"][group].items())
-            }
+            group: {name: scores["execution"] for name, scores in (before["by"][group].items())}
             if before
             else {}
             for group in ("hardness", "database")

@@ -14,8 +14,8 @@ def of_run(manifest: Mapping[str, Any] | None) -> dict[str, Any]:
     return {
         "model": model.get("name"),
         "weights_sha256": model.get("weights_sha256"),
-        "adapter": fingerprint.get("adapter"),
-        "prompt": fingerprint.get("prompt"),
+        "adapter": _named(fingerprint.get("adapter")),
+        "prompt": _named(fingerprint.get("prompt")),
         "sampling": fingerprint.get("sampling"),
         "dtype": fingerprint.get("dtype"),
         "data": fingerprint.get("data"),
@@ -35,6 +35,11 @@ def name(source: str, manifest: Mapping[str, Any] | None) -> str:
     found = of_run(manifest)
     model = str(found["model"] or last)
     return f"{model} + adapter" if found["adapter"] else model
+
+
+def _named(value: Any) -> Any:
+    """The name out of a name and its hash."""
+    return value.get("name", value) if isinstance(value, Mapping) else value
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

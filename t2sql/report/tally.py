@@ -144,7 +144,9 @@ class Comparison:
     def _error_changes(self) -> dict[str, Any]:
         changes = {error: _error_change(pairs) for error, pairs in self._errors.items()}
         return dict(
-            sorted(changes.items(), key=lambda item: (item[1]["now"] - item[1]["baseline"], item[0]))
+            sorted(
+                changes.items(), key=lambda item: (item[1]["now"] - item[1]["baseline"], item[0])
+            )
         )
 
 

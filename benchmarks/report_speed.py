@@ -1,0 +1,107 @@
+"""Time and memory of the report over 1, 10 and 100 times Spider dev.
+
+    python benchmarks/report_speed.py --predictions=FILE --scales=1,10,100
+
+FILE holds one query a line, aligned with dev; default: the gold queries, each with a small
+mistake in every second one. Larger sizes repeat it. Prints a table: wall time, examples per
+second, and the largest resident set of the command with all of its processes.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import psutil
+from absl import app, flags
+
+_PREDICTIONS = flags.DEFINE_string("predictions", None, "One query a line, aligned with dev.")
+_SPIDER = flags.DEFINE_string("spider", os.environ.get("T2SQL_SPIDER_DIR"), "Spider directory.")
+_SCALES = flags.DEFINE_list("scales", ["1", "10", "100"], "How many times dev.")
+
+
+def main(argv: list[str]) -> None:
+    """Measures each scale in a process of its own."""
+    del argv
+    gold = (Path(_SPIDER.value) / "dev_gold.sql").read_text().splitlines()
+    predicted = _predictions(gold)
+    print(
+        f"{'examples':>10} {'seconds':>9} {'per s':>8} {'own MB':>8} {'all MB':>8} {'html MB':>8}"
+    )
+    for scale in map(int, _SCALES.value):
+        with tempfile.TemporaryDirectory() as folder:
+            _measure(Path(folder), gold * scale, predicted * scale)
+
+
+def _predictions(gold: list[str]) -> list[str]:
+    if _PREDICTIONS.value:
+        return Path(_PREDICTIONS.value).read_text().splitlines()
+    queries = [line.rpartition("\t")[0] for line in gold]
+    return [sql if i % 2 else f"{sql} LIMIT 1" for i, sql in enumerate(queries)]
+
+
+def _measure(folder: Path, gold: list[str], predicted: list[str]) -> None:
+    (folder / "gold.sql").write_text("\n".join(gold) + "\n")
+    (folder / "predict.txt").write_text("\n".join(predicted) + "\n")
+    command = [
+        *(sys.executable, "-m", "t2sql.report"),
+        f"--predictions={folder}/predict.txt",
+        f"--gold={folder}/gold.sql",
+        f"--data={_SPIDER.value}",
+        f"--output={folder}/report",
+    ]
+    start = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    memory = _Memory(process.pid)
+    if process.wait():
+        raise RuntimeError(f"the report failed with exit code {process.returncode}")
+    seconds = time.monotonic() - start
+    memory.stop()
+    report = json.loads((folder / "report" / "report.json").read_text())
+    examples = report["data"]["examples"]
+    html = (folder / "report" / "report.html").stat().st_size
+    print(
+        f"{examples:>10,} {seconds:>9.1f} {examples / seconds:>8.0f} {memory.own / 1e6:>8.0f} "
+        f"{memory.all / 1e6:>8.0f} {html / 1e6:>8.1f}",
+        flush=True,
+    )
+
+
+class _Memory:
+    """Watches the resident set of a process, and of it with all of its children."""
+
+    def __init__(self, pid: int):
+        self.own = self.all = 0
+        self._process = psutil.Process(pid)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.2):
+            try:
+                own = self._process.memory_info().rss
+                family = self._process.children(recursive=True)
+                self.own = max(self.own, own)
+                self.all = max(self.all, own + sum(map(_resident, family)))
+            except psutil.NoSuchProcess:
+                return
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return process.memory_info().rss
+    except psutil.NoSuchProcess:
+        return 0
+
+
+if __name__ == "__main__":
+    app.run(main)

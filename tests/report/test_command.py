@@ -1,0 +1,269 @@
+"""The command from end to end, in processes of its own, as users run it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import report_world as world
+
+FILES = {"report.html", "report.json", "report.md", "verdicts.jsonl", "predict.txt", "gold.txt"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return world.make_data(tmp_path_factory.mktemp("world") / "data")
+
+
+def run(*flags, expect=0):
+    command = [sys.executable, "-m", "t2sql.report", *(str(flag) for flag in flags)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == expect, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def report(predictions, data, output, *flags, expect=0):
+    done = run(
+        f"--predictions={predictions}", f"--data={data}", f"--output={output}", *flags,
+        expect=expect,
+    )  # fmt: skip
+    return done, json.loads((Path(output) / "report.json").read_text())
+
+
+def refusal(*flags) -> str:
+    """What the command says when it refuses; nothing may be written."""
+    return run(*flags, expect=2).stderr
+
+
+def write(path: Path, lines) -> Path:
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def rows(output: Path) -> list[dict]:
+    return [json.loads(line) for line in (output / "verdicts.jsonl").read_text().splitlines()]
+
+
+def test_a_perfect_run(tmp_path, data):
+    world.make_run(str(tmp_path / "run"), data, world.golds())
+    done, found = report(tmp_path / "run", data, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    for measure in ("execution", "exact_match", "valid"):
+        assert found["accuracy"]["all"][measure]["count"] == 6
+    assert found["system"]["provenance"]["model"] == "tiny"
+    assert found["system"]["provenance"]["prompt"] == "article"
+    assert found["data"]["empty_databases"] == {"shop": 1}
+    assert found["accuracy"]["with_rows"]["execution"]["total"] == 5
+    assert found["errors"] == {}
+    assert "100.0" in done.stdout and "shop" in done.stdout
+    assert (tmp_path / "out" / "gold.txt").read_text().splitlines()[0].endswith("\tschool")
+
+
+def test_a_wrong_file_is_diagnosed_row_by_row(tmp_path, data):
+    predictions = [
+        "SELECT count(*) FROM student WHERE age > 40",
+        "SELECT name FROM student ORDER BY age",
+        "SELECT naem FROM student WHERE age > 35",
+        world.golds()[3],
+        "SELECT id FROM item",
+        "",
+    ]
+    path = write(tmp_path / "predict.txt", predictions)
+    _, found = report(path, data, tmp_path / "out")
+    verdicts = rows(tmp_path / "out")
+    assert [row["execution"] for row in verdicts] == [False, False, False, True, True, False]
+    assert [row["valid"] for row in verdicts] == [True, True, False, True, True, False]
+    expected = ["extra_filter", "wrong_order", "invented_column", None, "wrong_columns", "empty"]
+    for row, error in zip(verdicts, expected, strict=True):
+        assert row["errors"] == [] if error is None else error in row["errors"], row
+    assert all(row["findings"][0]["message"] for row in verdicts if row["errors"])
+    assert found["diagnosed"] == 5
+    official = (tmp_path / "out" / "predict.txt").read_text().splitlines()
+    assert official == [*predictions[:5], "SELECT"]
+
+
+def test_an_incomplete_run_is_reported_on_and_exits_with_3(tmp_path, data):
+    world.make_run(str(tmp_path / "run"), data, world.golds(), without_units=1)
+    done, found = report(tmp_path / "run", data, tmp_path / "out", expect=3)
+    assert "1 unit(s) missing: predictions/unit-" in done.stderr
+    assert not found["system"]["complete"]
+    missing = found["system"]["statuses"]["missing"]
+    assert found["accuracy"]["all"]["execution"] | {"low": 0, "high": 0} == {
+        "count": 6 - missing,
+        "total": 6,
+        "share": (6 - missing) / 6,
+        "low": 0,
+        "high": 0,
+    }
+    assert "Incomplete run" in (tmp_path / "out" / "report.html").read_text()
+    report(tmp_path / "run", data, tmp_path / "out", "--allow_incomplete")
+
+
+def test_a_corrupted_unit_is_named(tmp_path, data):
+    place = world.make_run(str(tmp_path / "run"), data, world.golds())
+    name = sorted(place.names("predictions/"))[0]
+    (tmp_path / "run" / name).write_bytes(b"\x00garbage")
+    done, _ = report(tmp_path / "run", data, tmp_path / "out", expect=3)
+    assert "1 damaged unit(s)" in done.stderr and name in done.stderr
+
+
+def test_a_baseline_is_compared(tmp_path, data):
+    world.make_run(str(tmp_path / "run"), data, world.golds())
+    worse = [*world.golds()[:3], "SELECT 1", "SELECT 1", "SELECT nothing"]
+    base = write(tmp_path / "base.txt", worse)
+    done, found = report(tmp_path / "run", data, tmp_path / "out", f"--baseline={base}")
+    change = found["baseline"]["execution"]
+    assert (change["better"], change["worse"], change["both_right"]) == (2, 0, 4)
+    assert found["baseline"]["better"] == ["dev/0003", "dev/0005"]
+    assert found["baseline"]["system"]["name"] == "base.txt"
+    assert rows(tmp_path / "out")[5]["baseline"]["execution"] is False
+    assert "against the baseline" in done.stdout
+    assert "McNemar" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_questions_without_gold_are_shown_unjudged(tmp_path):
+    records = [("school", "How old is Ada?", "SELECT 1"), ("school", "Who?", "SELECT 2")]
+    data = world.make_data(tmp_path / "data", records)
+    examples = json.loads((data / "dev.json").read_text())
+    del examples[1]["query"]
+    (data / "dev.json").write_text(json.dumps(examples))
+    world.make_run(str(tmp_path / "run"), data, ["SELECT 1", "SELECT name FROM student"])
+    _, found = report(tmp_path / "run", data, tmp_path / "out")
+    assert found["data"]["unjudged"] == 1
+    assert found["accuracy"]["all"]["execution"]["total"] == 1
+    assert found["accuracy"]["all"]["valid"]["total"] == 2
+    row = rows(tmp_path / "out")[1]
+    assert row["execution"] is row["exact_match"] is row["hardness"] is None
+    assert len((tmp_path / "out" / "predict.txt").read_text().splitlines()) == 1
+
+
+def test_a_gold_query_that_fails_is_reported_and_never_dropped(tmp_path, data):
+    gold = write(tmp_path / "g.sql", ["SELECT nothing FROM student\tschool", "SELECT 2\tschool"])
+    path = write(tmp_path / "p.txt", ["SELECT 1", "SELECT 2"])
+    _, found = report(path, data, tmp_path / "out", f"--gold={gold}")
+    [failure] = found["data"]["gold_failures"]
+    assert failure["example_id"] == "g/0000"
+    assert "nothing" in failure["message"]
+    assert found["accuracy"]["all"]["execution"]["total"] == 2
+    assert found["accuracy"]["all"]["execution"]["count"] == 1
+
+
+def test_several_files_under_one_db_id_all_have_to_agree(tmp_path):
+    data = world.make_data(tmp_path / "data", [("school", "Ids?", "SELECT id FROM student")])
+    folder = data / "database" / "school"
+    shutil.copy(folder / "school.sqlite", folder / "school_2.sqlite")
+    path = write(tmp_path / "p.txt", ["SELECT id FROM student"])
+    done, found = report(path, data, tmp_path / "out")
+    assert found["data"]["several_files"] == {"school": 2}
+    assert "several SQLite files" in done.stdout
+
+
+def test_crlf_predictions_score_like_any_other(tmp_path, data):
+    path = tmp_path / "p.txt"
+    path.write_bytes("\r\n".join(world.golds()).encode())
+    _, found = report(path, data, tmp_path / "out")
+    assert found["accuracy"]["all"]["execution"]["count"] == 6
+
+
+def test_clean_takes_sql_out_of_prose(tmp_path, data):
+    lines = [f"Sure! ```sql {sql}``` Hope it helps." for sql in world.golds()]
+    path = write(tmp_path / "p.txt", lines)
+    assert report(path, data, tmp_path / "a")[1]["accuracy"]["all"]["execution"]["count"] == 0
+    _, found = report(path, data, tmp_path / "b", "--clean")
+    assert found["accuracy"]["all"]["execution"]["count"] == 6
+
+
+def test_hostile_predictions_change_nothing_but_their_own_verdict(tmp_path, data):
+    before = {path: path.read_bytes() for path in data.rglob("*.sqlite")}
+    lines = [
+        "DROP TABLE student",
+        "ATTACH '/tmp/t2sql_report_hostile' AS x",
+        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x FROM c) SELECT count(*) FROM c",
+        world.golds()[3],
+        "<script>alert(1)</script>",
+        "SELECT " + "(" * 3000 + "1" + ")" * 3000,
+    ]
+    path = write(tmp_path / "p.txt", lines)
+    _, found = report(path, data, tmp_path / "out", "--timeout=1")
+    assert [row["execution"] for row in rows(tmp_path / "out")][3] is True
+    assert "timeout" in rows(tmp_path / "out")[2]["errors"]
+    assert {path: path.read_bytes() for path in before} == before
+    assert "<script>alert" not in (tmp_path / "out" / "report.html").read_text()
+    assert "<script>alert" not in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_the_report_is_plain_where_there_is_no_terminal(tmp_path, data):
+    path = write(tmp_path / "p.txt", world.golds())
+    done, _ = report(path, data, tmp_path / "out")
+    assert "\x1b" not in done.stdout
+
+
+def test_bad_input_is_refused_by_name(tmp_path, data):
+    golds = write(tmp_path / "p.txt", world.golds())
+    short = write(tmp_path / "short.txt", world.golds()[:4])
+    zoo = write(tmp_path / "zoo.sql", ["SELECT 1\tzoo"])
+    (tmp_path / "latin.txt").write_bytes(b"SELECT 'caf\xe9'\n")
+    (tmp_path / "empty").mkdir()
+    world.make_data(data, split="test")
+    world.make_run(str(tmp_path / "test_run"), data, world.golds(), split="test")
+    out = f"--output={tmp_path / 'out'}"
+    data_flag = f"--data={data}"
+    cases = [
+        ((f"--predictions={short}", data_flag, out), "4 lines, but .* 6 examples"),
+        ((f"--predictions={tmp_path / 'latin.txt'}", data_flag, out), "line 1: not UTF-8"),
+        ((f"--predictions={tmp_path / 'none.txt'}", data_flag, out), "none.txt: cannot be read"),
+        ((f"--predictions={tmp_path / 'empty'}", data_flag, out), "run.json"),
+        ((f"--predictions={golds}", f"--data={tmp_path / 'no'}", out), "no such data directory"),
+        ((f"--predictions={golds}", data_flag, out, f"--gold={zoo}"), "no database 'zoo'"),
+        ((f"--predictions={golds}", data_flag, f"--output={golds}/x"), "cannot be written"),
+        ((f"--predictions={golds}", data_flag, out, "--split=train"), "no split 'train'"),
+        (
+            (f"--predictions={tmp_path / 'test_run'}", data_flag, out, "--split=dev"),
+            "--split=dev, but .* the split 'test'",
+        ),
+        ((f"--predictions={tmp_path / 'test_run'}", data_flag, out, "--clean"), "--clean: there"),
+        ((data_flag, out), "predictions"),
+        ((f"--predictions={golds}", data_flag, out, "--workers=0"), "workers"),
+    ]
+    for flags, message in cases:
+        said = refusal(*flags)
+        assert re.search(message, said), (flags, said)
+    assert not (tmp_path / "out" / "report.json").exists()
+
+
+def test_starts_in_under_two_seconds_without_jax():
+    started = time.monotonic()
+    run("--help", expect=1)
+    assert time.monotonic() - started < 2
+    program = (
+        "import sys, t2sql.report.__main__, t2sql.report.command; "
+        "heavy = {'jax', 'gemma', 'tensorflow', 'torch', 'flax'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.spider
+def test_all_of_spider_dev_is_scored_in_under_20_seconds(tmp_path):
+    spider = os.environ.get("T2SQL_SPIDER_DIR")
+    assert spider, "T2SQL_SPIDER_DIR is not set: it names the Spider directory"
+    gold = Path(spider) / "dev_gold.sql"
+    lines = [line.rpartition("\t")[0] for line in gold.read_text().splitlines()]
+    path = write(tmp_path / "p.txt", lines)
+    started = time.monotonic()
+    _, found = report(path, spider, tmp_path / "out", f"--gold={gold}", "--workers=2")
+    assert time.monotonic() - started < 20
+    accuracy = found["accuracy"]
+    assert accuracy["all"]["execution"]["count"] == accuracy["all"]["execution"]["total"] == 1034
+    assert accuracy["with_rows"]["execution"]["total"] == 972
+    assert accuracy["all"]["exact_match"]["count"] == 1034
+    assert list(found["data"]["empty_databases"]) == ["wta_1"]
+    assert found["errors"] == {}
