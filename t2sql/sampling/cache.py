@@ -25,7 +25,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from gemma import gm
+from flax import linen as nn
 from jaxtyping import Array, Bool, Int
 
 Cache = dict[str, dict[str, jax.Array]]
@@ -54,7 +54,7 @@ class CacheShape:
         return self.prompt + self.new
 
 
-def init_cache(model: gm.nn.Transformer, *, rows: int, slots: int) -> Cache:
+def init_cache(model: nn.Module, *, rows: int, slots: int) -> Cache:
     """An empty cache in gemma's own structure, of the dtype of `model`."""
     return model.config.init_cache(rows, dtype=model.dtype, cache_length=slots)
 

@@ -12,7 +12,7 @@ import dataclasses
 import flax.struct
 import jax
 import jax.numpy as jnp
-from gemma import gm
+from flax import linen as nn
 from jaxtyping import Array, Bool, Int, UInt32
 
 from t2sql.sampling import cache as cache_lib
@@ -32,7 +32,7 @@ class Decoder:
       forbidden: token ids that are never chosen.
     """
 
-    model: gm.nn.Transformer
+    model: nn.Module
     rows: int
     shape: cache_lib.CacheShape
     choice: choose.Choice

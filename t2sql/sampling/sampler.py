@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from gemma import gm
+from flax import linen as nn
 
 from t2sql import errors
 from t2sql.sampling import cache as cache_lib
@@ -64,7 +64,7 @@ class BatchSampler:
     def __init__(
         self,
         *,
-        model: gm.nn.Transformer,
+        model: nn.Module,
         params: Any,
         tokenizer: Any,
         mesh: jax.sharding.Mesh | None = None,

@@ -1,0 +1,74 @@
+"""Choosing tokens: greedy, limits, and keys that know only seed, example and place."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from t2sql.sampling import choose
+
+LOGITS = jnp.array(np.random.default_rng(0).normal(size=(6, 50)), jnp.float32)
+IDS = jnp.arange(6, dtype=jnp.uint32)
+START = jnp.zeros(6, jnp.int32)
+
+
+def _draws(choice: choose.Choice, count: int = 200) -> np.ndarray:
+    draw = jax.jit(jax.vmap(lambda n: choose.choose_tokens(LOGITS, choice, 0, IDS, jnp.full(6, n))))
+    return np.asarray(draw(jnp.arange(count)))
+
+
+def test_greedy_is_the_argmax():
+    found = choose.choose_tokens(LOGITS, choose.Choice(), 0, IDS, START)
+    np.testing.assert_array_equal(found, np.argmax(LOGITS, -1))
+
+
+def test_top_k_draws_only_from_the_k_best():
+    draws = _draws(choose.Choice(temperature=2.0, top_k=3))
+    best = np.argsort(LOGITS, -1)[:, -3:]
+    for row in range(6):
+        assert set(draws[:, row]) == set(best[row])
+
+
+def test_top_p_draws_only_from_the_nucleus():
+    choice = choose.Choice(temperature=1.0, top_p=0.5)
+    draws = _draws(choice)
+    probabilities = np.asarray(jax.nn.softmax(LOGITS, -1))
+    for row in range(6):
+        order = np.argsort(-probabilities[row])
+        size = int(np.searchsorted(np.cumsum(probabilities[row][order]), choice.top_p)) + 1
+        assert set(draws[:, row]) <= set(order[:size])
+
+
+def test_low_temperature_is_greedy():
+    draws = _draws(choose.Choice(temperature=1e-3), count=5)
+    assert (draws == np.argmax(LOGITS, -1)).all()
+
+
+def test_draws_follow_the_distribution():
+    draws = _draws(choose.Choice(temperature=1.0), count=4000)[:, 0]
+    shares = np.bincount(draws, minlength=50) / len(draws)
+    assert np.abs(shares - np.asarray(jax.nn.softmax(LOGITS[0]))).max() < 0.03
+
+
+def test_a_draw_does_not_depend_on_its_row():
+    choice = choose.Choice(temperature=1.0)
+    order = np.array([3, 0, 5, 1, 4, 2])
+    straight = choose.choose_tokens(LOGITS, choice, 7, IDS, START)
+    shuffled = choose.choose_tokens(LOGITS[order], choice, 7, IDS[order], START)
+    np.testing.assert_array_equal(straight[order], shuffled)
+
+
+@pytest.mark.parametrize("change", ["seed", "example", "place"])
+def test_a_draw_depends_on_seed_example_and_place(change):
+    choice = choose.Choice(temperature=5.0)
+    flat = jnp.zeros((64, 1000))
+    ids, place = jnp.arange(64, dtype=jnp.uint32), jnp.zeros(64, jnp.int32)
+    before = choose.choose_tokens(flat, choice, 0, ids, place)
+    after = choose.choose_tokens(
+        flat,
+        choice,
+        int(change == "seed"),
+        ids + 1000 * (change == "example"),
+        place + (change == "place"),
+    )
+    assert np.mean(np.asarray(before) == np.asarray(after)) < 0.1

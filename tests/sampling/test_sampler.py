@@ -1,0 +1,160 @@
+"""The sampler: what a prompt is answered does not depend on what runs beside it."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+import tiny
+
+from t2sql import errors
+
+SHARED = "CREATE TABLE singer (name text, age int); "
+END_IDS = (1, 50, 106)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return tiny.make_params()
+
+
+@pytest.fixture(scope="module")
+def sampler(params):
+    return tiny.make_sampler(params)
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    return [*tiny.texts(8), *tiny.texts(12, shared=SHARED)]
+
+
+@pytest.fixture(scope="module")
+def answers(sampler, prompts):
+    return sampler.sample(prompts)
+
+
+def _greedy_by_hand(params, prompt: str, count: int) -> str:
+    """One forward pass over the whole text for each token, without a cache."""
+    tokens = tiny.TOKENIZER.encode(prompt, add_bos=True)
+    length = len(tokens)
+    for _ in range(count):
+        padded = jnp.array([tokens + [0] * (length + count - len(tokens))])
+        logits = _forward(params, padded)[0, len(tokens) - 1]
+        token = int(jnp.argmax(logits))
+        if token in END_IDS:
+            break
+        tokens.append(token)
+    return tiny.TOKENIZER.decode(tokens[length:])
+
+
+@jax.jit
+def _forward(params, tokens):
+    causal = jnp.tril(jnp.ones((tokens.shape[1],) * 2, bool))[None]
+    positions = jnp.arange(tokens.shape[1])[None]
+    return tiny.MODEL.apply(
+        {"params": params}, tokens, positions=positions, attention_mask=causal
+    ).logits
+
+
+def test_the_answers_are_the_models_own(params, prompts, answers):
+    for prompt, answer in list(zip(prompts, answers, strict=True))[::6]:
+        assert answer == _greedy_by_hand(params, prompt, 20)
+
+
+def test_order_does_not_matter(sampler, prompts, answers):
+    assert sampler.sample(prompts[::-1])[::-1] == answers
+
+
+def test_batch_size_does_not_matter(params, prompts, answers):
+    alone = tiny.make_sampler(params, batch_size=1)
+    assert [alone.sample(prompt) for prompt in prompts[::5]] == answers[::5]
+    together = tiny.make_sampler(params, batch_size=32)
+    assert together.sample(prompts) == answers
+
+
+def test_sharing_a_prefix_does_not_matter(sampler, prompts, answers):
+    shared = [prompt for prompt in prompts if prompt.startswith(SHARED)]
+    assert sampler.sample(shared) == answers[-len(shared) :]
+
+
+def test_groups_flow_through_one_batch(sampler):
+    """More prompts than rows, many groups: each comes out once, as if alone."""
+    groups = [
+        tiny.group(tiny.texts(count, shared=f"schema {count} "), tag=count)
+        for count in (1, 3, 11, 2, 5)
+    ]
+    together = tiny.generate(sampler, groups)
+    assert len(together) == 22
+    for group in groups:
+        for key, generation in tiny.generate(sampler, [group]).items():
+            assert together[key] == generation
+
+
+@pytest.mark.parametrize("stop", [(), ("e", "\ufffd\ufffd")])
+def test_sampling_with_a_temperature_repeats(params, prompts, stop):
+    config = {"temperature": 1.0, "top_k": 40, "top_p": 0.95, "stop": stop, "max_new_tokens": 12}
+    first = tiny.make_sampler(params, batch_size=4, **config).sample(prompts)
+    second = tiny.make_sampler(params, batch_size=16, **config).sample(prompts[::-1])[::-1]
+    assert first == second
+    assert len(set(first)) > len(first) // 2
+    other = tiny.make_sampler(params, batch_size=16, seed=1, **config).sample(prompts)
+    assert other != first
+
+
+def test_one_new_token(params, prompts, answers):
+    sampler = tiny.make_sampler(params, max_new_tokens=1)
+    ((_, found),) = sampler.generate([tiny.group(prompts)])
+    assert [len(generation.tokens) for generation in found] == [1] * len(prompts)
+
+
+def test_nothing_compiles_after_warm_up_and_nothing_is_moved_unasked(params, prompts):
+    sampler = tiny.make_sampler(params)
+    groups = [tiny.group(prompts[:8], tag=0), tiny.group(prompts[8:], tag=1)]
+    sampler.compile(group.slots for group in groups)
+    compiled = sampler.compile_count
+    events = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, *_, **__: events.append(name) if "backend_compile" in name else None
+    )
+    try:
+        with jax.transfer_guard("disallow"):
+            assert len(tiny.generate(sampler, groups)) == len(prompts)
+    finally:
+        jax.monitoring.clear_event_listeners()
+    assert events == []
+    assert sampler.compile_count == compiled == 2 * 4
+
+
+def test_padding_rows_do_not_hold_a_batch(params):
+    """One prompt in a batch of 8 stops the loop when it has stopped itself."""
+    sampler = tiny.make_sampler(params, stop=("\ufffd",), max_new_tokens=64)
+    ((_, (generation,)),) = sampler.generate([tiny.group(["one prompt"])])
+    assert sampler.counters.decode_steps < 64
+    assert sampler.counters.decode_steps <= len(generation.tokens) + 16
+
+
+def test_counters_add_up(sampler, prompts):
+    before = sampler.counters.prompt_tokens
+    group = tiny.group(prompts)
+    tiny.generate(sampler, [group])
+    lengths = [len(tiny.TOKENIZER.encode(prompt, add_bos=True)) for prompt in prompts]
+    assert sampler.counters.prompt_tokens - before == sum(lengths)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"max_new_tokens": 0}, "sampling.max_new_tokens is 0"),
+        ({"temperature": -1.0}, "sampling.temperature is -1.0"),
+        ({"top_p": 0.0}, "sampling.top_p is 0.0"),
+        ({"top_k": -1}, "sampling.top_k is -1"),
+        ({"stop": ("",)}, "sampling.stop"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(params, values, message):
+    with pytest.raises(errors.InputError, match=message):
+        tiny.make_sampler(params, **values)
+
+
+def test_a_prompt_that_does_not_fit_is_refused(sampler):
+    with pytest.raises(errors.InputError, match="prompt 1 has 201 tokens; at most 128 fit"):
+        sampler.sample(["short", "x" * 200])

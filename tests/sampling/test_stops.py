@@ -1,0 +1,57 @@
+"""Where answers end, on a byte tokenizer."""
+
+import pytest
+from byte_tokenizer import ByteTokenizer
+
+from t2sql.sampling import stops
+
+TOKENIZER = ByteTokenizer()
+
+
+def _tokens(text: str) -> list[int]:
+    return TOKENIZER.encode(text)
+
+
+def test_an_end_token_ends_the_text():
+    tokens = [*_tokens("SELECT 1"), TOKENIZER.special_tokens.EOS, *_tokens("rest")]
+    found = stops.Stops(TOKENIZER).generation(tokens, max_new_tokens=50)
+    assert (found.text, found.status, len(found.tokens)) == ("SELECT 1", "ok", 9)
+
+
+def test_a_text_without_an_end_goes_on():
+    assert stops.Stops(TOKENIZER).generation(_tokens("SELECT"), max_new_tokens=50) is None
+
+
+def test_the_token_limit_cuts_and_says_so():
+    found = stops.Stops(TOKENIZER).generation(_tokens("SELECT"), max_new_tokens=6)
+    assert (found.text, found.status) == ("SELECT", "max_tokens")
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"), [("a;b;c", "a"), ("a\n\nb;", "a"), ("a\nb;", "a\nb"), (";a", "")]
+)
+def test_the_first_stop_string_ends_the_text(text, kept):
+    found = stops.Stops(TOKENIZER, (";", "\n\n")).generation(_tokens(text), max_new_tokens=50)
+    assert found.text == kept
+    assert found.status == "ok"
+
+
+def test_tokens_reach_just_to_the_stop_string():
+    found = stops.Stops(TOKENIZER, ("--",)).generation(_tokens("ab--cd"), max_new_tokens=50)
+    assert TOKENIZER.decode(list(found.tokens)) == "ab--"
+
+
+def test_an_end_token_before_the_stop_string_wins():
+    tokens = [*_tokens("a"), TOKENIZER.special_tokens.END_OF_TURN, *_tokens(";")]
+    found = stops.Stops(TOKENIZER, (";",)).generation(tokens, max_new_tokens=50)
+    assert (found.text, len(found.tokens)) == ("a", 2)
+
+
+def test_table_knows_end_ids_and_pieces_with_a_stop_string():
+    table = stops.Stops(TOKENIZER, (";",)).table(TOKENIZER.vocab_size)
+    assert set(table.nonzero()[0]) == {1, 50, 106, *_tokens(";")}
+
+
+def test_a_stop_string_over_two_tokens_is_not_in_the_table():
+    table = stops.Stops(TOKENIZER, ("--",)).table(TOKENIZER.vocab_size)
+    assert set(table.nonzero()[0]) == {1, 50, 106}
