@@ -57,6 +57,13 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a small file that other processes see whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(text)
+    Path(file.name).rename(path)
+
+
 def _build(entry: Path, build: Callable[[Path], None]) -> None:
     for abandoned in entry.parent.glob(f".{entry.name}-*"):
         shutil.rmtree(abandoned)

@@ -9,7 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from t2sql.model import cache, mesh, registry, sources
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from t2sql import errors
+from t2sql.model import cache, checkpoints, dummy, registry, sources, tokenizers
+from t2sql.model import mesh as mesh_lib
+from t2sql.runs import storage
+
+DTYPES = ("auto", "float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,9 +30,11 @@ class LLMFactoryConfig:
       tokenizer_path: SentencePiece model; None for the one that comes with the weights.
       model_cls: flax module class, such as `gm.nn.Gemma3_270M`.
       tokenizer_cls: tokenizer class, such as `gm.text.Gemma3Tokenizer`.
-      dtype: "float32", "bfloat16", or "auto": float32 on CPU, bfloat16 elsewhere.
-      model_axis: number of devices that share one copy of the weights.
+      dtype: of weights and computation: "float32", "bfloat16", or "auto" for
+        float32 on CPU (where bfloat16 is slow) and bfloat16 on TPU and GPU.
+      parallel: number of devices that share one copy of the weights.
       cache_dir: where converted and fetched weights are kept.
+      storage_config: how gs:// is reached; None for the defaults.
     """
 
     ckpt_path: str | Path
@@ -31,8 +42,9 @@ class LLMFactoryConfig:
     model_cls: Callable[..., Any]
     tokenizer_cls: Callable[..., Any]
     dtype: str = "auto"
-    model_axis: int = 1
+    parallel: int = 1
     cache_dir: Path = dataclasses.field(default_factory=cache.default_dir)
+    storage_config: storage.StorageConfig | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,71 +55,138 @@ class LLMModules:
       model: flax module.
       params: its parameters, on `mesh`.
       tokenizer: `encode(text)`, `decode(ids)`.
-      sampler: generates text for batches of prompts; None where none was asked for.
+      sampler: samples text for batches of prompts.
       mesh: ('data', 'model') mesh over this host's devices.
       weights_sha256: fingerprint of the weights' content.
-      variant: "it", "pt" or None if unknown: whether the weights are instruction-tuned.
+      variant: "it" for instruction-tuned weights, "pt" for pre-trained ones, None if unknown.
     """
 
     model: Any
     params: Any
     tokenizer: Any
     sampler: Any
-    mesh: Any
+    mesh: Mesh
     weights_sha256: str
     variant: str | None
 
 
 def config_for(name: str, source: str, **fields: Any) -> LLMFactoryConfig:
-    """Returns the configuration of the registered model `name` with weights from `source`."""
-    model_cls, tokenizer_cls = registry.find(name).load_classes()
+    """Returns the configuration of the registered model `name` with weights from `source`.
+
+    Raises:
+      InputError: no such model.
+    """
+    spec = registry.find(name)
     return LLMFactoryConfig(
-        ckpt_path=source, model_cls=model_cls, tokenizer_cls=tokenizer_cls, **fields
+        ckpt_path=source, model_cls=spec.model_cls, tokenizer_cls=spec.tokenizer_cls, **fields
     )
 
 
 class LLMModuleFactory:
-    """Builds `LLMModules` from a configuration."""
+    """Builds `LLMModules`; its parts can be had before, each made once.
+
+    A run needs the tokenizer to plan and the checkpoint's fingerprint to resume,
+    and may find that nothing is left to do: neither reads the weights.
+    """
 
     def __init__(self, config: LLMFactoryConfig):
         self.config = config
 
     @functools.cached_property
     def checkpoint(self) -> sources.Checkpoint:
-        """The weights on local disk, fetched and converted where needed."""
-        return sources.resolve(str(self.config.ckpt_path), cache_dir=self.config.cache_dir)
+        """Weights and tokenizer on local disk, fetched and converted where needed."""
+        return sources.resolve(
+            str(self.config.ckpt_path),
+            cache_dir=self.config.cache_dir,
+            storage_config=self.config.storage_config,
+        )
+
+    @functools.cached_property
+    def model(self) -> Any:
+        """The flax module, without parameters."""
+        return self.config.model_cls(dtype=self.dtype)
+
+    @functools.cached_property
+    def dtype(self) -> str:
+        """The type that "auto" stands for on this backend, or the one that was asked for."""
+        if self.config.dtype not in DTYPES:
+            raise errors.InputError(
+                f"model.dtype is {self.config.dtype!r}; it has to be one of {', '.join(DTYPES)}"
+            )
+        if self.config.dtype != "auto":
+            return self.config.dtype
+        return "float32" if jax.default_backend() == "cpu" else "bfloat16"
 
     @functools.cached_property
     def tokenizer(self) -> Any:
-        """The tokenizer; needs no weights in memory."""
-        return self.config.tokenizer_cls(
-            self.config.tokenizer_path or self.checkpoint.tokenizer_path
+        """The tokenizer, checked against the model."""
+        path = self.config.tokenizer_path or self.checkpoint.tokenizer_path
+        if path is None:
+            raise errors.InputError(
+                f"model.source: {self.checkpoint.source} comes without {sources.TOKENIZER_NAME};"
+                " name a SentencePiece file with model.tokenizer"
+            )
+        tokenizer = tokenizers.load(self.config.tokenizer_cls, Path(path))
+        tokenizers.check_vocabulary(tokenizer, self.model.config.num_embed, Path(path))
+        return tokenizer
+
+    @functools.cached_property
+    def mesh(self) -> Mesh:
+        """Mesh over this host's devices."""
+        return mesh_lib.make_mesh(self.config.parallel)
+
+    @functools.cached_property
+    def abstract_params(self) -> Any:
+        """Shape, dtype and sharding of each parameter: enough to compile with."""
+        tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+        shapes = jax.eval_shape(self.model.init, jax.random.key(0), tokens)["params"]
+        return jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(
+                leaf.shape, jnp.dtype(self.dtype), sharding=sharding
+            ),
+            shapes,
+            mesh_lib.param_shardings(shapes, self.mesh),
+        )
+
+    def load_params(self) -> Any:
+        """Reads the weights onto the mesh.
+
+        Raises:
+          InputError: the checkpoint is damaged, or belongs to another model.
+        """
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_params)
+        if self.checkpoint.seed is not None:
+            return dummy.random_params(self.checkpoint.seed, self.abstract_params, shardings)
+        return checkpoints.load_params(
+            self.checkpoint.path,
+            expected=self.abstract_params,
+            shardings=shardings,
+            model_name=type(self.model).__name__,
         )
 
     def build(self, make_sampler: Callable[..., Any] | None = None) -> LLMModules:
         """Loads the weights and returns all modules.
 
         Args:
-          make_sampler: called with `model, params, tokenizer, mesh` as keywords.
-        """
-        import jax
-        from gemma import gm
+          make_sampler: called with `model`, `params`, `tokenizer` and `mesh`; None for a
+            `BatchSampler` with its defaults.
 
-        host_mesh = mesh.make_mesh(self.config.model_axis)
-        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-        if self.config.dtype != "auto":
-            dtype = self.config.dtype
-        model = self.config.model_cls(dtype=dtype)
-        params = gm.ckpts.load_params(self.checkpoint.path)
+        Raises:
+          InputError: the configuration, checkpoint or tokenizer cannot be used.
+          TryAgainError: a network failed.
+        """
+        if make_sampler is None:
+            from t2sql.sampling import BatchSampler as make_sampler
+        tokenizer = self.tokenizer
         parts = {
-            "model": model,
-            "params": params,
-            "tokenizer": self.tokenizer,
-            "mesh": host_mesh,
+            "model": self.model,
+            "params": self.load_params(),
+            "tokenizer": tokenizer,
+            "mesh": self.mesh,
         }
         return LLMModules(
             **parts,
-            sampler=make_sampler(**parts) if make_sampler else None,
+            sampler=make_sampler(**parts),
             weights_sha256=self.checkpoint.weights_sha256,
             variant=self.checkpoint.variant,
         )

@@ -4,29 +4,29 @@ The layout is that of llama.cpp's converter; the ids of Gemma's own SentencePiec
 file follow from the vocabulary (byte fallback, no dummy prefix, no normalising).
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import gguf
 import numpy as np
-from sentencepiece import sentencepiece_model_pb2 as sentencepiece_model
 
 from t2sql import errors
-from t2sql.model import gguf_file
+from t2sql.model import gguf_file, sentencepiece_files
+from t2sql.model.sentencepiece_files import PieceType
 
 ARCHITECTURE = "gemma3"
 # Some files pad the embedding past Gemma 3's vocabulary (image placeholders of other tools).
 VOCAB_SIZE = 262_144
 
-_PAD, _EOS, _BOS, _UNK = range(4)
-_Type = sentencepiece_model.ModelProto.SentencePiece
+# Gemma's own file has its control tokens, such as <start_of_turn>, as user-defined ones.
 _PIECE_TYPES = {
-    gguf.TokenType.NORMAL: _Type.NORMAL,
-    gguf.TokenType.UNKNOWN: _Type.UNKNOWN,
-    gguf.TokenType.CONTROL: _Type.USER_DEFINED,
-    gguf.TokenType.USER_DEFINED: _Type.USER_DEFINED,
-    gguf.TokenType.UNUSED: _Type.UNUSED,
-    gguf.TokenType.BYTE: _Type.BYTE,
+    gguf.TokenType.NORMAL: PieceType.NORMAL,
+    gguf.TokenType.UNKNOWN: PieceType.UNKNOWN,
+    gguf.TokenType.CONTROL: PieceType.USER_DEFINED,
+    gguf.TokenType.USER_DEFINED: PieceType.USER_DEFINED,
+    gguf.TokenType.UNUSED: PieceType.UNUSED,
+    gguf.TokenType.BYTE: PieceType.BYTE,
 }
 _NORMS = {
     "pre_attention_norm": "attn_norm",
@@ -60,31 +60,25 @@ def read_params(file: gguf_file.GGUFFile) -> dict[str, Any]:
 
 def read_tokenizer(file: gguf_file.GGUFFile) -> bytes:
     """Returns the vocabulary as a serialised SentencePiece BPE model."""
-    model = sentencepiece_model.ModelProto()
-    rows = zip(
-        file.metadata("tokenizer.ggml.tokens")[:VOCAB_SIZE],
-        file.metadata("tokenizer.ggml.scores")[:VOCAB_SIZE],
-        file.metadata("tokenizer.ggml.token_type")[:VOCAB_SIZE],
-        strict=True,
+    types = file.metadata("tokenizer.ggml.token_type")
+    return sentencepiece_files.build(
+        zip(
+            file.metadata("tokenizer.ggml.tokens")[:VOCAB_SIZE],
+            file.metadata("tokenizer.ggml.scores")[:VOCAB_SIZE],
+            [_PIECE_TYPES[token_type] for token_type in types[:VOCAB_SIZE]],
+            strict=True,
+        )
     )
-    for piece, score, token_type in rows:
-        model.pieces.add(piece=piece, score=score, type=_PIECE_TYPES[token_type])
-    for index in (_PAD, _EOS, _BOS):
-        model.pieces[index].type = _Type.CONTROL
-    model.pieces[_UNK].type = _Type.UNKNOWN
-    _describe(model)
-    return model.SerializeToString()
 
 
-def _describe(model: sentencepiece_model.ModelProto) -> None:
-    trainer = model.trainer_spec
-    trainer.model_type = sentencepiece_model.TrainerSpec.BPE
-    trainer.vocab_size = len(model.pieces)
-    trainer.byte_fallback = True
-    trainer.pad_id, trainer.eos_id, trainer.bos_id, trainer.unk_id = _PAD, _EOS, _BOS, _UNK
-    model.normalizer_spec.name = "identity"
-    model.normalizer_spec.add_dummy_prefix = False
-    model.normalizer_spec.remove_extra_whitespaces = False
+def variant(file: gguf_file.GGUFFile) -> str:
+    """Returns "it" for instruction-tuned weights, "pt" for pre-trained ones."""
+    named = f"{file.metadata('general.name', '')} {file.metadata('general.finetune', '')}"
+    if re.search(r"\b(it|instruct)\b", named, re.IGNORECASE):
+        return "it"
+    if re.search(r"\bpt\b", named, re.IGNORECASE):
+        return "pt"
+    return "it" if file.metadata("tokenizer.chat_template", "") else "pt"
 
 
 class _Taken:

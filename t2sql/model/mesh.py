@@ -1,27 +1,65 @@
-"""The mesh of one host's devices, and where arrays lie on it."""
+"""The mesh of one host's devices, and where a model's parameters lie on it."""
+
+from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from t2sql import errors
 
 DATA_AXIS = "data"
 MODEL_AXIS = "model"
 
+# Which dimension of gemma's parameters is split over `model`: heads, hidden
+# features, vocabulary. One collective for each attention and each feed-forward.
+_SPLIT_DIMENSION = {
+    "embedder/input_embedding": 0,  # [V, D]
+    "attn/q_einsum/w": 0,  # [N, D, H]
+    "attn/kv_einsum/w": 1,  # [2, K, D, H]
+    "attn/attn_vec_einsum/w": 0,  # [N, H, D]
+    "mlp/gating_einsum": 1,  # [2, F, D]
+    "mlp/linear": 0,  # [F, D]
+}
 
-def make_mesh(model_axis: int = 1) -> Mesh:
+
+def make_mesh(parallel: int = 1) -> Mesh:
     """Returns a ('data', 'model') mesh over this host's devices only.
 
     Args:
-      model_axis: number of devices that share one copy of the weights.
+      parallel: number of devices that share one copy of the weights.
 
     Raises:
-      InputError: the host's device count is not a multiple of `model_axis`.
+      InputError: the host's device count is not a multiple of `parallel`.
     """
     devices = jax.local_devices()
-    if model_axis < 1 or len(devices) % model_axis:
+    if parallel < 1 or len(devices) % parallel:
         raise errors.InputError(
-            f"model.model_axis: {model_axis} does not divide the {len(devices)} devices of this host"
+            f"model.parallel is {parallel}; it has to divide the {len(devices)} devices of this host"
         )
-    return Mesh(np.asarray(devices).reshape(-1, model_axis), (DATA_AXIS, MODEL_AXIS))
+    return Mesh(np.asarray(devices).reshape(-1, parallel), (DATA_AXIS, MODEL_AXIS))
+
+
+def param_shardings(params: Any, mesh: Mesh) -> Any:
+    """Returns the sharding of each parameter: split over `model`, replicated over `data`.
+
+    Norm scales, and what does not divide (the one key head of a small Gemma), are
+    replicated over `model` too.
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: NamedSharding(mesh, _partition(path_name(path), leaf.shape, mesh)),
+        params,
+    )
+
+
+def path_name(path: Any) -> str:
+    """Returns a parameter's name, such as layer_0/attn/q_einsum/w."""
+    return "/".join(str(key.key) for key in path)
+
+
+def _partition(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    kind = "/".join(part for part in name.split("/") if not part.startswith("layer_"))
+    dimension = _SPLIT_DIMENSION.get(kind)
+    if dimension is None or shape[dimension] % mesh.shape[MODEL_AXIS]:
+        return PartitionSpec()
+    return PartitionSpec(*[None] * dimension, MODEL_AXIS)

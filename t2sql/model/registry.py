@@ -16,30 +16,12 @@ class ModelSpec:
     """What a model name stands for.
 
     Attributes:
-      model_cls: name of the class in `gm.nn`.
-      text_only: whether to leave out the vision encoder that the class has.
+      model_cls: called with `dtype=`, gives the model.
+      tokenizer_cls: called with a path, gives the tokenizer.
     """
 
-    model_cls: str
-    text_only: bool = False
-
-    def load_classes(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """Returns the model class, to be called with `dtype=`, and the tokenizer class."""
-        from gemma import gm
-
-        model_cls = getattr(gm.nn, self.model_cls)
-        if self.text_only:
-            model_cls = functools.partial(model_cls, text_only=True)
-        return model_cls, gm.text.Gemma3Tokenizer
-
-
-MODELS = {
-    "gemma3_270m": ModelSpec(model_cls="Gemma3_270M"),
-    "gemma3_1b": ModelSpec(model_cls="Gemma3_1B"),
-    "gemma3_4b": ModelSpec(model_cls="Gemma3_4B", text_only=True),
-    "gemma3_12b": ModelSpec(model_cls="Gemma3_12B", text_only=True),
-    "gemma3_27b": ModelSpec(model_cls="Gemma3_27B", text_only=True),
-}
+    model_cls: Callable[..., Any]
+    tokenizer_cls: Callable[..., Any]
 
 
 def find(name: str) -> ModelSpec:
@@ -50,4 +32,30 @@ def find(name: str) -> ModelSpec:
     """
     if name not in MODELS:
         raise errors.InputError(f"model.name: unknown model {name!r}; one of {', '.join(MODELS)}")
-    return MODELS[name]
+    return MODELS[name]()
+
+
+def _gemma3(class_name: str, **arguments: Any) -> ModelSpec:
+    from t2sql.model.light_gemma import gm
+
+    model_cls = getattr(gm.nn, class_name)
+    if arguments:
+        model_cls = functools.partial(model_cls, **arguments)
+    return ModelSpec(model_cls=model_cls, tokenizer_cls=gm.text.Gemma3Tokenizer)
+
+
+def _dummy() -> ModelSpec:
+    from t2sql.model import dummy
+    from t2sql.model.light_gemma import gm
+
+    return ModelSpec(model_cls=dummy.model_class(), tokenizer_cls=gm.text.Gemma3Tokenizer)
+
+
+MODELS: dict[str, Callable[[], ModelSpec]] = {
+    "gemma3_270m": functools.partial(_gemma3, "Gemma3_270M"),
+    "gemma3_1b": functools.partial(_gemma3, "Gemma3_1B"),
+    "gemma3_4b": functools.partial(_gemma3, "Gemma3_4B", text_only=True),
+    "gemma3_12b": functools.partial(_gemma3, "Gemma3_12B", text_only=True),
+    "gemma3_27b": functools.partial(_gemma3, "Gemma3_27B", text_only=True),
+    "dummy": _dummy,
+}

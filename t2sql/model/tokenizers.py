@@ -1,0 +1,54 @@
+"""Loads a tokenizer and checks that it is the model's."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from t2sql import errors
+
+_SPECIAL = {
+    "PAD": "<pad>",
+    "EOS": "<eos>",
+    "BOS": "<bos>",
+    "START_OF_TURN": "<start_of_turn>",
+    "END_OF_TURN": "<end_of_turn>",
+}
+
+
+def load(tokenizer_cls: Callable[[Path], Any], path: Path) -> Any:
+    """Returns `tokenizer_cls(path)` after a look at its special tokens.
+
+    Raises:
+      InputError: no such file, not a SentencePiece model, or special tokens at other ids.
+    """
+    if not path.is_file():
+        raise errors.InputError(f"model.tokenizer: {path}: no such file")
+    tokenizer = tokenizer_cls(path)
+    try:
+        tokenizer.vocab_size  # noqa: B018 - the file is read here
+    except (RuntimeError, ValueError) as error:
+        raise errors.InputError(f"model.tokenizer: {path}: not a SentencePiece model") from error
+    for name, piece in _SPECIAL.items():
+        wanted = int(tokenizer.special_tokens[name])
+        if (found := _find(tokenizer, piece)) != wanted:
+            raise errors.InputError(
+                f"model.tokenizer: {path} is not a tokenizer of this model: it has {piece}"
+                f" {'nowhere' if found is None else f'at id {found}'}, not at id {wanted}"
+            )
+    return tokenizer
+
+
+def check_vocabulary(tokenizer: Any, rows: int, path: Path) -> None:
+    """Raises InputError unless the tokenizer has as many pieces as the model has rows."""
+    if tokenizer.vocab_size != rows:
+        raise errors.InputError(
+            f"model.tokenizer: {path} has {tokenizer.vocab_size:,} pieces and the model"
+            f" {rows:,}; it is the tokenizer of another model"
+        )
+
+
+def _find(tokenizer: Any, piece: str) -> int | None:
+    try:
+        return int(tokenizer.encode([piece])[0])
+    except ValueError:  # gemma's tokenizers refuse unknown pieces.
+        return None
