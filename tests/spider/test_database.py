@@ -55,7 +55,9 @@ def test_broken_files(tmp_path, content, message):
 def test_truncated_database(tmp_path, make_database):
     path = make_database(
         tmp_path / "x.sqlite",
-        "".join(f"CREATE TABLE t{i} (a TEXT, b TEXT, c TEXT);" for i in range(200)),
+        "BEGIN;"
+        + "CREATE TABLE t%d (a TEXT, b TEXT, c TEXT);" * 200 % tuple(range(200))
+        + "COMMIT;",
     )
     path.write_bytes(path.read_bytes()[:9000])
     with pytest.raises(errors.InputError, match=r"x\.sqlite: .*(damaged|cannot read)"):

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import t2sql.spider
-from t2sql.spider import examples, schema
+from t2sql.scoring.hardness import hardness
+from t2sql.scoring.spider_sql import read_query
+from t2sql.spider import examples, schema, tables
 from t2sql.spider.sample import build
 
 ROOT = Path(t2sql.spider.__file__).parent / "sample"
@@ -53,6 +55,14 @@ def test_no_tie_decides_an_answer(example):
 def test_questions_are_distinct():
     questions = [example.question for example in DEV + TRAIN]
     assert len(set(questions)) == len(questions)
+
+
+def test_hardness_is_balanced():
+    schemas = tables.read_tables(ROOT)
+    counts = collections.Counter(
+        hardness(read_query(example.query, schemas[example.db_id])) for example in DEV
+    )
+    assert counts == {"easy": 12, "medium": 13, "hard": 13, "extra": 10}
 
 
 @pytest.mark.parametrize("db_id", sorted({example.db_id for example in DEV}))
