@@ -7,6 +7,7 @@ parent (`execute.py`) kills the process then.
 """
 
 import collections
+import contextlib
 import dataclasses
 import sqlite3
 import sys
@@ -177,15 +178,12 @@ class Sandbox:
             if len(rows) > self.limits.rows or size > self.limits.result_bytes:
                 cursor.close()
                 return self._too_large(columns)
-        return ExecutionResult(
-            status="ok", columns=columns, rows=tuple(rows), row_count=len(rows)
-        )
+        return ExecutionResult(status="ok", columns=columns, rows=tuple(rows), row_count=len(rows))
 
     def _too_large(self, columns: tuple[str, ...]) -> ExecutionResult:
         limits = self.limits
         message = (
-            f"the result has more than {limits.rows:,} rows or "
-            f"{limits.result_bytes >> 20:,} MiB"
+            f"the result has more than {limits.rows:,} rows or {limits.result_bytes >> 20:,} MiB"
         )
         return ExecutionResult(status="too_large", columns=columns, message=message)
 
@@ -213,6 +211,9 @@ def open_read_only(
     # Sorting never spills to a file; SQLite's own allocations stay below the process's limit.
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"PRAGMA hard_heap_limit = {limits.memory // 2}")
+    with contextlib.suppress(sqlite3.OperationalError):  # a SQLite without JSON
+        # These set themselves up at first use, which the authorizer would refuse.
+        connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")
     for limit, bound in _LIMITS.items():
         connection.setlimit(limit, bound)
     connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
