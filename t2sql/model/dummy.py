@@ -95,7 +95,9 @@ def random_params(seed: int, expected: Any, shardings: Any) -> Any:
             return np.zeros(leaf.shape, leaf.dtype)
         generator = np.random.default_rng([seed, zlib.crc32(name.encode())])
         weights = generator.standard_normal(leaf.shape, np.float32)
-        return (weights / np.sqrt(leaf.shape[-1])).astype(leaf.dtype)
+        # With a larger embedding the last token alone decides the next: text repeats itself.
+        size = 0.02 if name.endswith("embedding") else leaf.shape[-1] ** -0.5
+        return (weights * size).astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf, sharding: jax.device_put(draw(path, leaf), sharding), expected, shardings

@@ -44,7 +44,7 @@ def read_params(file: gguf_file.GGUFFile) -> dict[str, Any]:
     """
     if (found := file.metadata("general.architecture")) != ARCHITECTURE:
         raise errors.InputError(
-            f"{file.path}: a GGUF file of architecture {found!r}; only {ARCHITECTURE!r} is supported"
+            f"{file.path}: the GGUF file holds a {found!r} model; only {ARCHITECTURE!r} is known"
         )
     tensors = _Taken(file)
     layers = file.metadata(f"{ARCHITECTURE}.block_count")
