@@ -13,8 +13,9 @@ _CURRENT_YEAR = re.compile(r"year\s*\(\s*curdate\s*\(\s*\)\s*\)\s*", re.IGNORECA
 _PIECE = re.compile(
     r"""
     '(?:''|\\'|[^'])*+(?:'|\Z) | "(?:""|\\"|[^"])*+(?:"|\Z) | `[^`]*(?:`|\Z)
+  | \[[^][]+\]
   | --[^\r\n]* | /\*.*?(?:\*/|\Z)
-  | [\w$#]+ | \s+ | .
+  | [@:$]?[\w$#]+ | \s+ | .
     """,
     re.VERBOSE | re.DOTALL,
 )

@@ -17,14 +17,12 @@ class Pair:
       databases: the SQLite files of the db_id, the canonical one first; execution must agree
         on all of them.
       schema: the schema from `tables.json`: names and foreign keys.
-      status: how the prediction came about (`t2sql.runs.rows.STATUSES`), for the diagnosis.
     """
 
     gold: str | None
     predicted: str
     databases: tuple[Path, ...]
     schema: Schema
-    status: str = "ok"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
