@@ -83,7 +83,8 @@ class Run:
 
     def finished(self) -> set[str]:
         """Returns the names of the units whose object exists."""
-        return self.storage.names(units_lib.PREFIX) & {unit.name for unit in self.units}
+        found = self.storage.names(*units_lib.listing_prefixes(len(self.units)))
+        return found & {unit.name for unit in self.units}
 
     def write_unit(self, unit: units_lib.Unit, rows: Sequence[rows_lib.Prediction]) -> None:
         """Writes a unit in the background; `flush` confirms it.
@@ -118,7 +119,8 @@ class Run:
         self.flush()
         if not self.finished() >= {unit.name for unit in self.units}:
             return False
-        infos = {info.name: info for info in self.storage.list(units_lib.PREFIX)}
+        prefixes = units_lib.listing_prefixes(len(self.units))
+        infos = {info.name: info for info in self.storage.list(*prefixes)}
         done = _done_record(self.units, infos)
         outcome = self.storage.create(DONE_FILE, _encode(done))
         if outcome is storage_lib.Outcome.OTHER:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 PREFIX = "predictions/"
+_PAGE_DIGITS = 3
 _NAME = re.compile(re.escape(PREFIX) + r"unit-\d{5,}-of-\d{5,}\.jsonl")
 
 
@@ -49,8 +50,20 @@ class Unit[E: HasSchema]:
 
 def unit_name(index: int, count: int) -> str:
     """Returns such as `predictions/unit-00012-of-00040.jsonl`; names sort as numbers do."""
-    width = max(5, len(str(count)))
+    width = _width(count)
     return f"{PREFIX}unit-{index:0{width}d}-of-{count:0{width}d}.jsonl"
+
+
+def listing_prefixes(count: int) -> list[str]:
+    """Returns prefixes that together cover the names of a plan, at most 1,000 each.
+
+    That is one page of a listing of Google Cloud Storage, so all pages can be asked for at
+    the same time; page after page, 160,000 units take half a minute.
+    """
+    if count <= 10**_PAGE_DIGITS:
+        return [PREFIX]
+    pages = -(-count // 10**_PAGE_DIGITS)
+    return [f"{PREFIX}unit-{page:0{_width(count) - _PAGE_DIGITS}d}" for page in range(pages)]
 
 
 def is_unit_name(name: str) -> bool:
@@ -102,6 +115,10 @@ def plan_digest(units: Iterable[Unit]) -> str:
         ids = "\n".join(example.example_id for example in unit.examples)
         digest.update(f"{unit.name}\n{ids}\n\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+
+def _width(count: int) -> int:
+    return max(5, len(str(count)))
 
 
 def _by_database(examples: Sequence[HasSchema]) -> Iterable[list[int]]:

@@ -54,6 +54,13 @@ def test_listing_tells_size_and_checksum(run):
     assert run.read("p/a") == b""
 
 
+def test_several_prefixes_are_one_listing(run):
+    for name in ("p/1", "p/2", "q/1", "r"):
+        run.create(name, b"x")
+    assert run.names("p/", "q/", "nothing") == {"p/1", "p/2", "q/1"}
+    assert [info.name for info in run.list("q/", "p/")] == ["p/1", "p/2", "q/1"]
+
+
 def test_a_neighbour_whose_name_begins_alike_is_not_listed(run, bucket):
     storage.open_storage(f"{bucket}/some/run2", QUICK).create("x", b"")
     assert run.names() == set()

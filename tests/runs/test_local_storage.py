@@ -46,6 +46,7 @@ def test_listing_tells_size_and_checksum(run):
     assert run.list("q")[0].crc32c == "4waSgw=="
     assert run.names("p/") == {"p/a", "p/b"}
     assert run.names("p/a") == {"p/a"}
+    assert run.names("p/a", "q", "nothing/") == {"p/a", "q"}
 
 
 def test_a_run_that_is_not_there_is_empty_and_is_not_made_by_looking(run, tmp_path):

@@ -104,6 +104,20 @@ def test_names_sort_as_numbers_do_beyond_five_digits():
     assert not units.is_unit_name("predictions/unit-00012-of-00040.jsonl.bak")
 
 
+@pytest.mark.parametrize("count", [0, 1, 1000, 1001, 20_000, 123_456])
+def test_prefixes_for_listing_cover_each_name_once_a_page_at_most(count):
+    prefixes = units.listing_prefixes(count)
+    pages = collections.Counter()
+    for index in range(count):
+        name = units.unit_name(index, count)
+        found = [prefix for prefix in prefixes[index // 1000 :][:1] if name.startswith(prefix)]
+        pages.update(found)
+    assert pages.total() == count
+    assert max(pages.values(), default=0) <= 1000
+    assert len(set(prefixes)) == len(prefixes)
+    assert not [p for p in prefixes for q in prefixes if p != q and q.startswith(p)]
+
+
 def test_a_unit_size_below_one_is_refused():
     with pytest.raises(ValueError, match="unit_size is 0"):
         _plan([], 0)

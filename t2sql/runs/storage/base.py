@@ -62,11 +62,14 @@ class Storage(Protocol):
     def exists(self, name: str) -> bool:
         """Whether there is an object of this name."""
 
-    def names(self, prefix: str = "") -> set[str]:
-        """Returns the names that start with `prefix`; cheaper than `list`."""
+    def names(self, *prefixes: str) -> set[str]:
+        """Returns the names that start with one of the prefixes; cheaper than `list`.
 
-    def list(self, prefix: str = "") -> list[ObjectInfo]:
-        """Returns the objects whose names start with `prefix`, sorted by name."""
+        Without a prefix these are all names. Prefixes may be listed at the same time.
+        """
+
+    def list(self, *prefixes: str) -> list[ObjectInfo]:
+        """Returns the objects whose names start with one of the prefixes, sorted by name."""
 
     def delete(self, names: Iterable[str]) -> None:
         """Deletes the objects; those already gone are no error."""

@@ -3,12 +3,13 @@
 import concurrent.futures
 import contextlib
 import http.client
+import itertools
 import json
 import logging
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import google.auth.exceptions
@@ -30,7 +31,7 @@ os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 # https://cloud.google.com/storage/docs/buckets#naming
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 # The client's connection pool holds 10; more threads would only reconnect.
-_DELETING_THREADS = 8
+_THREADS = 8
 _DAMAGED_UPLOADS = 5
 _PASSING_STATUS = (408, 429, 500, 502, 503, 504)
 _PASSING_ERRORS = (
@@ -108,17 +109,20 @@ class GcsStorage:
             return False
         return True
 
-    def names(self, prefix: str = "") -> set[str]:
-        return {self._name(blob) for blob in self._blobs(prefix, "name")}
+    def names(self, *prefixes: str) -> set[str]:
+        return {self._name(blob) for blob in self._blobs(prefixes, "name")}
 
-    def list(self, prefix: str = "") -> list[base.ObjectInfo]:
-        return [
-            base.ObjectInfo(name=self._name(blob), size=blob.size, crc32c=blob.crc32c)
-            for blob in self._blobs(prefix, "name,size,crc32c")
-        ]
+    def list(self, *prefixes: str) -> list[base.ObjectInfo]:
+        found = {
+            self._name(blob): base.ObjectInfo(
+                name=self._name(blob), size=blob.size, crc32c=blob.crc32c
+            )
+            for blob in self._blobs(prefixes, "name,size,crc32c")
+        }
+        return [found[name] for name in sorted(found)]
 
     def delete(self, names: Iterable[str]) -> None:
-        with concurrent.futures.ThreadPoolExecutor(_DELETING_THREADS) as pool:
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
             for _ in pool.map(self._delete_one, names):
                 pass
 
@@ -146,19 +150,23 @@ class GcsStorage:
         with contextlib.suppress(FileNotFoundError):
             self._try(lambda: self._found(name, self._blob(name).delete))
 
-    def _blobs(self, prefix: str, fields: str) -> Iterator[storage.Blob]:
+    def _blobs(self, prefixes: Sequence[str], fields: str) -> Iterator[storage.Blob]:
         """Lists objects; those that stand for an empty folder (a name ending in /) aside."""
-        with self._explained():
-            pages = self._client.list_blobs(
-                self._bucket,
-                prefix=self._prefix + prefix,
-                fields=f"items({fields}),nextPageToken",
-                retry=self._retry,
-                timeout=self._config.request_timeout_s,
-            )
-            for blob in pages:
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool, self._explained():
+            listings = pool.map(lambda prefix: self._pages(prefix, fields), prefixes or [""])
+            for blob in itertools.chain.from_iterable(listings):
                 if not blob.name.endswith("/"):
                     yield blob
+
+    def _pages(self, prefix: str, fields: str) -> Sequence[storage.Blob]:
+        pages = self._client.list_blobs(
+            self._bucket,
+            prefix=self._prefix + prefix,
+            fields=f"items({fields}),nextPageToken",
+            retry=self._retry,
+            timeout=self._config.request_timeout_s,
+        )
+        return [*pages]
 
     def _found(self, name: str, request: Callable[..., Any], *args, **kwargs) -> Any:
         """Runs one request; raises FileNotFoundError if the object is what is missing."""

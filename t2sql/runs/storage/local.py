@@ -67,13 +67,12 @@ class LocalStorage:
         with explained(self._path(name)):
             return self._path(name).is_file()
 
-    def names(self, prefix: str = "") -> set[str]:
+    def names(self, *prefixes: str) -> set[str]:
         with explained(self._root):
-            return set(self._walk(prefix))
+            return set(self._walk(prefixes or ("",)))
 
-    def list(self, prefix: str = "") -> list[base.ObjectInfo]:
-        with explained(self._root):
-            return [self._info(name) for name in sorted(self._walk(prefix))]
+    def list(self, *prefixes: str) -> list[base.ObjectInfo]:
+        return [self._info(name) for name in sorted(self.names(*prefixes))]
 
     def delete(self, names: Iterable[str]) -> None:
         for name in names:
@@ -83,16 +82,17 @@ class LocalStorage:
     def _path(self, name: str) -> pathlib.Path:
         return self._root / base.check_name(name)
 
-    def _walk(self, prefix: str) -> Iterator[str]:
-        top = self._root / prefix.rpartition("/")[0]
-        for directory, _, files in os.walk(top, onerror=_raise_unless_missing):
-            for file in files:
-                name = os.path.relpath(os.path.join(directory, file), self._root)
-                if name.startswith(prefix) and not file.startswith("."):
-                    yield name
+    def _walk(self, prefixes: tuple[str, ...]) -> Iterator[str]:
+        for top in {prefix.rpartition("/")[0] for prefix in prefixes}:
+            for directory, _, files in os.walk(self._root / top, onerror=_raise_unless_missing):
+                parent = os.path.relpath(directory, self._root)
+                for file in files:
+                    name = file if parent == "." else f"{parent}/{file}"
+                    if name.startswith(prefixes) and not file.startswith("."):
+                        yield name
 
     def _info(self, name: str) -> base.ObjectInfo:
-        data = self._path(name).read_bytes()
+        data = self.read(name)
         return base.ObjectInfo(name=name, size=len(data), crc32c=base.checksum(data))
 
     def _sweep_once(self, directory: pathlib.Path) -> None:
