@@ -1,6 +1,7 @@
 """A fault-injecting proxy between the real client and a real server."""
 
-import collections
+import dataclasses
+import json
 import random
 
 import fault_proxy
@@ -8,8 +9,7 @@ import pytest
 from fault_proxy import Fault
 
 from t2sql import errors
-from t2sql.runs import storage
-from t2sql.runs.storage import upload
+from t2sql.runs import contents, manifest, rows, storage, units
 
 PASSING = [
     Fault.STATUS_429,
@@ -148,7 +148,59 @@ def _random_mix(seed):
     return choose
 
 
-def test_200_units_through_a_random_mix_of_faults(through, gcs_server, bucket):
+@dataclasses.dataclass(frozen=True)
+class Example:
+    example_id: str
+    db_id: str
+
+
+PLAN = units.plan_units(
+    [Example(f"dev/{i:04d}", f"db{i % 200}") for i in range(600)],
+    unit_size=4,
+    length=lambda example: 1,
+)
+
+
+def _rows(unit):
+    return [
+        rows.Prediction(
+            example_id=example.example_id,
+            db_id=example.db_id,
+            question="How many?",
+            gold=None,
+            text="SELECT 1",
+            sql="SELECT 1",
+            status="ok",
+            prompt_tokens=1,
+            output_tokens=1,
+        )
+        for example in unit.examples
+    ]
+
+
+def _work(run_storage, config):
+    """What a host does: joins the run and writes the units that nobody wrote yet."""
+    run = manifest.Run.open(
+        run_storage, units=PLAN, fingerprint={"seed": 0}, recorded={}, config=config
+    )
+    finished = run.finished()
+    for unit in PLAN:
+        if unit.name not in finished:
+            run.write_unit(unit, _rows(unit))
+    return run.write_done_if_complete()
+
+
+def _assert_complete(gcs_server, bucket):
+    """Every object is there once with its own bytes, seen without proxy and client."""
+    there = gcs_server.objects(bucket.removeprefix("gs://"))
+    done = json.loads(there.pop("run/done.json"))
+    assert json.loads(there.pop("run/run.json"))["units"] == len(PLAN) == 200
+    assert there == {f"run/{unit.name}": rows.encode_rows(_rows(unit)) for unit in PLAN}
+    for unit in PLAN:
+        assert done["objects"][unit.name]["crc32c"] == storage.checksum(there[f"run/{unit.name}"])
+
+
+def test_a_run_of_200_units_through_a_random_mix_of_faults(through, gcs_server, bucket):
     config = storage.StorageConfig(
         first_delay_s=0.002,
         max_delay_s=0.01,
@@ -157,39 +209,23 @@ def test_200_units_through_a_random_mix_of_faults(through, gcs_server, bucket):
         upload_threads=8,
     )
     run, proxy = through(_random_mix(seed=4), config)
-    units = {f"unit-{i:03d}": f"row {i}\n".encode() * 50 for i in range(200)}
-    outcomes = collections.Counter()
-    uploader = upload.Uploader(run, config, lambda name, outcome: outcomes.update([outcome]))
-    for name, data in units.items():
-        uploader.put(name, data)
-    uploader.flush()
-    there = gcs_server.objects(bucket.removeprefix("gs://"))
-    assert there == {f"run/{name}": data for name, data in units.items()}
-    assert outcomes.total() == 200
-    assert outcomes[storage.Outcome.OTHER] == 0
-    assert outcomes[storage.Outcome.SAME] > 5
-    assert {run.read(name) for name in run.names()} == set(units.values())
-    assert {fault for _, fault in proxy.seen} >= set(UPLOAD_FAULTS) | {Fault.NONE}
+    assert _work(run, config)
+    _assert_complete(gcs_server, bucket)
+    found = contents.read_run(run.url, config)
+    read = [row.example_id for unit in found.units() for row in unit.rows]
+    assert sorted(read) == [f"dev/{i:04d}" for i in range(600)]
+    assert {fault for _, fault in proxy.seen} >= {*UPLOAD_FAULTS, *DOWNLOAD_FAULTS}
 
 
 def test_a_job_stopped_by_faults_is_finished_by_the_second_run(through, gcs_server, bucket):
     config = storage.StorageConfig(
         first_delay_s=0.01, max_delay_s=0.02, deadline_s=0.1, request_timeout_s=0.1
     )
-    units = {f"unit-{i:03d}": f"row {i}\n".encode() for i in range(60)}
-    down = iter(range(40))
-    run, _ = through(
-        lambda request: Fault.RESET_AFTER if next(down, None) is None else Fault.NONE, config
-    )
-    uploader = upload.Uploader(run, config, lambda name, outcome: None)
-    with pytest.raises(errors.TryAgainError):
-        for name, data in units.items():
-            uploader.put(name, data)
-        uploader.flush()
-    run, _ = through(lambda request: Fault.NONE, config)
-    uploader = upload.Uploader(run, config, lambda name, outcome: None)
-    for name in units.keys() - run.names():
-        uploader.put(name, units[name])
-    uploader.flush()
-    there = gcs_server.objects(bucket.removeprefix("gs://"))
-    assert there == {f"run/{name}": data for name, data in units.items()}
+    up = iter(range(80))
+    run, _ = through(lambda _: Fault.RESET_AFTER if next(up, None) is None else Fault.NONE, config)
+    with pytest.raises(errors.TryAgainError, match="gave up"):
+        _work(run, config)
+    run, proxy = through(lambda request: Fault.NONE, config)
+    assert _work(run, config)
+    _assert_complete(gcs_server, bucket)
+    assert sum(request.is_upload for request, _ in proxy.seen) < 150
