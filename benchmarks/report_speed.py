@@ -4,7 +4,7 @@
 
 FILE holds one query a line, aligned with dev; default: the gold queries, each with a small
 mistake in every second one. Larger sizes repeat it. Prints a table: wall time, examples per
-second, and the largest resident set of the command with all of its processes.
+second, the largest resident set of any of its processes, and the size of the page.
 """
 
 import json
@@ -12,11 +12,9 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
-import psutil
 from absl import app, flags
 
 _PREDICTIONS = flags.DEFINE_string("predictions", None, "One query a line, aligned with dev.")
@@ -56,51 +54,19 @@ def _measure(folder: Path, gold: list[str], predicted: list[str]) -> None:
     ]
     start = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    memory = _Memory(process.pid)
-    if process.wait():
-        raise RuntimeError(f"the report failed with exit code {process.returncode}")
+    _, status, usage = os.wait4(process.pid, 0)
     seconds = time.monotonic() - start
-    memory.stop()
+    if status:
+        raise RuntimeError(f"the report failed with wait status {status}")
     report = json.loads((folder / "report" / "report.json").read_text())
     examples = report["data"]["examples"]
     html = (folder / "report" / "report.html").stat().st_size
+    memory = usage.ru_maxrss / 1e3
     print(
-        f"{examples:>10,} {seconds:>9.1f} {examples / seconds:>8.0f} {memory.own / 1e6:>8.0f} "
-        f"{memory.all / 1e6:>8.0f} {html / 1e6:>8.1f}",
+        f"{examples:>10,} {seconds:>9.1f} {examples / seconds:>8.0f} {memory:>8.0f} "
+        f"{html / 1e6:>8.1f}",
         flush=True,
     )
-
-
-class _Memory:
-    """Watches the resident set of a process, and of it with all of its children."""
-
-    def __init__(self, pid: int):
-        self.own = self.all = 0
-        self._process = psutil.Process(pid)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._ended.wait(0.2):
-            try:
-                own = self._process.memory_info().rss
-                family = self._process.children(recursive=True)
-                self.own = max(self.own, own)
-                self.all = max(self.all, own + sum(map(_resident, family)))
-            except psutil.NoSuchProcess:
-                return
-
-
-def _resident(process: psutil.Process) -> int:
-    try:
-        return process.memory_info().rss
-    except psutil.NoSuchProcess:
-        return 0
 
 
 if __name__ == "__main__":

@@ -1,23 +1,21 @@
 """The report from end to end: gather, judge, count, write."""
 
+import contextlib
 import dataclasses
 import json
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+
+from rich import progress
+from rich.console import Console
 
 from t2sql import errors
 from t2sql.model import cache
-from t2sql.report import (
-    gather,
-    judging,
-    markdown,
-    outputs,
-    page,
-    questions as questions_lib,
-    summary,
-    terminal,
-)
+from t2sql.report import gather, judging, markdown, outputs, page, summary, terminal
+from t2sql.report import questions as questions_lib
+from t2sql.report.judged import Judged
 from t2sql.report.questions import Questions
 from t2sql.runs import contents
 from t2sql.scoring import diagnose
@@ -119,8 +117,10 @@ def _write(
 ) -> dict:
     counts = summary.Summary(compared=baseline is not None)
     shown = page.Page()
-    with judging.Judge(questions, workers=options.workers, timeout=options.timeout) as judge:
-        for example in judge.judge(predictions, baseline, shown=page.sample(len(questions))):
+    judge = judging.Judge(questions, workers=options.workers, timeout=options.timeout)
+    wanted = page.sample(len(questions))
+    with contextlib.closing(judge.judge(predictions, baseline, shown=wanted)) as examples:
+        for example in _with_progress(examples, len(questions)):
             counts.add(example)
             files.add(example)
             if example.details is not None:
@@ -138,6 +138,19 @@ def _write(
     files.write("report.html", shown.render(found, _schemas(questions), diagnose.ERROR_CLASSES))
     files.publish()
     return found
+
+
+def _with_progress(examples: Iterable[Judged], total: int) -> Iterable[Judged]:
+    """Shows a bar on a terminal."""
+    console = Console(stderr=True)
+    return progress.track(
+        examples,
+        "judging",
+        total=total,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 def _schemas(questions: Questions) -> dict[str, str]:

@@ -107,8 +107,8 @@ def _details(case: Case, judgements: list[Judgement]) -> dict[str, Any]:
 
 
 def _laid_out(answer: Answer, verdict: Verdict) -> str:
-    """The SQL over several lines; what SQLite refuses stands as it is, every token of it."""
-    return details.laid_out(answer.sql) if verdict.valid else details.shortened(answer.sql)
+    """The SQL over several lines; sqlglot would repair what SQLite refuses."""
+    return details.laid_out(answer.sql) if verdict.valid else details.broken_up(answer.sql)
 
 
 def _notes(answer: Answer, verdict: Verdict) -> list[str]:

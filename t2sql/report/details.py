@@ -3,22 +3,38 @@
 import math
 from typing import Any
 
+from t2sql.scoring import lexing
 from t2sql.scoring.diagnosis import parsing
 from t2sql.scoring.sandbox import ExecutionResult
 
 SHOWN_ROWS = 10
 _CELL_CHARS = 200
 _TEXT_CHARS = 20_000
-_EXACT_IN_A_DOUBLE = 2**53
+
+
+_CLAUSES = {"SELECT", "FROM", "JOIN", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT"}
+_CLAUSES |= {"UNION", "INTERSECT", "EXCEPT"}
 
 
 def laid_out(sql: str) -> str:
-    """The query over several lines; as it stands where it cannot be parsed as one statement."""
+    """A query that runs, over several lines; unchanged where it is no single statement."""
     try:
         query = parsing.parse(sql) if ";" not in sql.rstrip("; \n") else None
     except parsing.TooComplexError:
         query = None
-    return shortened(sql) if query is None else query.sql(dialect="sqlite", pretty=True)
+    return broken_up(sql) if query is None else query.sql(dialect="sqlite", pretty=True)
+
+
+def broken_up(sql: str) -> str:
+    """Any text, with line breaks before clauses; nothing but white space ever changes."""
+    text = shortened(sql)
+    if "\n" in text.strip():
+        return text
+    parts = []
+    for token in lexing.tokenize(text):
+        parts.append("\n" if parts and token.upper in _CLAUSES else "")
+        parts.append(text[token.start : token.end])
+    return "".join(parts)
 
 
 def shortened(text: str) -> str:
@@ -45,10 +61,12 @@ def _cell(value: Any) -> str | int | float | None:
     """A SQLite value that JSON and JavaScript hold without loss, or as text."""
     if isinstance(value, bytes):
         value = f"x'{value[:_CELL_CHARS].hex()}'"
-    elif isinstance(value, float) and not math.isfinite(value):
-        value = str(value)
-    elif isinstance(value, int) and abs(value) > _EXACT_IN_A_DOUBLE:
+    elif isinstance(value, int | float) and not _fits_a_double(value):
         value = str(value)
     if isinstance(value, str) and len(value) > _CELL_CHARS:
         return f"{value[:_CELL_CHARS]}…"
     return value
+
+
+def _fits_a_double(value: float) -> bool:
+    return math.isfinite(value) and (isinstance(value, float) or abs(value) <= 2**53)

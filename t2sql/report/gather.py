@@ -7,7 +7,7 @@ gets one that says `missing`.
 
 import collections
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,26 +197,13 @@ class _RunReader:
             for position, example in enumerate(self._questions.examples)
             if position not in self.answers
         ]
-        found = []
-        if self._damaged:
-            found.append(_problem("damaged_units", "damaged unit(s)", self._damaged))
-        if missing:
-            found.append(
-                _problem("missing_examples", "example(s) missing, counted as wrong", missing)
-            )
-        if self._copies:
-            found.append(
-                _problem(
-                    "duplicated_examples",
-                    "example(s) answered twice, the first taken",
-                    self._copies,
-                )
-            )
-        if self.foreign:
-            found.append(
-                _problem("foreign_examples", "example(s) not in the data, left out", self.foreign)
-            )
-        return found
+        found = (
+            ("damaged_units", "damaged unit(s)", self._damaged),
+            ("missing_examples", "example(s) missing, counted as wrong", missing),
+            ("duplicated_examples", "example(s) repeated, the first taken", list(self._copies)),
+            ("foreign_examples", "example(s) not in the data, left out", self.foreign),
+        )
+        return [_problem(kind, what, names) for kind, what, names in found if names]
 
     def _refuse_other_question(self, unit: str, row: rows.Prediction, example: Example) -> None:
         """A row made from another question has nothing to say on this one."""
@@ -231,14 +218,14 @@ class _RunReader:
                 )
 
 
-def _problem(kind: str, what: str, names: Mapping[str, int] | list[str]) -> Problem:
+def _problem(kind: str, what: str, names: Sequence[str]) -> Problem:
     return Problem(kind=kind, message=f"{len(names):,} {what}", names=tuple(names))
 
 
 def _unit_problems(run: contents.RunContents) -> list[Problem]:
     found = []
     if run.missing:
-        found.append(_problem("missing_units", "unit(s) missing", list(run.missing)))
+        found.append(_problem("missing_units", "unit(s) missing", run.missing))
     elif run.done is None:
         found.append(
             Problem(
@@ -248,7 +235,7 @@ def _unit_problems(run: contents.RunContents) -> list[Problem]:
         )
     if run.foreign:
         found.append(
-            _problem("foreign_units", "object(s) that are no unit of this run", list(run.foreign))
+            _problem("foreign_units", "object(s) that are no unit of this run", run.foreign)
         )
     return found
 

@@ -16,6 +16,7 @@ from t2sql.scoring.execute import Executor, Limits
 from t2sql.scoring.judge import judge_all
 from t2sql.scoring.verdict import Pair
 from t2sql.spider import schema, tables
+from t2sql.spider.examples import Example
 from t2sql.spider.tables import Schema
 
 _CHUNK = 16
@@ -62,9 +63,8 @@ class Judge:
         waiting: collections.deque[tuple] = collections.deque()
 
         def pairs() -> Iterator[Pair]:
-            for example, *answers in zip(
-                self._questions, *map(self._answers, sources), strict=True
-            ):
+            streams = [source.answers(self._questions) for source in sources]
+            for example, *answers in zip(self._questions, *streams, strict=True):
                 waiting.append((example, tuple(answers)))
                 for answer in answers:
                     yield self._pair(example, answer)
@@ -81,10 +81,7 @@ class Judge:
                 shown=position in shown,
             )
 
-    def _answers(self, source: Predictions) -> Iterator[Answer]:
-        return source.answers(self._questions)
-
-    def _pair(self, example, answer: Answer) -> Pair:
+    def _pair(self, example: Example, answer: Answer) -> Pair:
         return Pair(
             gold=example.query,
             predicted=answer.sql,

@@ -38,7 +38,7 @@ class Outputs:
     def write(self, name: str, text: str) -> None:
         """Appends to the file that will be called `name`."""
         if name not in self._files:
-            self._files[name] = tempfile.NamedTemporaryFile(
+            self._files[name] = tempfile.NamedTemporaryFile(  # noqa: SIM115
                 "w",
                 dir=self._directory,
                 prefix=f".{name}-",

@@ -3,13 +3,12 @@
 import array
 import pickle
 import tempfile
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-T = TypeVar("T")
 _ABSENT = -1
 
 
-class Spool(Generic[T]):
+class Spool[T]:
     """Up to `size` values, put in any order and read back by position.
 
     The file has no name: it is gone with this object, however the process ends.

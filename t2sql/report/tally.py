@@ -68,7 +68,7 @@ class Tally:
     def by(self) -> dict[str, Any]:
         """`by` of `report.json`: the same measures for each group."""
         features: dict[str, dict[str, Any]] = {}
-        for dimension, group in sorted(self.feature):
+        for dimension, group in sorted(self.feature, key=_none_first):
             scores = self.feature[dimension, group].to_json()
             features.setdefault(dimension, {})[group] = scores
         return {
@@ -148,6 +148,11 @@ class Comparison:
                 changes.items(), key=lambda item: (item[1]["now"] - item[1]["baseline"], item[0])
             )
         )
+
+
+def _none_first(item: tuple[str, str]) -> tuple[str, bool, str]:
+    dimension, group = item
+    return dimension, group != "none", group
 
 
 def _contingency(pairs: collections.Counter) -> dict[str, Any]:

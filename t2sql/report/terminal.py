@@ -29,7 +29,7 @@ def _summary(report: dict[str, Any]) -> Table:
     table = _table("", "examples", "execution %", "95 %", "exact match %", "valid %")
     _add_scores(table, "all", report["accuracy"]["all"])
     if report["data"]["empty_databases"]:
-        _add_scores(table, "databases with rows", report["accuracy"]["with_rows"])
+        _add_scores(table, "with rows", report["accuracy"]["with_rows"])
     for name, scores in report["by"]["hardness"].items():
         _add_scores(table, name, scores)
     return table

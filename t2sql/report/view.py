@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Any
 
 from t2sql.report import formats
@@ -25,7 +26,7 @@ class Notice:
 def title(report: dict[str, Any]) -> str:
     """What was judged on what."""
     data = report["data"]
-    return f"{report['system']['name']} on {data['split'] or data['gold']}"
+    return f"{report['system']['name']} on {data['split'] or PurePath(data['gold']).name}"
 
 
 def facts(report: dict[str, Any]) -> list[str]:

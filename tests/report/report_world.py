@@ -12,7 +12,9 @@ from t2sql.spider import examples
 SCHOOL = """
 CREATE TABLE student (id INTEGER PRIMARY KEY, name TEXT, age INTEGER);
 CREATE TABLE club (id INTEGER PRIMARY KEY, title TEXT);
-CREATE TABLE member (student_id INTEGER REFERENCES student(id), club_id INTEGER REFERENCES club(id));
+CREATE TABLE member (
+  student_id INTEGER REFERENCES student(id), club_id INTEGER REFERENCES club(id)
+);
 INSERT INTO student VALUES (1, 'Ada', 36), (2, 'Edgar', 41), (3, 'Grace', 30), (4, 'Jim', 41);
 INSERT INTO club VALUES (1, 'chess'), (2, 'choir');
 INSERT INTO member VALUES (1, 1), (2, 1), (3, 2);

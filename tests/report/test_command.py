@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 import report_world as world
 
+from t2sql import errors
+from t2sql.report import command
+
 FILES = {"report.html", "report.json", "report.md", "verdicts.jsonl", "predict.txt", "gold.txt"}
 
 
@@ -21,8 +24,8 @@ def data(tmp_path_factory):
 
 
 def run(*flags, expect=0):
-    command = [sys.executable, "-m", "t2sql.report", *(str(flag) for flag in flags)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    program = [sys.executable, "-m", "t2sql.report", *(str(flag) for flag in flags)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=120)
     assert done.returncode == expect, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -34,11 +37,6 @@ def report(predictions, data, output, *flags, expect=0):
         expect=expect,
     )  # fmt: skip
     return done, json.loads((Path(output) / "report.json").read_text())
-
-
-def refusal(*flags) -> str:
-    """What the command says when it refuses; nothing may be written."""
-    return run(*flags, expect=2).stderr
 
 
 def write(path: Path, lines) -> Path:
@@ -119,8 +117,8 @@ def test_a_baseline_is_compared(tmp_path, data):
     base = write(tmp_path / "base.txt", worse)
     done, found = report(tmp_path / "run", data, tmp_path / "out", f"--baseline={base}")
     change = found["baseline"]["execution"]
-    assert (change["better"], change["worse"], change["both_right"]) == (2, 0, 4)
-    assert found["baseline"]["better"] == ["dev/0003", "dev/0005"]
+    assert (change["better"], change["worse"], change["both_right"]) == (3, 0, 3)
+    assert found["baseline"]["better"] == ["dev/0003", "dev/0004", "dev/0005"]
     assert found["baseline"]["system"]["name"] == "base.txt"
     assert rows(tmp_path / "out")[5]["baseline"]["execution"] is False
     assert "against the baseline" in done.stdout
@@ -212,29 +210,38 @@ def test_bad_input_is_refused_by_name(tmp_path, data):
     (tmp_path / "empty").mkdir()
     world.make_data(data, split="test")
     world.make_run(str(tmp_path / "test_run"), data, world.golds(), split="test")
-    out = f"--output={tmp_path / 'out'}"
-    data_flag = f"--data={data}"
-    cases = [
-        ((f"--predictions={short}", data_flag, out), "4 lines, but .* 6 examples"),
-        ((f"--predictions={tmp_path / 'latin.txt'}", data_flag, out), "line 1: not UTF-8"),
-        ((f"--predictions={tmp_path / 'none.txt'}", data_flag, out), "none.txt: cannot be read"),
-        ((f"--predictions={tmp_path / 'empty'}", data_flag, out), "run.json"),
-        ((f"--predictions={golds}", f"--data={tmp_path / 'no'}", out), "no such data directory"),
-        ((f"--predictions={golds}", data_flag, out, f"--gold={zoo}"), "no database 'zoo'"),
-        ((f"--predictions={golds}", data_flag, f"--output={golds}/x"), "cannot be written"),
-        ((f"--predictions={golds}", data_flag, out, "--split=train"), "no split 'train'"),
+    world.make_run(str(tmp_path / "dev_run"), data, world.golds())
+    cases = (
+        ({"predictions": short}, "4 lines, but .* 6 examples"),
+        ({"predictions": tmp_path / "latin.txt"}, "line 1: not UTF-8"),
+        ({"predictions": tmp_path / "none.txt"}, "none.txt: cannot be read: No such file"),
+        ({"predictions": tmp_path / "empty"}, "run.json"),
+        ({"data": tmp_path / "no"}, "no such data directory"),
+        ({"gold": zoo}, "zoo.sql, line 1: there is no database 'zoo'"),
+        ({"gold": tmp_path / "none.sql"}, "none.sql: cannot be read"),
+        ({"output": golds / "x"}, "cannot be written: Not a directory"),
+        ({"output": "gs://bucket/report"}, "local directory"),
+        ({"split": "train"}, "no split 'train'"),
+        ({"predictions": tmp_path / "test_run", "split": "dev"}, "--split=dev, but .* 'test'"),
         (
-            (f"--predictions={tmp_path / 'test_run'}", data_flag, out, "--split=dev"),
-            "--split=dev, but .* the split 'test'",
+            {"predictions": tmp_path / "dev_run", "baseline": tmp_path / "test_run"},
+            "a run over the split 'test', but .*split dev is judged",
         ),
-        ((f"--predictions={tmp_path / 'test_run'}", data_flag, out, "--clean"), "--clean: there"),
-        ((data_flag, out), "predictions"),
-        ((f"--predictions={golds}", data_flag, out, "--workers=0"), "workers"),
-    ]
-    for flags, message in cases:
-        said = refusal(*flags)
-        assert re.search(message, said), (flags, said)
-    assert not (tmp_path / "out" / "report.json").exists()
+        ({"predictions": tmp_path / "test_run", "clean": True}, "--clean: there is no"),
+    )
+    for changes, message in cases:
+        options = {"predictions": golds, "data": data, "output": tmp_path / "out"} | changes
+        paths = {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}
+        with pytest.raises(errors.InputError) as raised:
+            command.report(command.Options(**paths))
+        assert re.search(message, str(raised.value)), (changes, raised.value)
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("flags", [[], ["--workers=0"], ["--nonsense=1"], ["stray"]])
+def test_wrong_flags_exit_with_2(tmp_path, data, flags):
+    always = [] if not flags else [f"--predictions={tmp_path}", f"--data={data}", "--output=x"]
+    run(*always, *flags, expect=2)
 
 
 def test_starts_in_under_two_seconds_without_jax():

@@ -10,10 +10,15 @@ import report_pages as pages
 from playwright.sync_api import sync_playwright
 
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
-_ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +103,8 @@ def test_a_view_can_be_linked(opened, tmp_path):
     assert matches(shown) == "40 of 120 examples"
     assert "Question 3?" in shown.inner_text("#sheet")
     shown.keyboard.press("Escape")
-    shown.wait_for_selector("#sheet", state="hidden")
-    assert shown.evaluate("location.hash") == "#verdict=wrong"
+    shown.wait_for_function("location.hash == '#verdict=wrong'")
+    assert shown.is_hidden("#sheet")
 
 
 def test_a_bar_of_the_chart_leads_to_its_examples(opened, tmp_path):
@@ -146,7 +151,7 @@ def test_the_keyboard_reaches_everything(opened, tmp_path):
     shown.wait_for_function("document.querySelector('#sheet-question').textContent=='Question 49?'")
     shown.keyboard.press("Escape")
     shown.wait_for_selector("#sheet", state="hidden")
-    assert shown.evaluate("document.activeElement.textContent") == "Question 49?"
+    shown.wait_for_function("document.activeElement.textContent == 'Question 49?'")
 
 
 def test_hostile_text_shows_as_text(opened, tmp_path):

@@ -5,7 +5,12 @@ function resultTable(result) {
   const cell = (value) => value === null
     ? make("td", { className: "null" }, "NULL")
     : make("td", { className: numeric(value) ? "numeric" : "", title: String(value) }, String(value));
-  const head = result.columns.map((name) => make("th", { scope: "col" }, name));
+  const heading = (name, column) => {
+    const values = result.rows.map((row) => row[column]).filter((value) => value !== null);
+    const align = values.length && values.every(numeric) ? "numeric" : "";
+    return make("th", { scope: "col", className: align }, name);
+  };
+  const head = result.columns.map(heading);
   return make("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: "Result rows" },
     make("table", { className: "result" },
       make("thead", {}, make("tr", {}, ...head)),
@@ -49,7 +54,7 @@ function queries(row, details) {
   const compared = details.gold !== null && markDifferences(gold, predicted);
   const panels = make("div", { className: "pair" },
     details.gold === null ? null : queryPanel("Gold", gold, "gold"),
-    queryPanel("Predicted", predicted, "predicted", verdictOf(row.execution)));
+    queryPanel("Predicted", predicted, "predicted", details.baseline && verdictOf(row.execution)));
   const before = details.baseline;
   if (before) {
     panels.classList.add("three");
