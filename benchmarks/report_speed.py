@@ -27,9 +27,7 @@ def main(argv: list[str]) -> None:
     del argv
     gold = (Path(_SPIDER.value) / "dev_gold.sql").read_text().splitlines()
     predicted = _predictions(gold)
-    print(
-        f"{'examples':>10} {'seconds':>9} {'per s':>8} {'own MB':>8} {'all MB':>8} {'html MB':>8}"
-    )
+    print("  examples   seconds    per s       MB  html MB")
     for scale in map(int, _SCALES.value):
         with tempfile.TemporaryDirectory() as folder:
             _measure(Path(folder), gold * scale, predicted * scale)

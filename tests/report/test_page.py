@@ -9,6 +9,8 @@ import pytest
 import report_pages as pages
 from playwright.sync_api import sync_playwright
 
+from t2sql.report import page
+
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
 _ARGUMENTS = [
     "--no-sandbox",
@@ -250,3 +252,13 @@ def test_ten_thousand_examples_are_listed_and_searched_at_once(opened, tmp_path)
     )
     assert matches(shown) == "111 of 10,000 examples"
     assert milliseconds < 500
+
+
+def test_above_ten_thousand_the_page_holds_a_sample_and_says_so(tmp_path):
+    chosen = page.sample(25_000)
+    assert len(chosen) == page.MOST_EXAMPLES
+    assert chosen == page.sample(25_000)
+    assert max(chosen) > 24_000 and min(chosen) < 1_000
+    assert page.sample(10_000) == range(10_000)
+    made = [pages.judged(i, details=pages.details() if i < 2 else None) for i in range(5)]
+    assert "2 of 5 examples: a uniform sample" in pages.html(made, tmp_path)

@@ -13,7 +13,7 @@ async function readIndex() {
   index.rows = index.rows.map((row, position) => {
     const [id, db, hardness, execution, exact, valid, errors, question, gold, sql, before] = row;
     return {
-      position, id, question, sql, execution, exact, valid, before,
+      position, id, question, gold, sql, execution, exact, valid, before,
       database: index.databases[db],
       hardness: index.hardness[hardness] ?? "",
       errors: errors.map((error) => index.errors[error]),

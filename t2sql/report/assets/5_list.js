@@ -11,7 +11,7 @@ function verdictGlyph(row) {
 }
 
 function listRow(row, open) {
-  const button = make("button", { type: "button", className: "open" }, row.question || row.id);
+  const button = make("button", { type: "button", className: "open" }, row.question || row.gold);
   const line = make("tr", {},
     verdictGlyph(row),
     make("td", { className: "id" }, row.id),

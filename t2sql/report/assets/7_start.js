@@ -74,7 +74,11 @@ async function start() {
 
   byId("filters").addEventListener("input", filter);
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
-  byId("filters").addEventListener("reset", () => setTimeout(filter));
+  byId("filters").addEventListener("reset", (event) => {
+    event.preventDefault();
+    for (const name of FILTERS) byId(name).value = "";
+    filter();
+  });
   byId("previous-page").addEventListener("click", () => turnPage(-1));
   byId("next-page").addEventListener("click", () => turnPage(1));
   byId("previous").addEventListener("click", () => move(-1));
