@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Sourced by every script of launch/: where the repository is, how to speak, which Python to use.
 
+shopt -s inherit_errexit
 ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 readonly ROOT
 readonly BAD_INPUT=2 # as in t2sql/errors.py

@@ -1,0 +1,241 @@
+# shellcheck shell=bash disable=SC2034  # the scripts that source this file read what it sets
+# Sourced by launch/tpu/*.sh: settings and flags, gcloud, what state the slice is in.
+
+# shellcheck source=launch/lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
+
+readonly TPU=$ROOT/launch/tpu
+readonly SETTINGS_FILE=$TPU/settings.sh
+readonly REFUSED=3 TRY_AGAIN=75 # as in t2sql/errors.py
+readonly WORKER_SCRIPT=t2sql/current/launch/tpu/worker.sh # on the worker
+DRY_RUN=no
+RESTART=no
+FRESH=no
+YES=no
+KEEP=no
+SETTING_FLAGS=() # the settings among the flags, for another script
+JOB_FLAGS=()     # what stands behind --
+exec 3>&1    # dry runs print commands here, from within $(...) too
+
+# read_settings ARGUMENT...: the settings file, then --settings=FILE, then the flags.
+read_settings() {
+  local argument known
+  # shellcheck source=launch/tpu/settings.sh
+  source "$SETTINGS_FILE"
+  for argument in "$@"; do
+    [[ $argument != -- ]] || break
+    [[ $argument != --settings=* ]] || read_own_settings "${argument#*=}"
+  done
+  known=$(sed -n 's/^\([A-Z_]*\)=.*/\1/p' "$SETTINGS_FILE")
+  while (($#)); do
+    argument=$1
+    shift
+    case $argument in
+      --settings=*) SETTING_FLAGS+=("$argument") ;;
+      --dry-run) DRY_RUN=yes ;;
+      --restart) RESTART=yes ;;
+      --fresh) FRESH=yes ;;
+      --yes) YES=yes ;;
+      --keep) KEEP=yes ;;
+      -h | --help) usage_of "$0" && exit ;;
+      --) break ;;
+      --*=*) set_flag "$argument" "$known" ;;
+      *) die "unexpected argument '$argument': see --help" ;;
+    esac
+  done
+  JOB_FLAGS=("$@")
+  check_settings
+}
+
+read_own_settings() {
+  [[ -f $1 ]] || die "--settings=$1: there is no such file"
+  # shellcheck source=/dev/null
+  source "$1"
+}
+
+# set_flag --ACCELERATOR-TYPE=VALUE KNOWN
+set_flag() {
+  local name=${1%%=*}
+  name=${name#--}
+  name=${name//-/_}
+  name=${name^^}
+  grep -qx -- "$name" <<<"$2" || die "unknown flag '${1%%=*}': the settings are in $SETTINGS_FILE"
+  printf -v "$name" %s "${1#*=}"
+  SETTING_FLAGS+=("$1")
+}
+
+check_settings() {
+  [[ -n $ZONE ]] || die "ZONE is empty: set it in $SETTINGS_FILE, or give --zone=ZONE"
+  [[ $NAME =~ ^[a-z][-a-z0-9]{0,61}$ ]] ||
+    die "NAME is '$NAME': expected lower-case letters, digits and dashes, a letter first"
+  [[ $PROVISIONING =~ ^(spot|on-demand)$ ]] ||
+    die "PROVISIONING is '$PROVISIONING': expected spot or on-demand"
+  [[ $INTERNAL_IPS =~ ^(yes|no)$ ]] || die "INTERNAL_IPS is '$INTERNAL_IPS': expected yes or no"
+  local name
+  for name in COORDINATOR_PORT MAX_RESTARTS POLL_SECONDS MAX_RECREATIONS MAX_HOURS; do
+    [[ ${!name} =~ ^[0-9]+$ ]] || die "$name is '${!name}': expected a number"
+  done
+  TARGET=(--zone="$ZONE")
+  [[ -z $PROJECT ]] || TARGET+=(--project="$PROJECT")
+}
+
+need_output() {
+  [[ $OUTPUT =~ ^gs://[^/]+/. ]] ||
+    die "OUTPUT is '$OUTPUT': expected the run directory as gs://BUCKET/RUN (--output=...)"
+  OUTPUT=${OUTPUT%/}
+}
+
+# act ARGUMENT...: gcloud does something; a dry run prints the command.
+act() {
+  ask "" "$@"
+}
+
+# ask ANSWER ARGUMENT...: gcloud tells something; a dry run prints the command and takes ANSWER.
+ask() {
+  local answer=$1
+  shift
+  if [[ $DRY_RUN == yes ]]; then
+    show_command gcloud "$@"
+    [[ -z $answer ]] || printf '%s\n' "$answer"
+  else
+    gcloud "$@"
+  fi
+}
+
+show_command() {
+  words "$@" >&3
+}
+
+# words WORD...: the words as one would type them in a shell, quoted where they have to be.
+words() {
+  local word line=
+  for word in "$@"; do
+    [[ $word =~ ^[A-Za-z0-9_./:=@,+%~-]+$ ]] || word=${word@Q}
+    line+=" $word"
+  done
+  printf '%s\n' "${line# }"
+}
+
+# say, but what a dry run prints can be pasted into a shell.
+say() {
+  [[ $DRY_RUN == no ]] || printf '# '
+  printf '%s\n' "$*"
+}
+
+# slice_state DRY_ANSWER: prints the state of the queued resource, ABSENT where there is none.
+# Fails where gcloud does not know, and shows why.
+slice_state() {
+  answer_or_absent NOT_FOUND "$1" compute tpus queued-resources describe "$NAME" "${TARGET[@]}" \
+    --format='value(state.state)'
+}
+
+# vm_state DRY_ANSWER: the same of the TPU VM, which is READY, PREEMPTED...
+vm_state() {
+  answer_or_absent NOT_FOUND "$1" compute tpus tpu-vm describe "$NAME" "${TARGET[@]}" \
+    --format='value(state)'
+}
+
+# object_url URL DRY_ANSWER: prints the URL where that object exists, else ABSENT.
+object_url() {
+  answer_or_absent "matched no objects" "$2" storage ls "$1"
+}
+
+# answer_or_absent MARK DRY_ANSWER ARGUMENT...: what gcloud answers; ABSENT where it says MARK.
+answer_or_absent() {
+  local mark=$1 errors status=0
+  shift
+  errors=$(mktemp)
+  ask "$@" 2>"$errors" || status=$?
+  if ((status)) && grep -q -- "$mark" "$errors"; then
+    printf 'ABSENT\n'
+    status=0
+  fi
+  ((status == 0)) || cat -- "$errors" >&2
+  rm -f -- "$errors"
+  return "$status"
+}
+
+# addresses: internal addresses of the workers, one a line, in the order of the workers.
+addresses() {
+  local placeholders
+  placeholders=$(seq -f 'ADDRESS-OF-WORKER-%g' 0 "$(($(hosts_of "$ACCELERATOR_TYPE") - 1))")
+  ask "$placeholders" compute tpus tpu-vm describe "$NAME" "${TARGET[@]}" \
+    --flatten='networkEndpoints[]' --format='value(networkEndpoints.ipAddress)'
+}
+
+# on_workers WORKER COMMAND FLAG_OF_ssh...: COMMAND is for the shell of the worker, in the home
+# directory; WORKER is a number from 0, or all. A dry run answers with DRY_ANSWER.
+on_workers() {
+  local worker=$1 command=$2
+  shift 2
+  [[ $INTERNAL_IPS == no ]] || set -- --internal-ip "$@"
+  ask "${DRY_ANSWER:-}" compute tpus tpu-vm ssh "$NAME" "${TARGET[@]}" --quiet \
+    --strict-host-key-checking=no --worker="$worker" --command="$command" "$@"
+}
+
+# worker_states: prints a line of every worker, see worker.sh.
+worker_states() {
+  DRY_ANSWER="worker 0 running, restarted 0 times" on_workers all \
+    "if [ -e t2sql/current ]; then bash $WORKER_SCRIPT state; else echo 'worker ? idle'; fi"
+}
+
+# progress: prints how many units of the run are written.
+progress() {
+  local manifest=$OUTPUT/run.json units written
+  [[ $(object_url "$manifest" "$manifest") != ABSENT ]] || {
+    say "no unit is written: the run has not begun"
+    return
+  }
+  units=$(ask '{"units": 40}' storage cat "$manifest" |
+    python3 -c 'import json, sys; print(json.load(sys.stdin)["units"])')
+  written=$(answer_or_absent "matched no objects" "" storage ls "$OUTPUT/predictions/" |
+    grep -c '\.jsonl$' || true)
+  say "$written of $units units are written"
+}
+
+delete_output() {
+  local found
+  found=$(object_url "$OUTPUT/**" "$OUTPUT/run.json")
+  [[ $found == ABSENT ]] || act storage rm --recursive --quiet "$OUTPUT"
+}
+
+# generation_of ACCELERATOR_TYPE: v5litepod of v5litepod-16
+generation_of() {
+  printf '%s\n' "${1%-*}"
+}
+
+# The image for JAX of each generation, from Google's page "TPU software versions".
+runtime_version() {
+  if [[ $RUNTIME_VERSION != auto ]]; then
+    printf '%s\n' "$RUNTIME_VERSION"
+    return
+  fi
+  case $(generation_of "$ACCELERATOR_TYPE") in
+    v2 | v3 | v4) echo tpu-ubuntu2204-base ;;
+    v5litepod) echo v2-alpha-tpuv5-lite ;;
+    v5p) echo v2-alpha-tpuv5 ;;
+    v6e) echo v2-alpha-tpuv6e ;;
+    *) die "no image is known for ACCELERATOR_TYPE=$ACCELERATOR_TYPE: set RUNTIME_VERSION" ;;
+  esac
+}
+
+# hosts_of ACCELERATOR_TYPE: v5e and v6e count chips, 8 on a host that is alone and 4 on one of
+# several; the others count cores, 8 on a host.
+hosts_of() {
+  local size=${1##*-}
+  [[ $1 == *-* && $size =~ ^[0-9]+$ ]] ||
+    die "ACCELERATOR_TYPE is '$1': expected one such as v5litepod-16"
+  case $(generation_of "$1") in
+    v5litepod | v6e) echo "$((size <= 8 ? 1 : size / 4))" ;;
+    *) echo "$((size <= 8 ? 1 : size / 8))" ;;
+  esac
+}
+
+# ask_user QUESTION: true where the user types y, or gave --yes.
+ask_user() {
+  local answer
+  [[ $YES == no ]] || return 0
+  [[ -t 0 ]] || die "nobody is here to ask '$1': give --yes to go ahead"
+  read -r -p "$1 [y/N] " answer
+  [[ $answer == [yY]* ]]
+}

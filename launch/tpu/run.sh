@@ -1,0 +1,209 @@
+#!/usr/bin/env bash
+# The whole life of a run: asks for a slice, waits for it, submits, waits for the last unit, makes
+# the report, deletes the slice. A slice that is preempted is asked for again, and the job goes on
+# where it was. Stop it whenever you like: the same command goes on from there.
+#
+#   launch/tpu/run.sh --output=gs://BUCKET/RUN --zone=ZONE [--report-data=SPIDER_DIR]
+#       [--SETTING=VALUE ...] [--fresh] [--keep] [--yes] [--dry-run] [-- FLAG OF t2sql.main ...]
+#
+#   --fresh    deletes what OUTPUT holds, once, before anything else; asks first, unless --yes
+#   --keep     leaves the slice there at the end; it costs money until launch/tpu/delete.sh
+#
+# The settings are those of launch/tpu/settings.sh. After MAX_HOURS, and when the job fails for
+# good, the slice is deleted too (not with --keep). Only an interrupted run.sh leaves it there.
+set -euo pipefail
+# shellcheck source=launch/tpu/common.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+readonly MOST_FAILURES=10 # of gcloud in a row, before the watch is given up
+FAILURES=0
+CREATIONS=0
+
+main() {
+  read_settings "$@"
+  need_output
+  [[ -z $REPORT_DATA || -d $REPORT_DATA || $REPORT_DATA == sample ]] ||
+    die "REPORT_DATA is '$REPORT_DATA': there is no such directory"
+  REPORT=(-m t2sql.report --predictions="$OUTPUT" --data="$REPORT_DATA"
+    --output="$ROOT/runs/tpu-$NAME/report")
+  if [[ $DRY_RUN == yes ]]; then
+    rehearse
+    return
+  fi
+  trap 'left_there; exit 130' INT
+  trap 'left_there; exit 143' TERM HUP
+  [[ $FRESH == no ]] || start_over
+  until is_done; do
+    step
+  done
+  note "The run is complete"
+  finish
+}
+
+left_there() {
+  note "Stopped watching. $NAME stays as it is, and costs money: run this again to go on (without \
+--fresh), or launch/tpu/delete.sh to end it"
+}
+
+start_over() {
+  local state
+  state=$(slice_state ABSENT)
+  [[ $state == ABSENT ]] ||
+    die "--fresh begins without a slice, and $NAME is $state: launch/tpu/delete.sh first" "$REFUSED"
+  ask_user "Delete everything below $OUTPUT?" || die "nothing was changed" "$REFUSED"
+  delete_output
+}
+
+is_done() {
+  local found
+  found=$(object_url "$OUTPUT/done.json" "") || { count_failure && return 1; }
+  [[ $found != ABSENT ]]
+}
+
+# step: looks at the slice and does what is due.
+step() {
+  local state
+  ((SECONDS < MAX_HOURS * 3600)) || give_up "MAX_HOURS=$MAX_HOURS are over" "$TRY_AGAIN"
+  if ! state=$(slice_state ABSENT); then
+    count_failure
+    return
+  fi
+  [[ $state == ACTIVE ]] || FAILURES=0
+  case $state in
+    ABSENT) ask_for_slice ;;
+    ACTIVE) tend ;;
+    SUSPENDED) ask_again "was preempted" ;;
+    FAILED) give_up "the request failed: $(failure_message)" 1 ;;
+    *) wait_a_while "$NAME is $state" ;;
+  esac
+}
+
+ask_for_slice() {
+  ((CREATIONS <= MAX_RECREATIONS)) ||
+    give_up "$NAME was preempted $CREATIONS times (MAX_RECREATIONS)" "$TRY_AGAIN"
+  if "$TPU/create.sh" "${SETTING_FLAGS[@]}"; then
+    CREATIONS=$((CREATIONS + 1))
+  else
+    count_failure
+  fi
+}
+
+ask_again() {
+  note "$NAME $1: asking for it again"
+  "$TPU/delete.sh" "${SETTING_FLAGS[@]}" --yes || count_failure
+}
+
+failure_message() {
+  ask "" compute tpus queued-resources describe "$NAME" "${TARGET[@]}" \
+    --format='value(state.failedData.error.message)'
+}
+
+# tend: the slice is granted; is its VM, and does every worker do its part?
+tend() {
+  local vm states
+  if ! vm=$(vm_state READY); then
+    count_failure
+    return
+  fi
+  case $vm in
+    READY) ;;
+    PREEMPTED | TERMINATED | STOPPED) ask_again "is $vm" && return ;;
+    *) wait_a_while "the TPU VM $NAME is $vm" && return ;;
+  esac
+  if ! states=$(worker_states); then
+    count_failure # a preempted slice shows like this before its state changes
+    return
+  fi
+  look_at_workers "$states"
+}
+
+# look_at_workers STATES
+look_at_workers() {
+  FAILURES=0
+  if grep -q ' idle' <<<"$1"; then
+    submit
+  elif grep -q ' running' <<<"$1"; then
+    wait_a_while "$(grep -c ' running' <<<"$1") workers run, $(progress)"
+  elif ! is_done; then
+    printf '%s\n' "$1" >&2
+    give_up "every worker has ended, and units are missing" "$(worst_code "$1")"
+  fi
+}
+
+submit() {
+  "$TPU/submit.sh" "${SETTING_FLAGS[@]}" -- "${JOB_FLAGS[@]}" && return
+  local code=$?
+  ((code != BAD_INPUT && code != REFUSED)) || give_up "the job cannot be submitted" "$code"
+  count_failure
+}
+
+# worst_code STATES: 2 and 3, which no new try mends, before others; all 0 is a bug.
+worst_code() {
+  local codes
+  codes=$(sed -n 's/.* ended \([0-9]*\),.*/\1/p' <<<"$1")
+  grep -m 1 -x -e 2 -e 3 <<<"$codes" || grep -m 1 -v -x 0 <<<"$codes" || echo 1
+}
+
+# give_up WHY CODE: with the logs, and without a slice that costs money.
+give_up() {
+  note "Giving up: $1"
+  "$TPU/logs.sh" "${SETTING_FLAGS[@]}" || true
+  delete_slice
+  exit "$2"
+}
+
+delete_slice() {
+  if [[ $KEEP == yes ]]; then
+    note "$NAME is kept, and costs money until launch/tpu/delete.sh"
+    return
+  fi
+  "$TPU/delete.sh" "${SETTING_FLAGS[@]}" --yes
+}
+
+finish() {
+  local code=0
+  "$TPU/logs.sh" "${SETTING_FLAGS[@]}" || true
+  [[ -z $REPORT_DATA ]] || report || code=$?
+  delete_slice
+  exit "$code"
+}
+
+report() {
+  # shellcheck disable=SC2119  # no extras
+  set_up
+  "$PYTHON" "${REPORT[@]}"
+}
+
+count_failure() {
+  FAILURES=$((FAILURES + 1))
+  if ((FAILURES >= MOST_FAILURES)); then
+    note "gcloud failed $FAILURES times in a row (above). $NAME may be there, and cost money"
+    exit "$TRY_AGAIN"
+  fi
+  wait_a_while "gcloud failed; trying again"
+}
+
+# wait_a_while WHY: `wait` lets a signal through, `sleep` would not.
+wait_a_while() {
+  note "$1"
+  sleep "$POLL_SECONDS" &
+  wait "$!"
+}
+
+note() {
+  printf '%s %s\n' "$(date +%T)" "$*"
+}
+
+# rehearse: the commands of a run in which nothing goes wrong.
+rehearse() {
+  local script
+  [[ $FRESH == no ]] || delete_output
+  for script in create submit status logs delete; do
+    say "--- $script.sh"
+    "$TPU/$script.sh" "${SETTING_FLAGS[@]}" --dry-run -- "${JOB_FLAGS[@]}"
+    [[ $script != status ]] || say "... every $POLL_SECONDS s until $OUTPUT/done.json is there"
+    [[ $script != logs || -z $REPORT_DATA ]] || show_command python "${REPORT[@]}"
+  done
+}
+
+main "$@"

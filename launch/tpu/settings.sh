@@ -1,0 +1,31 @@
+# shellcheck shell=bash disable=SC2034  # read by the scripts that source this file
+# The settings of launch/tpu/*.sh. Every one is a flag too: ACCELERATOR_TYPE is
+# --accelerator-type=VALUE. Your own values go here, or into a copy named by --settings=FILE.
+
+# The slice. docs/tpu.md says which one suits which model, and what it costs.
+NAME=t2sql                    # of the queued resource and of the TPU VM
+PROJECT=                      # empty: the default of gcloud
+ZONE=                         # such as us-west4-a; has to offer the accelerator type
+ACCELERATOR_TYPE=v5litepod-16 # 4 hosts with 4 chips each
+RUNTIME_VERSION=auto          # the image; auto: Google's for the generation of the accelerator
+PROVISIONING=spot             # spot, or on-demand: dearer, and never preempted
+VALID_UNTIL_DURATION=6h       # the request ends by itself when it is not granted in this time
+NETWORK=                      # empty: default
+SUBNETWORK=                   # empty: default
+INTERNAL_IPS=no               # yes: no public addresses; the subnetwork needs Cloud NAT for set-up
+SERVICE_ACCOUNT=              # empty: Compute Engine's default account; it has to reach the bucket
+
+# The job.
+OUTPUT=                       # run directory, gs://BUCKET/RUN
+CONFIG=configs/tpu_pod.py
+COMMIT=HEAD                   # the code that runs; HEAD needs a clean working tree
+COORDINATOR_PORT=8476         # on worker 0, for JAX; open between the hosts of a slice
+MAX_RESTARTS=5                # of the job on one worker, after a crash
+KAGGLE_SECRET=                # Secret Manager's name of a secret that holds kaggle.json; or
+KAGGLE_FILE=                  # that file on this machine, such as ~/.kaggle/kaggle.json
+
+# The whole life, launch/tpu/run.sh.
+REPORT_DATA=                  # Spider directory on this machine for the report; empty: no report
+POLL_SECONDS=60               # between two looks at the slice
+MAX_RECREATIONS=10            # slices asked for again after preemption
+MAX_HOURS=12                  # then the slice is deleted, finished or not

@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# Starts the job on every worker of a slice that is there: code of one commit, packages, then the
+# job under launch/tpu/supervise.sh. A worker that already runs it is left alone.
+#
+#   launch/tpu/submit.sh --output=gs://BUCKET/RUN [--SETTING=VALUE ...] [--dry-run]
+#       [--restart] [--fresh] [--yes] [-- FLAG OF t2sql.main ...]
+#
+#   --restart    stops a job that runs, before it starts the new one
+#   --fresh      stops it, and deletes what OUTPUT holds; asks first, unless --yes is given
+#
+# The settings are those of launch/tpu/settings.sh. The Kaggle login goes to the workers from
+# Secret Manager (--kaggle-secret) or as a file (--kaggle-file); it is in no command line and no log.
+set -euo pipefail
+# shellcheck source=launch/tpu/common.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+main() {
+  read_settings "$@"
+  need_output
+  SCRATCH=$(mktemp -d)
+  trap 'rm -rf -- "$SCRATCH"' EXIT
+  resolve_commit
+  check_kaggle_file
+  [[ $FRESH == no ]] || ask_user "Delete everything below $OUTPUT?" || die "nothing was changed" 3
+  check_slice
+  local workers
+  mapfile -t workers < <(addresses)
+  ((${#workers[@]})) || die "gcloud names no worker of $NAME" "$TRY_AGAIN"
+  say "Submitting commit ${COMMIT:0:12} to ${#workers[@]} workers of $NAME"
+  warm_ssh
+  send_code
+  send_kaggle_file
+  on_every_worker "Setting up: packages take some minutes the first time" \
+    "$(worker prepare ${KAGGLE_SECRET:+"$KAGGLE_SECRET"})"
+  [[ $RESTART == no && $FRESH == no ]] || \
+    on_every_worker "Stopping the job" "$(worker stop)"
+  [[ $FRESH == no ]] || delete_output
+  start_jobs "${workers[@]}"
+}
+
+# The code that runs is a commit, on every worker the same.
+resolve_commit() {
+  local named=$COMMIT
+  COMMIT=$(git -C "$ROOT" rev-parse --verify --quiet "$named^{commit}") ||
+    die "COMMIT is '$named': $ROOT has no such commit"
+  CODE=t2sql/code/$COMMIT # on the worker, below the home directory
+  [[ $named == HEAD ]] || return 0
+  [[ -z $(git -C "$ROOT" status --porcelain --untracked-files=no) ]] ||
+    die "there are changes that are not committed, and would not run: commit them, or name what \
+is to run with --commit=${COMMIT:0:12}"
+}
+
+check_kaggle_file() {
+  [[ -n $KAGGLE_FILE ]] || return 0
+  [[ -f $KAGGLE_FILE ]] || die "KAGGLE_FILE is '$KAGGLE_FILE': there is no such file"
+  [[ -z $(find -L "$KAGGLE_FILE" -perm /077) ]] ||
+    die "$KAGGLE_FILE can be read by others on this machine: chmod 600 it first"
+}
+
+check_slice() {
+  local state
+  state=$(slice_state ACTIVE)
+  [[ $state == ACTIVE ]] ||
+    die "$NAME is not there to run a job: its state is $state. launch/tpu/run.sh waits for it" \
+      "$TRY_AGAIN"
+}
+
+# The first connection makes a key and spreads it; all workers at once would each try to.
+warm_ssh() {
+  on_workers 0 true
+}
+
+# As a bundle, so that the worker has a real checkout and the run records its commit.
+send_code() {
+  local bundle=$SCRATCH/t2sql.bundle
+  git clone --quiet --bare --shared -- "$ROOT" "$SCRATCH/repository"
+  git -C "$SCRATCH/repository" update-ref refs/heads/submitted "$COMMIT"
+  git -C "$SCRATCH/repository" bundle create --quiet "$bundle" submitted
+  copy_to_workers "$bundle" t2sql.bundle
+  on_every_worker "Unpacking the code" "test -d $CODE || { rm -rf $CODE.new && git clone --quiet \
+--branch submitted t2sql.bundle $CODE.new && mv $CODE.new $CODE; }"
+}
+
+# copy_to_workers FILE NAME
+copy_to_workers() {
+  local flags=()
+  [[ $INTERNAL_IPS == no ]] || flags+=(--internal-ip)
+  act compute tpus tpu-vm scp "$1" "$NAME:$2" "${TARGET[@]}" --quiet \
+    --strict-host-key-checking=no --worker=all "${flags[@]}"
+}
+
+# The directory is closed to others before the file comes; the file travels inside SSH.
+send_kaggle_file() {
+  [[ -n $KAGGLE_FILE ]] || return 0
+  on_every_worker "Making ~/.kaggle" "install -d -m 700 .kaggle"
+  copy_to_workers "$KAGGLE_FILE" .kaggle/kaggle.json
+  on_every_worker "Closing kaggle.json" "chmod 600 .kaggle/kaggle.json"
+}
+
+# worker COMMAND...: prints the call of launch/tpu/worker.sh, of the submitted commit.
+worker() {
+  words bash "$CODE/launch/tpu/worker.sh" "$@"
+}
+
+# on_every_worker WHAT COMMAND: with one log per worker, the ends of which a failure shows.
+on_every_worker() {
+  local logs
+  say "$1"
+  logs=$(mktemp -d "$SCRATCH/logs.XXXX")
+  on_workers all "$2" --output-directory="$logs" && return
+  tail -n 20 -- "$logs"/*.log >&2 || true
+  die "$1 failed on a worker (above: the ends of the logs)" 1
+}
+
+# start_jobs ADDRESS...: each worker is told its number; 16 connections at a time.
+start_jobs() {
+  local index pids=() failed=0 at_once=16
+  [[ $DRY_RUN == no ]] || at_once=1
+  for ((index = 0; index < $#; index++)); do
+    ((${#pids[@]} < at_once)) || wait_first
+    start_job "$index" "$@" &
+    pids+=("$!")
+  done
+  while ((${#pids[@]})); do wait_first; done
+  ((failed == 0)) || die "the job did not start on $failed workers: submit again" "$TRY_AGAIN"
+}
+
+# wait_first: uses pids and failed of start_jobs.
+wait_first() {
+  wait "${pids[0]}" || failed=$((failed + 1))
+  pids=("${pids[@]:1}")
+}
+
+# start_job INDEX ADDRESS...
+start_job() {
+  local index=$1
+  shift
+  on_workers "$index" "$(worker start "$index" "$#" "$1:$COORDINATOR_PORT" "$MAX_RESTARTS" \
+    --config="$CONFIG" --config.output="$OUTPUT" "${JOB_FLAGS[@]}")"
+}
+
+main "$@"

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Runs a command, and again when it ends in a way that another try can mend: exit code 1 (a bug,
+# perhaps of the moment), 75 (try again) and signals. Not after 0 (done), 2 (bad input), 3 (refused).
+#
+#   supervise.sh DIRECTORY RESTARTS COMMAND...
+#
+# Waits 5, 10, 20... up to 300 s before each restart. Writes DIRECTORY/pid, /restarts and, at the
+# end, /exit-code; holds DIRECTORY/lock, so that a second supervisor leaves at once. SIGTERM to it
+# goes on to the command, and ends both.
+set -euo pipefail
+
+readonly DIRECTORY=$1 RESTARTS=$2
+readonly FIRST_PAUSE=${T2SQL_FIRST_PAUSE:-5} LONGEST_PAUSE=300
+shift 2
+CHILD=
+STOPPED=no
+
+main() {
+  exec 9>"$DIRECTORY/lock"
+  flock --timeout 5 9 || exit 0 # 5 s: who asks whether it is held holds it for a moment
+  echo "$$" >"$DIRECTORY/pid"
+  trap stop TERM INT HUP
+  local restart=0 pause=$FIRST_PAUSE code
+  while :; do
+    echo "$restart" >"$DIRECTORY/restarts"
+    code=0
+    run_once "$@" || code=$?
+    note "ended with exit code $code"
+    if [[ $STOPPED == yes ]] || ! can_be_mended "$code" || ((restart >= RESTARTS)); then
+      break
+    fi
+    restart=$((restart + 1))
+    note "restart $restart of $RESTARTS in $pause s"
+    pause_for "$pause"
+    [[ $STOPPED == no ]] || break
+    pause=$((pause * 2 < LONGEST_PAUSE ? pause * 2 : LONGEST_PAUSE))
+  done
+  echo "$code" >"$DIRECTORY/exit-code"
+  exit "$code"
+}
+
+# The kernel ends the command when this supervisor is killed; it does not inherit the lock.
+run_once() {
+  note "starts"
+  setpriv --pdeathsig KILL -- "$@" 9>&- &
+  CHILD=$!
+  [[ $STOPPED == no ]] || stop
+  local code=0
+  wait "$CHILD" || code=$?
+  # A signal to this script interrupts the wait; the command has yet to end.
+  while kill -0 "$CHILD" 2>/dev/null; do
+    code=0
+    wait "$CHILD" || code=$?
+  done
+  CHILD=
+  return "$code"
+}
+
+can_be_mended() {
+  (($1 == 1 || $1 == 75 || $1 > 128))
+}
+
+# pause_for SECONDS: `wait` ends at a signal, `sleep` would not.
+pause_for() {
+  local sleeper
+  sleep "$1" 9>&- &
+  sleeper=$!
+  wait "$sleeper" || kill "$sleeper" 2>/dev/null || true
+}
+
+# shellcheck disable=SC2317  # the trap calls it
+stop() {
+  STOPPED=yes
+  [[ -z $CHILD ]] || kill -TERM "$CHILD" 2>/dev/null || true
+}
+
+note() {
+  printf '[supervise.sh %s] %s\n' "$(date -u +%FT%TZ)" "$*"
+}
+
+main "$@"

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Runs on a worker of the slice, from a checkout of the submitted commit; submit.sh calls it.
+#
+#   worker.sh prepare [SECRET]    installs the packages; fetches Kaggle's login from SECRET
+#   worker.sh start INDEX COUNT COORDINATOR RESTARTS FLAG...    starts the supervised job
+#   worker.sh stop                stops it, in good order
+#   worker.sh state               prints a line: worker INDEX idle|running|ended CODE, ...
+#   worker.sh log                 prints what supervisor and job have said
+set -euo pipefail
+# shellcheck source=launch/lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
+
+readonly JOB=$HOME/t2sql/job
+
+main() {
+  mkdir -p -- "$JOB"
+  local command=$1
+  shift
+  "$command" "$@"
+}
+
+prepare() {
+  set_up weights tpu
+  ln -sfn -- "$ROOT" "$HOME/t2sql/current"
+  [[ -z ${1:-} ]] || fetch_login "$1"
+}
+
+fetch_login() {
+  umask 077
+  mkdir -p -- "$HOME/.kaggle"
+  gcloud secrets versions access latest --secret="$1" --out-file="$HOME/.kaggle/kaggle.json" --quiet
+  chmod 700 -- "$HOME/.kaggle"
+  chmod 600 -- "$HOME/.kaggle/kaggle.json"
+}
+
+start() {
+  local restarts=$4 what="commit ${ROOT##*/}, ${*:5}"
+  if is_running; then
+    [[ $(cat -- "$JOB/what") == "$what" ]] ||
+      die "worker $1 runs another job: $(cat -- "$JOB/what"). Submit with --restart to stop it" 3
+    say "worker $1: the job runs already"
+    return
+  fi
+  set_up weights tpu
+  export T2SQL_PROCESS_ID=$1 T2SQL_NUM_PROCESSES=$2 T2SQL_COORDINATOR=$3
+  shift 4
+  rm -f -- "$JOB/exit-code"
+  printf '%s\n' "$what" >"$JOB/what"
+  printf '%s\n' "$T2SQL_PROCESS_ID" >"$JOB/index"
+  cd -- "$ROOT"
+  setsid "$ROOT/launch/tpu/supervise.sh" "$JOB" "$restarts" "$PYTHON" -m t2sql.main "$@" \
+    >>"$JOB/log" 2>&1 </dev/null &
+  until is_running || [[ -f $JOB/exit-code ]]; do sleep 0.1; done
+  say "worker $T2SQL_PROCESS_ID: started"
+}
+
+stop() {
+  is_running || return 0
+  kill -TERM "$(cat -- "$JOB/pid")"
+  local second
+  for ((second = 0; second < 60; second++)); do
+    is_running || return 0
+    sleep 1
+  done
+  die "the job did not stop within 60 s" 1
+}
+
+state() {
+  local phase=idle
+  if is_running; then
+    phase=running
+  elif [[ -f $JOB/exit-code ]]; then
+    phase="ended $(cat -- "$JOB/exit-code")"
+  fi
+  say "worker $(fact index '?') $phase, restarted $(fact restarts 0) times"
+}
+
+# fact NAME DEFAULT: what start and the supervisor wrote down.
+fact() {
+  cat -- "$JOB/$1" 2>/dev/null || echo "$2"
+}
+
+log() {
+  fact log "no job was started"
+}
+
+# The supervisor holds the lock as long as it lives.
+is_running() {
+  ! flock --nonblock "$JOB/lock" true
+}
+
+main "$@"
