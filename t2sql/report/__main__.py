@@ -6,9 +6,12 @@ Exit codes: 0 done, 2 bad input, 3 the run is incomplete (the report is written 
 --allow_incomplete makes this 0).
 """
 
+import signal
+import sys
+
 from absl import flags
 
-from t2sql import cli
+from t2sql import cli, signals
 
 _PREDICTIONS = flags.DEFINE_string(
     "predictions",
@@ -43,6 +46,8 @@ _TIMEOUT = flags.DEFINE_float("timeout", 10.0, "Seconds that one query may run."
 def main(argv: list[str]) -> int:
     """Makes the report; returns the exit code."""
     del argv
+    # As an exception, so that unfinished files and worker processes go too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(signals.EXIT_TERMINATED))
     # Imported here so that --help and wrong flags answer at once.
     from t2sql.report import command
 

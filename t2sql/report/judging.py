@@ -5,6 +5,8 @@ import concurrent.futures
 import itertools
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Container, Iterable, Iterator, Mapping
 
 from t2sql.report import describing
@@ -94,7 +96,7 @@ class Judge:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([describing.__name__])
         with concurrent.futures.ProcessPoolExecutor(
-            self._workers, context, initializer=_keep_schemas, initargs=(self._schemas,)
+            self._workers, context, initializer=_start_worker, initargs=(self._schemas,)
         ) as pool:
             pending: collections.deque[concurrent.futures.Future] = collections.deque()
             try:
@@ -112,10 +114,18 @@ class Judge:
 _schemas: Mapping[str, Schema] = {}
 
 
-def _keep_schemas(schemas: Mapping[str, Schema]) -> None:
-    """Gives a worker process what all of its cases need."""
+def _start_worker(schemas: Mapping[str, Schema]) -> None:
+    """Prepares a worker process: what all cases need, and how it ends."""
     global _schemas
     _schemas = schemas
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent tells its pool nothing: without this, workers would wait for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _describe_chunk(cases: tuple[Case, ...]) -> list[Judged]:

@@ -1,6 +1,7 @@
 """Text files in Spider's official formats: one query a line, or `SQL<TAB>db_id` a line."""
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class LineFile:
     def _read(self) -> Iterator[str]:
         try:
             with open(self.path, "rb") as file:
+                self._refuse_stream(file.fileno())
                 for number, line in enumerate(file, start=1):
                     line = line.removesuffix(b"\n").removesuffix(b"\r")
                     yield self._decoded(line.removeprefix(_BOM) if number == 1 else line, number)
@@ -49,6 +51,12 @@ class LineFile:
             raise errors.InputError(
                 f"{self.path}: cannot be read: {os.strerror(error.errno)}"
             ) from error
+
+    def _refuse_stream(self, descriptor: int) -> None:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise errors.InputError(
+                f"{self.path}: not a regular file; it is read more than once, so save it first"
+            )
 
     def _decoded(self, line: bytes, number: int) -> str:
         try:

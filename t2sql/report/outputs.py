@@ -36,31 +36,43 @@ class Outputs:
             self.write("gold.txt", f"{one_line(example.gold)}\t{example.db_id}\n")
 
     def write(self, name: str, text: str) -> None:
-        """Appends to the file that will be called `name`."""
-        if name not in self._files:
-            self._files[name] = tempfile.NamedTemporaryFile(  # noqa: SIM115
-                "w",
-                dir=self._directory,
-                prefix=f".{name}-",
-                encoding="utf-8",
-                errors="backslashreplace",
-                newline="\n",
-                delete=False,
-            )
-        self._files[name].write(text)
+        """Appends to the file that will be called `name`.
+
+        Raises:
+          InputError: the disk is full, or the directory is gone.
+        """
+        with _explained(self._directory):
+            if name not in self._files:
+                self._files[name] = tempfile.NamedTemporaryFile(  # noqa: SIM115
+                    "w",
+                    dir=self._directory,
+                    prefix=f".{name}-",
+                    encoding="utf-8",
+                    errors="backslashreplace",
+                    newline="\n",
+                    delete=False,
+                )
+            self._files[name].write(text)
 
     def publish(self) -> None:
-        """Gives every file its name, replacing an earlier report's."""
-        for name, file in self._files.items():
-            file.close()
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, self._directory / name)
+        """Gives every file its name, replacing an earlier report's.
+
+        Raises:
+          InputError: the disk is full; no file has its name then.
+        """
+        with _explained(self._directory):
+            for file in self._files.values():
+                file.close()
+                os.chmod(file.name, 0o644)
+            for name, file in self._files.items():
+                os.replace(file.name, self._directory / name)
         self._files.clear()
 
     def discard(self) -> None:
         """Removes what was not published."""
         for file in self._files.values():
-            file.close()
+            with contextlib.suppress(OSError):
+                file.close()
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(file.name)
 
@@ -70,26 +82,29 @@ def open_outputs(directory: str) -> Iterator[Outputs]:
     """Makes the directory and shows that files can be made in it.
 
     Raises:
-      InputError: it cannot be made, or written to, or the disk is full.
+      InputError: it cannot be made, or written to.
     """
     if "://" in directory:
         raise errors.InputError(f"--output={directory}: a report is written to a local directory")
     path = Path(directory).expanduser()
-    try:
+    with _explained(path):
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
-        outputs = Outputs(path)
-        try:
-            yield outputs
-        finally:
-            outputs.discard()
+    outputs = Outputs(path)
+    try:
+        yield outputs
+    finally:
+        outputs.discard()
+
+
+@contextlib.contextmanager
+def _explained(directory: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        if error.filename is None or Path(str(error.filename)).is_relative_to(path):
-            raise errors.InputError(
-                f"--output={directory}: cannot be written: {os.strerror(error.errno)}"
-            ) from error
-        raise
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise errors.InputError(f"--output={directory}: cannot be written: {reason}") from error
 
 
 def one_line(sql: str) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -194,6 +195,51 @@ def test_hostile_predictions_change_nothing_but_their_own_verdict(tmp_path, data
     assert {path: path.read_bytes() for path in before} == before
     assert "<script>alert" not in (tmp_path / "out" / "report.html").read_text()
     assert "<script>alert" not in (tmp_path / "out" / "report.md").read_text()
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_report_leaves_nothing_behind(tmp_path, data, number, code):
+    slow = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x FROM c) SELECT count(*) FROM c"
+    path = write(tmp_path / "p.txt", [*world.golds()[:5], slow])
+    program = [sys.executable, "-m", "t2sql.report", f"--predictions={path}", f"--data={data}"]
+    process = subprocess.Popen([*program, f"--output={tmp_path / 'out'}", "--timeout=60"])
+    wait_until(lambda: commands_below(process.pid).count("\n") >= 2)
+    process.send_signal(number)
+    assert process.wait(timeout=30) == code
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_workers_end_with_a_killed_report(tmp_path, data):
+    path = write(tmp_path / "p.txt", world.golds())
+    slow = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x FROM c) SELECT count(*) FROM c"
+    path.write_text(f"{slow}\n" * 6)
+    program = [sys.executable, "-m", "t2sql.report", f"--predictions={path}", f"--data={data}"]
+    process = subprocess.Popen(
+        [*program, f"--output={tmp_path / 'out'}", "--timeout=60"], start_new_session=True
+    )
+    wait_until(lambda: commands_below(process.pid).count("\n") >= 2)
+    process.kill()
+    process.wait()
+    wait_until(lambda: not commands_in_session(process.pid))
+
+
+def wait_until(condition, seconds: float = 30.0) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "waited in vain"
+        time.sleep(0.05)
+
+
+def commands_below(pid: int) -> str:
+    listed = subprocess.run(
+        ["ps", "-o", "args=", "--ppid", str(pid)], capture_output=True, text=True
+    )
+    return listed.stdout
+
+
+def commands_in_session(pid: int) -> str:
+    listed = subprocess.run(["ps", "-o", "args=", "-s", str(pid)], capture_output=True, text=True)
+    return listed.stdout
 
 
 def test_the_report_is_plain_where_there_is_no_terminal(tmp_path, data):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from t2sql import errors
@@ -53,3 +55,8 @@ def test_gold_line():
 def test_gold_line_without_one_half_is_refused(line):
     with pytest.raises(errors.InputError, match="gold.sql, line 7: a gold line is SQL, a tab"):
         split_gold(line, where="gold.sql, line 7")
+
+
+def test_a_stream_is_refused(tmp_path):
+    with pytest.raises(errors.InputError, match="/dev/null: not a regular file"):
+        LineFile(Path("/dev/null"))

@@ -76,3 +76,13 @@ def test_a_bucket_is_no_output():
         outputs.open_outputs("gs://bucket/report"),
     ):
         pass
+
+
+def test_a_full_disk_is_told_as_such(tmp_path):
+    with (
+        pytest.raises(errors.InputError, match="cannot be written: No space left on device"),
+        outputs.open_outputs(str(tmp_path)) as files,
+        open("/dev/full", "w") as full,
+    ):
+        files._files["report.md"] = full
+        files.write("report.md", "x" * 1_000_000)
