@@ -63,13 +63,14 @@ def _commas_in_from(words: Sequence[str]) -> int:
 def _levels(words: Sequence[str]) -> int:
     """The most brackets that hold a query around one query, those of operands aside."""
     brackets: list[bool] = []
-    deepest = 0
+    depth = deepest = 0
     for before, word, following in zip(["", *words], words, [*words[1:], ""], strict=False):
         if word == "(":
             brackets.append(following == "SELECT" and before not in _BEFORE_OPERANDS)
-            deepest = max(deepest, sum(brackets))
+            depth += brackets[-1]
+            deepest = max(deepest, depth)
         elif word == ")" and brackets:
-            brackets.pop()
+            depth -= brackets.pop()
     return deepest
 
 

@@ -11,7 +11,7 @@ from t2sql.scoring.verdict import Pair, Verdict
 from t2sql.scoring.worker import StepFailedError, Steps
 
 # Below this many values a comparison cannot take long.
-_QUICK_VALUES = 1_000
+_QUICK_VALUES = 200
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,8 @@ _FORBIDDEN_FUNCTIONS = frozenset(
 )
 _PROGRESS_OPS = 10_000
 _OPEN_DATABASES = 64
+# What Python and SQLite need before the first query.
+_LEAST_MEMORY = 64 << 20
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: 10_000_000,
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 1_000_000,
@@ -59,6 +61,10 @@ class Limits:
     result_bytes: int = 128 << 20
     shown_rows: int | None = 20
     shown_characters: int = 1_000
+
+    def __post_init__(self):
+        if self.memory < _LEAST_MEMORY:
+            raise ValueError(f"{self.memory:,} bytes of memory: {_LEAST_MEMORY:,} are the least")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
