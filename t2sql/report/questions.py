@@ -65,7 +65,7 @@ def read_questions(
     """
     file = lines.LineFile(gold) if gold else None
     found = []
-    if file is None or required or _has_split(root, split):
+    if file is None or required or split in examples_lib.split_names(root):
         found = examples_lib.read_examples(root, split, limit=limit, with_schema=False)
     if file is not None and not _aligned(file, found):
         if required:
@@ -83,10 +83,6 @@ def read_questions(
         examples=found,
         db_ids=db_ids,
     )
-
-
-def _has_split(root: Path, split: str) -> bool:
-    return (root / f"{split}.json").exists()
 
 
 def _aligned(file: lines.LineFile, examples: Sequence[examples_lib.Example]) -> bool:

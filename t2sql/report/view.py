@@ -26,7 +26,11 @@ class Notice:
 def title(report: dict[str, Any]) -> str:
     """What was judged on what."""
     data = report["data"]
-    return f"{report['system']['name']} on {data['split'] or PurePath(data['gold']).name}"
+    if data["split"]:
+        asked = f"{PurePath(data['path']).name} {data['split']}"
+    else:
+        asked = PurePath(data["gold"]).name
+    return f"{report['system']['name']} on {asked}"
 
 
 def facts(report: dict[str, Any]) -> list[str]:
@@ -108,6 +112,8 @@ def provenance(report: dict[str, Any]) -> list[tuple[str, str]]:
         for name, value in system["provenance"].items()
         if value is not None
     ]
+    if report["baseline"]:
+        rows.append(("Baseline", report["baseline"]["system"]["source"]))
     versions = report["versions"]
     return [
         *rows,

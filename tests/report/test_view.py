@@ -1,0 +1,47 @@
+import report_pages as pages
+
+from t2sql.report import view
+
+
+def made(tmp_path, *examples):
+    return pages.report(list(examples) or [pages.judged(0)], tmp_path)
+
+
+def test_title_names_system_and_data(tmp_path):
+    report = made(tmp_path)
+    assert view.title(report) == "predict.txt on lines.txt"
+    report["data"] |= {"path": "/data/spider", "split": "dev", "gold": None}
+    assert view.title(report) == "predict.txt on spider dev"
+
+
+def test_a_clean_report_has_no_notice(tmp_path):
+    assert view.notices(made(tmp_path)) == []
+
+
+def test_what_affects_the_numbers_is_alarming(tmp_path):
+    report = made(tmp_path, pages.judged(0, gold_error="error: no such table"))
+    report["system"] |= {"complete": False, "problems": [{"message": "3 unit(s) missing"}]}
+    assert [notice.alarm for notice in view.notices(report)] == [True, True]
+    assert "3 unit(s) missing" in view.notices(report)[0].text
+
+
+def test_every_odd_thing_is_told(tmp_path):
+    odd = [
+        pages.judged(0, status="max_tokens"),
+        pages.judged(1, status="prompt_too_long"),
+        pages.judged(2, gold=None, hardness=None, now=pages.verdict(None)),
+        pages.judged(3, empty_database=True, db_id="shop"),
+    ]
+    report = made(tmp_path, *odd)
+    report["data"]["several_files"] = {"school": 2}
+    said = " ".join(notice.text for notice in view.notices(report))
+    for part in ("token limit", "too long", "no gold query", "No rows in shop", "several SQLite"):
+        assert part in said
+
+
+def test_provenance_of_a_run_is_listed(tmp_path):
+    report = made(tmp_path)
+    report["system"]["provenance"] = {"model": "tiny", "adapter": None, "hosts": 2}
+    listed = dict(view.provenance(report))
+    assert listed["Model"] == "tiny" and listed["Hosts"] == "2"
+    assert "Adapter" not in listed
