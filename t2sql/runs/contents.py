@@ -12,7 +12,7 @@ from t2sql.runs import rows as rows_lib
 from t2sql.runs import storage as storage_lib
 from t2sql.runs import units as units_lib
 
-_READ_AHEAD = 16
+_READ_AHEAD = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

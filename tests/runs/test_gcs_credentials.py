@@ -155,7 +155,7 @@ def test_the_endpoint_may_come_from_the_environment(
     bucket = gcs_server.make_bucket("from-the-environment")
     monkeypatch.setenv("T2SQL_GCS_ENDPOINT", guarded.url)
     run = storage.open_storage(f"{bucket}/run", storage.StorageConfig(**CONFIG))
-    assert run.create("unit", b"data")
+    assert run.create("unit", b"data") is storage.Outcome.CREATED
     assert guarded.seen
 
 
@@ -181,7 +181,7 @@ def test_a_token_that_is_never_taken_is_bad_input(service_account, gcs_server, g
 
 def test_a_token_server_that_stumbles_is_asked_again(service_account, gcs_server, guarded, tokens):
     tokens.failures = [(503, {"error": "unavailable"})]
-    assert _open(gcs_server, guarded).create("a", b"1")
+    assert _open(gcs_server, guarded).create("a", b"1") is storage.Outcome.CREATED
 
 
 def test_a_revoked_account_is_bad_input(service_account, gcs_server, guarded, tokens):

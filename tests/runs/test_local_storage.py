@@ -34,7 +34,6 @@ def test_an_object_is_created_once_and_never_replaced(run, tmp_path):
     assert run.create("predictions/a.jsonl", b"one") is storage.Outcome.SAME
     assert run.create("predictions/a.jsonl", b"two") is storage.Outcome.OTHER
     assert run.read("predictions/a.jsonl") == b"one"
-    assert [bool(outcome) for outcome in storage.Outcome] == [True, False, False]
     assert not _leftovers(tmp_path)
 
 
@@ -140,7 +139,6 @@ def test_sweeping_spares_the_files_of_writers_that_live(tmp_path):
     assert not _leftovers(tmp_path)
 
 
-@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("call", ["write", "fsync", "link"])
 def test_a_full_disk_is_try_again_and_leaves_nothing(run, tmp_path, monkeypatch, call):
     run.create("p/before", b"1")
@@ -165,7 +163,7 @@ def test_a_full_disk_is_try_again_and_leaves_nothing(run, tmp_path, monkeypatch,
         monkeypatch.undo()
     assert run.names() == {"p/before"}
     assert not _leftovers(tmp_path)
-    assert run.create("p/unit", b"x" * 5000)
+    assert run.create("p/unit", b"x" * 5000) is storage.Outcome.CREATED
 
 
 def _as_nobody(call: str, root: pathlib.Path) -> str:

@@ -13,14 +13,11 @@ from t2sql import errors
 
 
 class Outcome(enum.Enum):
-    """What became of a `create`; true only where this call made the object."""
+    """What became of a `create`."""
 
     CREATED = "created"
     SAME = "already there with the same bytes"
     OTHER = "already there with other bytes"
-
-    def __bool__(self) -> bool:
-        return self is Outcome.CREATED
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import http.client
 import itertools
 import json
@@ -30,8 +31,8 @@ ENDPOINT_VARIABLE = "T2SQL_GCS_ENDPOINT"
 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 # https://cloud.google.com/storage/docs/buckets#naming
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
-# The client's connection pool holds 10; more threads would only reconnect.
-_THREADS = 8
+_THREADS = 16
+_CONNECTIONS = 32
 _DAMAGED_UPLOADS = 5
 _PASSING_STATUS = (408, 429, 500, 502, 503, 504)
 _PASSING_ERRORS = (
@@ -81,13 +82,13 @@ class GcsStorage:
 
     def create(self, name: str, data: bytes) -> base.Outcome:
         for _ in range(_DAMAGED_UPLOADS):
-            blob = self._blob(name)
-            outcome = self._try(lambda blob=blob: self._create_once(blob, data))
+            blob, tries = self._blob(name), itertools.count()
+            outcome = self._try(functools.partial(self._create_once, blob, data, tries))
             if outcome is not base.Outcome.CREATED or _is_whole(blob, data):
                 return outcome
             # Google's service refuses what arrives damaged; others may store it.
             logging.warning("%s/%s arrived damaged; withdrawing it", self.url, name)
-            self._try(lambda blob=blob: self._withdraw(blob))
+            self._try(functools.partial(self._withdraw, blob))
         raise errors.TryAgainError(
             f"{self.url}/{name} arrived damaged {_DAMAGED_UPLOADS} times; check the network"
         )
@@ -126,20 +127,27 @@ class GcsStorage:
             for _ in pool.map(self._delete_one, names):
                 pass
 
-    def _create_once(self, blob: storage.Blob, data: bytes) -> base.Outcome:
+    def _create_once(self, blob: storage.Blob, data: bytes, tries: Iterator[int]) -> base.Outcome:
+        # After a fault the object may be there: an earlier try of ours whose reply was lost, or
+        # another host's. Writing again could be refused for long: the service takes one write a
+        # second to a name, and all hosts begin a run at once.
+        if next(tries) and (outcome := self._existing(blob, data)):
+            return outcome
         try:
             blob.upload_from_string(data, if_generation_match=0, checksum="crc32c", **self._once)
-        except exceptions.PreconditionFailed:
-            # Another process made it, or an earlier try of ours whose reply was lost.
-            self._reload(blob)
-            return base.Outcome.SAME if _is_whole(blob, data) else base.Outcome.OTHER
+        except exceptions.PreconditionFailed as error:
+            if outcome := self._existing(blob, data):
+                return outcome
+            raise ConnectionError(f"{blob.name} was deleted meanwhile") from error
         return base.Outcome.CREATED
 
-    def _reload(self, blob: storage.Blob) -> None:
+    def _existing(self, blob: storage.Blob, data: bytes) -> base.Outcome | None:
+        """Compares what lies at a name with what was to lie there; None if nothing does."""
         try:
             blob.reload(**self._once)
-        except exceptions.NotFound as error:
-            raise ConnectionError(f"{blob.name} was deleted meanwhile") from error
+        except exceptions.NotFound:
+            return None
+        return base.Outcome.SAME if _is_whole(blob, data) else base.Outcome.OTHER
 
     def _withdraw(self, blob: storage.Blob) -> None:
         """Deletes what this process itself created, and nothing that came after it."""
@@ -242,9 +250,15 @@ def _connect(config: config_lib.StorageConfig) -> storage.Client:
     endpoint = config.endpoint or os.environ.get(ENDPOINT_VARIABLE)
     options = {"api_endpoint": endpoint} if endpoint else None
     try:
-        return storage.Client(project=None, client_options=options)
+        client = storage.Client(project=None, client_options=options)
     except google.auth.exceptions.GoogleAuthError as error:
         raise errors.InputError(f"gs:// needs Google credentials: {error}\n{_LOGIN}") from error
+    # The client keeps 10 connections, and has no setting for it
+    # (https://github.com/googleapis/python-storage/issues/253).
+    adapter = requests.adapters.HTTPAdapter(pool_maxsize=max(_CONNECTIONS, config.upload_threads))
+    for scheme in ("http://", "https://"):
+        client._http.mount(scheme, adapter)
+    return client
 
 
 def _is_whole(blob: storage.Blob, data: bytes) -> bool:

@@ -16,7 +16,6 @@ from t2sql import errors
 from t2sql.runs import storage as storage_lib
 from t2sql.runs.storage import base, local
 
-# The client's connection pool holds 10; more threads would only reconnect.
 _THREADS = 8
 
 
@@ -70,7 +69,7 @@ def publish_directory(
     new = sorted(files.names() - remote.names())
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         outcomes = pool.map(lambda name: remote.create(name, files.read(name)), new)
-        return sum(map(bool, outcomes))
+        return sum(outcome is storage_lib.Outcome.CREATED for outcome in outcomes)
 
 
 def _stage(
