@@ -1,4 +1,5 @@
 import json
+import resource
 import sqlite3
 
 import pytest
@@ -78,11 +79,16 @@ def test_a_bucket_is_no_output():
         pass
 
 
-def test_a_full_disk_is_told_as_such(tmp_path):
-    with (
-        pytest.raises(errors.InputError, match="cannot be written: No space left on device"),
-        outputs.open_outputs(str(tmp_path)) as files,
-        open("/dev/full", "w") as full,
-    ):
-        files._files["report.md"] = full
-        files.write("report.md", "x" * 1_000_000)
+def test_a_disk_that_takes_no_more_is_told_as_such(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))
+    try:
+        with (
+            pytest.raises(errors.InputError, match="cannot be written: File too large"),
+            outputs.open_outputs(str(tmp_path)) as files,
+        ):
+            files.write("report.md", "x" * 1_000_000)
+            files.publish()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
