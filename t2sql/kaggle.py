@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from t2sql import errors
+from t2sql.model import cache
 
 _LOGIN = (
     "Make an API token at https://www.kaggle.com/settings and put it into ~/.kaggle/kaggle.json,"
@@ -45,7 +46,7 @@ def _download(fetch: Callable[[str], str], handle: str, page: str, cache_dir: Pa
     import requests
     from kagglehub import exceptions
 
-    cache_dir.mkdir(parents=True, exist_ok=True)
+    cache.make_folder(cache_dir)
     with (cache_dir / "kaggle.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:

@@ -1,4 +1,6 @@
 import socket
+import subprocess
+import sys
 
 import fake_kaggle
 import pytest
@@ -114,3 +116,9 @@ def test_no_network(server, tmp_path, monkeypatch):
         kaggle.download_model(HANDLE, cache_dir=tmp_path)
     again = kaggle.download_model(f"{HANDLE}/{fake_kaggle.VERSION}", cache_dir=tmp_path)
     assert again == folder
+
+
+def test_importing_it_is_light():
+    """The report, which has no JAX, may download a data set too."""
+    program = "import sys, t2sql.kaggle; print({'jax', 'kagglehub'} & sys.modules.keys())"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "set()\n"

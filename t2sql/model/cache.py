@@ -6,6 +6,7 @@ does not match a manifest and is made again.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -35,7 +36,7 @@ def get_or_build(entry: Path, build: Callable[[Path], None]) -> Path:
     Processes that want the same entry wait for the first of them.
 
     Raises:
-      InputError: the cache cannot be written.
+      InputError: the cache cannot be written, or its disk is full.
     """
     with _locked(entry):
         damage = _find_damage(entry)
@@ -72,23 +73,41 @@ def _build(entry: Path, build: Callable[[Path], None]) -> None:
         build(staging)
         (staging / _MANIFEST).write_text(json.dumps(_describe(staging), indent=1))
         staging.rename(entry)
+    except (OSError, ValueError) as error:  # ValueError is what TensorStore raises.
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise errors.InputError(
+            f"the disk of the cache folder {entry.parent} is full; free some space, or name"
+            f" another folder with --config.cache_dir or {ENVIRONMENT_VARIABLE}"
+        ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _locked(entry: Path) -> Iterator[None]:
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        lock = (entry.parent / f"{entry.name}.lock").open("w")
-    except OSError as error:
-        raise errors.InputError(
-            f"cannot write to the cache folder {entry.parent} ({error.strerror});"
-            f" name another one with {ENVIRONMENT_VARIABLE}"
-        ) from error
-    with lock:
+    make_folder(entry.parent)
+    with (entry.parent / f"{entry.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder of the cache.
+
+    Raises:
+      InputError: it cannot be made or written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise errors.InputError(
+            f"cannot write to the cache folder {path}; name another one with"
+            f" --config.cache_dir or {ENVIRONMENT_VARIABLE}"
+        )
 
 
 def _describe(folder: Path) -> dict[str, dict[str, int | str]]:

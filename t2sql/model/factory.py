@@ -27,7 +27,8 @@ class LLMFactoryConfig:
 
     Attributes:
       ckpt_path: source of the weights, as `sources.resolve` takes it.
-      tokenizer_path: SentencePiece model; None for the one that comes with the weights.
+      tokenizer_path: SentencePiece model, local or gs://; None for the one that comes
+        with the weights.
       model_cls: flax module class, such as `gm.nn.Gemma3_270M`.
       tokenizer_cls: tokenizer class, such as `gm.text.Gemma3Tokenizer`.
       dtype: of weights and computation: "float32", "bfloat16", or "auto" for
@@ -120,15 +121,24 @@ class LLMModuleFactory:
     @functools.cached_property
     def tokenizer(self) -> Any:
         """The tokenizer, checked against the model."""
-        path = self.config.tokenizer_path or self.checkpoint.tokenizer_path
-        if path is None:
+        path = self._tokenizer_path()
+        tokenizer = tokenizers.load(self.config.tokenizer_cls, path)
+        tokenizers.check_vocabulary(tokenizer, self.model.config.num_embed, path)
+        return tokenizer
+
+    def _tokenizer_path(self) -> Path:
+        if self.config.tokenizer_path:
+            return sources.fetch_file(
+                str(self.config.tokenizer_path),
+                cache_dir=self.config.cache_dir,
+                storage_config=self.config.storage_config,
+            )
+        if self.checkpoint.tokenizer_path is None:
             raise errors.InputError(
                 f"model.source: {self.checkpoint.source} comes without {sources.TOKENIZER_NAME};"
                 " name a SentencePiece file with model.tokenizer"
             )
-        tokenizer = tokenizers.load(self.config.tokenizer_cls, Path(path))
-        tokenizers.check_vocabulary(tokenizer, self.model.config.num_embed, Path(path))
-        return tokenizer
+        return self.checkpoint.tokenizer_path
 
     @functools.cached_property
     def mesh(self) -> Mesh:

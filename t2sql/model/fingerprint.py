@@ -35,6 +35,6 @@ def _remembered(place: Path, files: list[Path], cache_dir: Path, compute) -> str
     key = hashlib.sha256(json.dumps([str(place.absolute()), stats]).encode()).hexdigest()
     memo = cache_dir / "sha256" / key
     if not memo.exists():
-        memo.parent.mkdir(parents=True, exist_ok=True)
+        cache.make_folder(memo.parent)
         cache.write_atomically(memo, compute())
     return memo.read_text()

@@ -63,7 +63,7 @@ def resolve(
         raise errors.InputError(f"model.source is empty; give {KINDS}")
     kind, colon, rest = source.partition(":")
     if source.endswith(".gguf"):
-        path = _fetch_file(source, cache_dir, storage_config)
+        path = fetch_file(source, cache_dir=cache_dir, storage_config=storage_config)
         return _from_gguf_file(source, path, cache_dir)
     if source.startswith(storage.GCS_SCHEME):
         folder = stage.stage_directory(source, cache_dir / "staged", storage_config)
@@ -79,15 +79,22 @@ def resolve(
     raise errors.InputError(f"model.source: {source!r} is not one of {KINDS}")
 
 
-def _fetch_file(source: str, cache_dir: Path, storage_config: storage.StorageConfig | None) -> Path:
-    """Returns a local path of one file, local or on gs://."""
+def fetch_file(
+    source: str, *, cache_dir: Path, storage_config: storage.StorageConfig | None = None
+) -> Path:
+    """Returns the local path of a file that may lie on gs://.
+
+    Raises:
+      InputError: there is no such object on gs://.
+      TryAgainError: a network failed.
+    """
     if not source.startswith(storage.GCS_SCHEME):
         return Path(source).expanduser()
     parent, _, name = source.rpartition("/")
     bucket = storage.open_storage(parent, storage_config)
     found = [info for info in bucket.list(name) if info.name == name]
     if not found:
-        raise errors.InputError(f"model.source: {source}: no such object")
+        raise errors.InputError(f"{source}: no such object")
     key = hashlib.sha256(f"{source}\n{found[0].size}\n{found[0].crc32c}".encode()).hexdigest()
     entry = cache_dir / "staged" / key
     return cache.get_or_build(entry, lambda staging: bucket.download(name, staging / name)) / name

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -75,12 +76,21 @@ def test_a_copied_entry_is_whole(tmp_path):
     assert build.count == 1
 
 
-def test_a_failed_build_leaves_nothing(tmp_path):
+@pytest.mark.parametrize(
+    ("raised", "seen", "message"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), errors.InputError, "disk .* is full"),
+        (ValueError("OS error: No space left on device"), errors.InputError, "disk .* is full"),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), OSError, "Input/output error"),
+        (ZeroDivisionError("a bug"), ZeroDivisionError, "a bug"),
+    ],
+)
+def test_a_failed_build_leaves_nothing(tmp_path, raised, seen, message):
     def fail(staging):
         (staging / "half").write_text("x")
-        raise OSError("disk full")
+        raise raised
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(seen, match=message):
         cache.get_or_build(tmp_path / "entry", fail)
     assert [path.name for path in tmp_path.iterdir()] == ["entry.lock"]
 
