@@ -13,34 +13,21 @@ import collections
 import dataclasses
 import itertools
 import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from multiprocessing import connection as connections
 from pathlib import Path
 from typing import Any
 
-from t2sql.scoring import worker
-from t2sql.scoring.sandbox import ExecutionResult, Limits, Sandbox, timeout_message
-from t2sql.scoring.worker import Message, StepFailedError, Steps, Task
+from t2sql.scoring.process import Job, Process
+from t2sql.scoring.results import ExecutionResult, Limits, timeout_message
+from t2sql.scoring.sandbox import Sandbox
+from t2sql.scoring.worker import StepFailedError, Steps, Task
 
 __all__ = ["ExecutionResult", "Executor", "Limits", "Query"]
 
-_START_SECONDS = 60.0
 _MAX_BATCH = 16
 _WINDOW_BATCHES = 4
-_MAX_RESTARTS = 3
-# -S: nothing outside the standard library and this package is needed, and `site` takes longer
-# to import than both.
-_BOOT = """
-import sys
-sys.path[:] = {path!r}
-from t2sql.scoring import sandbox, worker
-worker.main({descriptor}, sandbox.{limits!r})
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +55,7 @@ class Executor:
     def __init__(self, limits: Limits = Limits(), *, workers: int | None = None):  # noqa: B008
         self.limits = limits
         self.workers = workers or _cores()
-        self._pool: list[_Process] = []
+        self._pool: list[Process] = []
         self._mapping = False
 
     def __enter__(self) -> "Executor":
@@ -110,51 +97,22 @@ class Executor:
         """Whether a process is without work, or one more may be started."""
         return len(self.busy()) < self.workers
 
-    def idle(self) -> "_Process":
+    def idle(self) -> Process:
         """A process without work, started if need be."""
         for process in self._pool:
             if not process.batch:
                 return process
-        self._pool.append(_Process(self.limits))
+        self._pool.append(Process(self.limits))
         return self._pool[-1]
 
-    def busy(self) -> "list[_Process]":
+    def busy(self) -> list[Process]:
         """The processes with work."""
         return [process for process in self._pool if process.batch]
 
-    def retire(self, process: "_Process") -> None:
+    def retire(self, process: Process) -> None:
         """Kills a process for good; `idle` starts another one."""
         process.kill()
         self._pool.remove(process)
-
-
-@dataclasses.dataclass
-class _Job:
-    """A task on its way.
-
-    Attributes:
-      index: its place among all tasks.
-      failures: step -> (status, message) of the steps that killed a process.
-      restarts: how often its process ended before it announced a step.
-    """
-
-    index: int
-    task: Task
-    failures: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
-    restarts: int = 0
-
-    def blame(self, step: str, status: str, message: str) -> None:
-        """Records what killed the process that had this job.
-
-        Raises:
-          RuntimeError: no step is to blame, time and again.
-        """
-        if step:
-            self.failures[step] = (status, message)
-            return
-        self.restarts += 1
-        if self.restarts > _MAX_RESTARTS:
-            raise RuntimeError(f"processes keep ending before they begin {self.task}: {message}")
 
 
 class _Run:
@@ -162,8 +120,8 @@ class _Run:
 
     def __init__(self, executor: Executor, tasks: Iterable[Task]):
         self._executor = executor
-        self._source = (_Job(index, task) for index, task in enumerate(tasks))
-        self._again: collections.deque[_Job] = collections.deque()
+        self._source = (Job(index, task) for index, task in enumerate(tasks))
+        self._again: collections.deque[Job] = collections.deque()
         self._results: dict[int, Any] = {}
         self._taken = self._yielded = self._dealt = 0
         self._window = _WINDOW_BATCHES * _MAX_BATCH * executor.workers
@@ -184,7 +142,7 @@ class _Run:
         while self._executor.has_idle() and (jobs := self._next_jobs()):
             self._executor.idle().give(jobs)
 
-    def _next_jobs(self) -> list[_Job]:
+    def _next_jobs(self) -> list[Job]:
         if self._again:
             # One at a time: each of these may well be slow.
             return [self._again.popleft()]
@@ -199,17 +157,15 @@ class _Run:
     def _listen(self, *, block: bool) -> None:
         """Takes what the processes have to say, then ends those that are over their time."""
         busy = {process.connection: process for process in self._executor.busy()}
-        patience = (
-            max(0.0, min(p.deadline for p in busy.values()) - time.monotonic()) if busy else 0
-        )
-        for heard in connections.wait(list(busy), patience if block else 0):
+        now = time.monotonic()
+        patience = min((process.deadline for process in busy.values()), default=now) - now
+        for heard in connections.wait(list(busy), max(0.0, patience) if block else 0):
             self._hear(busy.pop(heard))
         for process in busy.values():
             if time.monotonic() > process.deadline:
-                limits = self._executor.limits
-                self._bury(process, "timeout", timeout_message(limits))
+                self._bury(process, "timeout", timeout_message(self._executor.limits))
 
-    def _hear(self, process: "_Process") -> None:
+    def _hear(self, process: Process) -> None:
         try:
             message = process.receive()
         except (EOFError, ConnectionResetError):
@@ -220,92 +176,12 @@ class _Run:
         if message.kind == "done":
             self._results[process.batch.popleft().index] = message.value
 
-    def _bury(self, process: "_Process", status: str, message: str) -> None:
+    def _bury(self, process: Process, status: str, message: str) -> None:
         """Blames the step that a process was at, and has the rest of its work done again."""
         first, *others = process.batch
         first.blame(process.step, status, message)
         self._again.extend([first, *others])
         self._executor.retire(process)
-
-
-class _Process:
-    """A child process, seen from its parent.
-
-    Attributes:
-      connection: to it.
-      batch: its unfinished jobs, the current one first.
-      step: the step of the current job that it announced last.
-      deadline: when it will be killed unless it says something before.
-    """
-
-    def __init__(self, limits: Limits):
-        self._limits = limits
-        self.batch: collections.deque[_Job] = collections.deque()
-        self.step = ""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-S", "-c", _boot(theirs.fileno(), limits)],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-            )
-        self.connection = connections.Connection(ours.detach())
-        self.deadline = time.monotonic() + _START_SECONDS
-        self._ready = False
-
-    def give(self, jobs: list[_Job]) -> None:
-        """Hands over a batch; the process must be idle."""
-        self.batch.extend(jobs)
-        self.step = ""
-        if self._ready:
-            self._extend()
-        try:
-            worker.send(self.connection, [(job.task, job.failures) for job in jobs])
-        except (BrokenPipeError, ConnectionResetError):
-            return  # It died; `receive` will find out.
-
-    def receive(self) -> Message:
-        """The next message.
-
-        Raises:
-          EOFError: the process is gone.
-        """
-        message: Message = worker.receive(self.connection)
-        self._ready = True
-        self._extend()
-        self.step = message.value if message.kind == "step" else ""
-        return message
-
-    def _extend(self) -> None:
-        self.deadline = time.monotonic() + self._limits.seconds + self._limits.grace
-
-    def cause_of_death(self) -> tuple[str, str]:
-        """Status and message for a process that ended by itself.
-
-        Raises:
-          RuntimeError: it never started.
-        """
-        code = self._process.wait()
-        if not self._ready:
-            raise RuntimeError(
-                f"a worker process could not start (exit {code}); its message is above; "
-                f"is a memory limit of {self._limits.memory:,} bytes too low?"
-            )
-        if code == worker.OUT_OF_MEMORY_EXIT:
-            return "out_of_memory", "the query needs more memory"
-        name = signal.Signals(-code).name if code < 0 else f"exit {code}"
-        return "crashed", f"the process that ran the query died ({name})"
-
-    def kill(self) -> None:
-        """Ends the process, whatever it does."""
-        self._process.kill()
-        self._process.wait()
-        self.connection.close()
-
-
-def _boot(descriptor: int, limits: Limits) -> str:
-    return _BOOT.format(path=sys.path, descriptor=descriptor, limits=limits)
 
 
 def _cores() -> int:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from t2sql.scoring import exact_match, hardness, official
 from t2sql.scoring.execution import results_match
-from t2sql.scoring.sandbox import ExecutionResult, Sandbox
+from t2sql.scoring.results import ExecutionResult
+from t2sql.scoring.sandbox import Sandbox
 from t2sql.scoring.spider_sql import UnreadableError, read_query
 from t2sql.scoring.verdict import Pair, Verdict
 from t2sql.scoring.worker import StepFailedError, Steps

@@ -11,9 +11,9 @@ What follows the end of a readable query is ignored.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
+from t2sql.scoring.spider_names import Names
 from t2sql.scoring.spider_query import (
     AGGREGATES,
     ARITHMETIC,
@@ -48,63 +48,15 @@ def read_query(sql: str, schema: Schema) -> SpiderQuery:
     """
     try:
         words = tokenize(sql)
-        return _Reader(words, _Names(words, schema)).query()
+        return _Reader(words, Names(words, schema)).query()
     except RecursionError:
         raise UnreadableError("it is nested too deeply") from None
-
-
-class _Names:
-    """What tables and columns the words of one query mean."""
-
-    def __init__(self, words: list[str], schema: Schema):
-        self._columns = table_columns(schema)
-        self._tables = {
-            words[index + 1]: words[index - 1]
-            for index, word in enumerate(words[:-1])
-            if word == "as"
-        }
-        if words and words[-1] == "as":
-            raise UnreadableError("nothing follows the last AS")
-        for name in self._columns:
-            if name in self._tables:
-                raise UnreadableError(f"the alias {name} is the name of a table")
-            self._tables[name] = name
-
-    def table(self, name: str) -> str:
-        """The table that a name or an alias stands for."""
-        table = self._tables.get(name)
-        if table not in self._columns:
-            raise UnreadableError(f"{name!r} is no table")
-        return table
-
-    def column(self, word: str, tables: list[str]) -> str:
-        """The column that a word stands for; without a table, the first of `tables` with it."""
-        if word == "*":
-            return word
-        if "." in word:
-            qualifier, _, name = word.partition(".")
-            tables = [self.table(qualifier)]
-        else:
-            name = word
-        for table in tables:
-            if name in self._columns[table]:
-                return f"{table}.{name}"
-        raise UnreadableError(f"{word!r} is no column here")
-
-
-@functools.lru_cache(maxsize=64)
-def table_columns(schema: Schema) -> dict[str, frozenset[str]]:
-    """The schema's tables and their columns, in lower case."""
-    return {
-        table.name.lower(): frozenset(column.name.lower() for column in table.columns)
-        for table in schema.tables
-    }
 
 
 class _Reader:
     """Reads words from left to right; every method takes what it reads."""
 
-    def __init__(self, words: list[str], names: _Names):
+    def __init__(self, words: list[str], names: Names):
         self._words = words
         self._names = names
         self._at = 0

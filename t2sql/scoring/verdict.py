@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from t2sql.scoring.sandbox import ExecutionResult
+from t2sql.scoring.results import ExecutionResult
 from t2sql.spider.tables import Schema
 
 

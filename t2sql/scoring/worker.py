@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, Protocol
 
-from t2sql.scoring.sandbox import Limits, Sandbox
+from t2sql.scoring.results import Limits
+from t2sql.scoring.sandbox import Sandbox
 
 OUT_OF_MEMORY_EXIT = 71
 PARENT_GONE_EXIT = 72
