@@ -202,6 +202,19 @@ def test_changes_against_a_baseline_can_be_listed(opened, tmp_path):
     assert "SELECT 7" in shown.inner_text("#sheet")
 
 
+def test_a_question_without_gold_is_shown_unjudged(opened, tmp_path):
+    now = pages.verdict(None)
+    shown_details = pages.details(gold=None, goldResult=None, findings=[])
+    example = pages.judged(0, now=now, gold=None, hardness=None, features={}, details=shown_details)
+    shown = opened(pages.html([example], tmp_path))
+    shown.select_option("#verdict", "unjudged")
+    assert matches(shown) == "1 of 1 examples"
+    shown.click("#rows button.open")
+    shown.wait_for_selector("#sheet[open]")
+    assert "This question has no gold query." in shown.inner_text("#sheet")
+    assert shown.locator("#sheet .panel").count() == 2
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_enough_contrast(opened, tmp_path, scheme):
     """WCAG 2.2, 1.4.3: 4.5 to 1 between text and what lies behind it."""
@@ -214,6 +227,7 @@ def test_text_has_enough_contrast(opened, tmp_path, scheme):
     pairs = [(text, back) for text in ("ink", "muted", "right", "wrong") for back in ("paper",)]
     pairs += [("ink", "raised"), ("muted", "raised"), ("right", "raised"), ("ink", "right-tint")]
     pairs += [("ink", "wrong-tint"), ("wrong", "wrong-tint"), ("notice", "notice-tint")]
+    pairs += [("muted", "wrong-tint"), ("muted", "right-tint")]
     ratios = {pair: contrast(*(colours[name].strip() for name in pair)) for pair in pairs}
     assert {pair: ratio for pair, ratio in ratios.items() if ratio < 4.5} == {}
 
