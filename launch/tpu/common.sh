@@ -13,6 +13,7 @@ RESTART=no
 FRESH=no
 YES=no
 KEEP=no
+WARM=no          # whether SSH to the slice was tried
 SETTING_FLAGS=() # the settings among the flags, for another script
 JOB_FLAGS=()     # what stands behind --
 exec 3>&1    # dry runs print commands here, from within $(...) too
@@ -75,6 +76,7 @@ check_settings() {
   for name in COORDINATOR_PORT MAX_RESTARTS POLL_SECONDS MAX_RECREATIONS MAX_HOURS; do
     [[ ${!name} =~ ^[0-9]+$ ]] || die "$name is '${!name}': expected a number"
   done
+  RESULTS=${RESULTS:-$ROOT/runs/tpu-$NAME}
   TARGET=(--zone="$ZONE")
   [[ -z $PROJECT ]] || TARGET+=(--project="$PROJECT")
 }
@@ -161,6 +163,13 @@ addresses() {
   placeholders=$(seq -f 'ADDRESS-OF-WORKER-%g' 0 "$(($(hosts_of "$ACCELERATOR_TYPE") - 1))")
   ask "$placeholders" compute tpus tpu-vm describe "$NAME" "${TARGET[@]}" \
     --flatten='networkEndpoints[]' --format='value(networkEndpoints.ipAddress)'
+}
+
+# warm_ssh: the first connection makes a key and spreads it; all workers at once would each try to.
+warm_ssh() {
+  [[ $WARM == no ]] || return 0
+  on_workers 0 true
+  WARM=yes
 }
 
 # on_workers WORKER COMMAND FLAG_OF_ssh...: COMMAND is for the shell of the worker, in the home

@@ -9,8 +9,9 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 main() {
   read_settings "$@"
   local logs
-  logs=$ROOT/runs/tpu-$NAME/logs-$(date +%Y%m%d-%H%M%S)
+  logs=$RESULTS/logs-$(date +%Y%m%d-%H%M%S)
   [[ $DRY_RUN == yes ]] || logs=$(new_directory "$logs")
+  warm_ssh
   on_workers all "bash $WORKER_SCRIPT log" --output-directory="$logs"
   say "Logs of the workers: $logs"
 }

@@ -25,7 +25,7 @@ main() {
   [[ -z $REPORT_DATA || -d $REPORT_DATA || $REPORT_DATA == sample ]] ||
     die "REPORT_DATA is '$REPORT_DATA': there is no such directory"
   REPORT=(-m t2sql.report --predictions="$OUTPUT" --data="$REPORT_DATA"
-    --output="$ROOT/runs/tpu-$NAME/report")
+    --output="$RESULTS/report")
   if [[ $DRY_RUN == yes ]]; then
     rehearse
     return
@@ -90,6 +90,7 @@ ask_for_slice() {
 
 ask_again() {
   note "$NAME $1: asking for it again"
+  WARM=no
   "$TPU/delete.sh" "${SETTING_FLAGS[@]}" --yes || count_failure
 }
 
@@ -110,7 +111,7 @@ tend() {
     PREEMPTED | TERMINATED | STOPPED) ask_again "is $vm" && return ;;
     *) wait_a_while "the TPU VM $NAME is $vm" && return ;;
   esac
-  if ! states=$(worker_states); then
+  if ! warm_ssh || ! states=$(worker_states); then
     count_failure # a preempted slice shows like this before its state changes
     return
   fi

@@ -14,7 +14,7 @@ main() {
   vm=$(vm_state READY)
   say "queued resource $NAME: $slice"
   say "TPU VM $NAME: $vm"
-  [[ $vm != READY ]] || worker_states
+  [[ $vm != READY ]] || { warm_ssh && worker_states; }
   [[ -z $OUTPUT ]] || progress
   [[ $slice$vm == ABSENTABSENT ]] || say "It costs money until launch/tpu/delete.sh has run."
 }

@@ -65,11 +65,6 @@ check_slice() {
       "$TRY_AGAIN"
 }
 
-# The first connection makes a key and spreads it; all workers at once would each try to.
-warm_ssh() {
-  on_workers 0 true
-}
-
 # As a bundle, so that the worker has a real checkout and the run records its commit.
 send_code() {
   local bundle=$SCRATCH/t2sql.bundle
