@@ -1,9 +1,10 @@
 """Exact set match: whether two queries agree clause by clause, as the official evaluator does.
 
 Spider's measure (https://arxiv.org/abs/1809.08887, section 5): each clause is compared as a
-set where order does not matter. Literal values, LIMIT's number and the conditions of joins are
-ignored; DISTINCT too, but within nested queries of conditions it counts. Columns that foreign
-keys tie are one column.
+set where order does not matter. Values, LIMIT's number and the conditions of joins are ignored,
+and so is DISTINCT. Columns that foreign keys tie are one column. Nested queries must be equal as
+they are written: DISTINCT, the order of columns and which of two tied columns it is count there,
+in those of FROM the values too.
 """
 
 import collections
@@ -27,7 +28,35 @@ from t2sql.spider.tables import ColumnRef, Schema
 def exact_match(gold: SpiderQuery, predicted: SpiderQuery, schema: Schema) -> bool:
     """Whether the queries agree in every clause, both read over `schema`."""
     tied = tied_columns(schema)
+    gold, predicted = forget_values(gold), forget_values(predicted)
     return _agree(_Ties(tied, gold).query(gold), _Ties(tied, predicted).query(predicted))
+
+
+def forget_values(query: SpiderQuery) -> SpiderQuery:
+    """The query without what its conditions compare with, but for nested queries.
+
+    Those of conditions forget theirs; those of FROM keep them, as in the official evaluator.
+    """
+    operation = query.set_operation
+    return dataclasses.replace(
+        query,
+        joined_on=_forget(query.joined_on),
+        where=_forget(query.where),
+        having=_forget(query.having),
+        set_operation=operation and (operation[0], forget_values(operation[1])),
+    )
+
+
+def _forget(conditions: Conditions) -> Conditions:
+    return Conditions(tuple(map(_forget_in, conditions.units)), conditions.connectors)
+
+
+def _forget_in(condition: Condition) -> Condition:
+    values = (
+        forget_values(value) if isinstance(value, SpiderQuery) else None
+        for value in condition.values
+    )
+    return Condition(condition.negated, condition.operator, condition.term, tuple(values))
 
 
 def _agree(gold: SpiderQuery, predicted: SpiderQuery) -> bool:

@@ -1,7 +1,6 @@
 """A query as the official evaluator breaks it down.
 
-Columns are written `table.column` in lower case, `*` stands for all. Literal values are not
-kept: exact match ignores them, and so does the hardness. Nested queries are.
+Columns are written `table.column` in lower case, `*` stands for all.
 """
 
 import dataclasses
@@ -63,13 +62,19 @@ class Condition:
       negated: whether NOT stands before the operator.
       operator: one of `COMPARISONS`.
       term: its left side.
-      values: the nested queries among its one or two values; None in the place of others.
+      values: what it compares with, two for `between`: a text in double quotes, a number, a
+        column or a nested query; None where it was forgotten.
     """
 
     negated: bool
     operator: str
     term: Term
-    values: "tuple[SpiderQuery | None, ...]"
+    values: "tuple[str | float | ColumnUse | SpiderQuery | None, ...]"
+
+    @property
+    def queries(self) -> "Iterator[SpiderQuery]":
+        """The nested queries among its values."""
+        return (value for value in self.values if isinstance(value, SpiderQuery))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +144,6 @@ class SpiderQuery:
     def nested(self) -> "Iterator[SpiderQuery]":
         """The queries within its conditions, and the one after its set operation."""
         for condition in self.conditions():
-            yield from (value for value in condition.values if value is not None)
+            yield from condition.queries
         if self.set_operation:
             yield self.set_operation[1]

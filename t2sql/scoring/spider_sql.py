@@ -161,28 +161,29 @@ class _Reader:
             values.append(self._value(names))
         return Condition(negated, operator, term, tuple(values))
 
-    def _value(self, names: list[str]) -> SpiderQuery | None:
-        """A literal or a column, of which nothing is kept, or a nested query."""
+    def _value(self, names: list[str]) -> str | float | ColumnUse | SpiderQuery:
         start = self._at
         bracketed = self._take("(")
-        nested = None
         if self._word() == "select":
-            nested = self.query()
-        elif '"' in self._word() or _is_number(self._word()):
+            value = self.query()
+        elif '"' in self._word():
+            value = self._next()
+        elif (number := _number(self._word())) is not None:
+            value = number
             self._next()
         else:
-            self._column_value(start, names)
+            value = self._column_value(start, names)
         if bracketed:
             self._expect(")")
-        return nested
+        return value
 
-    def _column_value(self, start: int, names: list[str]) -> None:
+    def _column_value(self, start: int, names: list[str]) -> ColumnUse:
         """A column; all up to the next end of a value goes with it, `or` included."""
         end = self._at
         while end < len(self._words) and self._words[end] not in _ENDS_VALUE:
             end += 1
-        _Reader(self._words[start:end], self._names).column_use(names)
         self._at = end
+        return _Reader(self._words[start:end], self._names).column_use(names)
 
     def _group_by(self, names: list[str]) -> tuple[ColumnUse, ...]:
         if not self._take("group"):
@@ -283,9 +284,8 @@ def _both(first: Conditions, second: Conditions) -> Conditions:
     return Conditions(first.units + second.units, connectors)
 
 
-def _is_number(word: str) -> bool:
+def _number(word: str) -> float | None:
     try:
-        float(word)
+        return float(word)
     except ValueError:
-        return False
-    return True
+        return None

@@ -6,6 +6,7 @@ not), so such a query cannot be read. `'` and `"` are one and the same.
 """
 
 import re
+from collections.abc import Iterator
 
 _LITERAL = re.compile('"[^"]*"')
 # What stands alone wherever it is; a comma or colon only if no digit follows, a full stop only
@@ -33,7 +34,7 @@ def tokenize(sql: str) -> list[str]:
     return _join_operators(words)
 
 
-def _unmask(word: str, literals) -> str:
+def _unmask(word: str, literals: Iterator[str]) -> str:
     """A literal that stands alone is itself again; glued to a word it spoils that word."""
     found = [next(literals) for _ in range(word.count(_MARK))]
     return found[0] if word == _MARK else word

@@ -54,6 +54,10 @@ JOIN = "FROM Customer AS T1 JOIN Purchase AS T2 ON T1.id = T2.customer_id"
             "SELECT name FROM Customer WHERE id IN (SELECT customer_id FROM Review)",
             "SELECT name FROM Customer WHERE id IN (SELECT customer_id FROM Review);",
         ),
+        (
+            "SELECT name FROM Customer WHERE id IN (SELECT id FROM Customer WHERE id = 1)",
+            "SELECT name FROM Customer WHERE id IN (SELECT id FROM Customer WHERE id = 2)",
+        ),
         ("SELECT city FROM Customer", "SELECT city, FROM Customer"),
         ("SELECT city FROM Customer", "SELECT city FROM Customer ) of all customers"),
         (
@@ -84,6 +88,10 @@ def test_match(gold, predicted):
         (
             "SELECT name FROM Customer WHERE city IN (SELECT city FROM Customer)",
             "SELECT name FROM Customer WHERE city NOT IN (SELECT city FROM Customer)",
+        ),
+        (
+            "SELECT count(*) FROM (SELECT name FROM Customer WHERE id = 1)",
+            "SELECT count(*) FROM (SELECT name FROM Customer WHERE id = 2)",
         ),
         # Within a nested query order, DISTINCT and the tied column all count.
         (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from t2sql.scoring.spider_query import Conditions, SpiderQuery
+from t2sql.scoring.spider_query import ColumnUse, Conditions, SpiderQuery
 from t2sql.scoring.spider_sql import UnreadableError, read_query
 from t2sql.spider.tables import Column, Schema, Table, read_tables
 
@@ -92,8 +92,13 @@ class _Shipped:
 
     def _condition(self, condition):
         negated, operator, term, *values = condition
-        nested = [self.query(value) for value in values if isinstance(value, dict)]
-        return negated, _COMPARISONS[operator], self._term(term), nested
+        kept = values if operator == _COMPARISONS.index("between") else values[:1]
+        return negated, _COMPARISONS[operator], self._term(term), list(map(self._value, kept))
+
+    def _value(self, value):
+        if isinstance(value, list):
+            return self._use(value)
+        return self.query(value) if isinstance(value, dict) else value
 
 
 def _ours(query: SpiderQuery) -> dict:
@@ -103,13 +108,18 @@ def _ours(query: SpiderQuery) -> dict:
     def term(each):
         return each.operator, *map(use, each.columns)
 
+    def value(each):
+        if isinstance(each, ColumnUse):
+            return use(each)
+        return _ours(each) if isinstance(each, SpiderQuery) else each
+
     def conditions(each: Conditions):
         units = [
             (
                 unit.negated,
                 unit.operator,
                 term(unit.term),
-                [_ours(value) for value in unit.values if value],
+                [value(each) for each in unit.values],
             )
             for unit in each.units
         ]
@@ -164,11 +174,11 @@ def test_reads_all_gold_of_train_but_one_that_names_no_table(spider_root, schema
     [
         ("select name from customer", "SELECT  Name\nFROM Customer ;"),
         ("SELECT count(*) FROM Customer", "SELECT COUNT ( * ) FROM Customer"),
-        ("SELECT name FROM Customer WHERE id != 1", "SELECT name FROM Customer WHERE id ! = 2"),
-        ("SELECT name FROM Customer WHERE id >= 1", "SELECT name FROM Customer WHERE id>= 2"),
+        ("SELECT name FROM Customer WHERE id != 1", "SELECT name FROM Customer WHERE id ! = 1"),
+        ("SELECT name FROM Customer WHERE id >= 1", "SELECT name FROM Customer WHERE id>= 1.0"),
         (
             "SELECT name FROM Customer WHERE city = 'a b'",
-            'SELECT name FROM Customer WHERE city = "c"',
+            'SELECT name FROM Customer WHERE city = "a b"',
         ),
         ("SELECT id, name FROM Customer", "SELECT id,name FROM Customer"),
         (
