@@ -18,6 +18,7 @@ from orbax import checkpoint as ocp
 
 from t2sql import errors
 from t2sql.model import mesh as mesh_lib
+from t2sql.model import registry
 from t2sql.model.light_gemma import gm
 
 # What Orbax raises on files that are missing, cut or empty.
@@ -83,14 +84,14 @@ def _one_device_each(stored: Any) -> Any:
 
 def _place(params: Any, expected: Any, shardings: Any) -> Any:
     """Casts each parameter and moves it to its place; frees the old copy before the next."""
-
-    def move(leaf: jax.Array, like: jax.ShapeDtypeStruct, sharding: Any) -> jax.Array:
-        return jax.device_put(leaf.astype(like.dtype), sharding, donate=True)
-
     leaves, structure = jax.tree.flatten(params)
     targets = zip(jax.tree.leaves(expected), jax.tree.leaves(shardings), strict=True)
     for index, (like, sharding) in enumerate(targets):
-        leaves[index] = move(leaves[index], like, sharding)
+        leaf = leaves[index]
+        if leaf.dtype != like.dtype:
+            leaf = leaf.astype(like.dtype)
+            leaves[index].delete()
+        leaves[index] = jax.device_put(leaf, sharding, donate=True)
     return jax.tree.unflatten(structure, leaves)
 
 
@@ -101,8 +102,20 @@ def _check_fits(stored: Any, expected: Any, path: Path, model_name: str) -> None
             raise errors.InputError(
                 f"{path}: this checkpoint is not of {model_name}: {name} is"
                 f" {found.get(name, 'absent')} in the checkpoint and"
-                f" {wanted.get(name, 'absent')} in the model; check model.name"
+                f" {wanted.get(name, 'absent')} in the model; set model.name"
+                f" ({_fitting_names(found) or 'no known model has these shapes'})"
             )
+
+
+def _fitting_names(found: dict[str, tuple[int, ...]]) -> str:
+    """Returns the registered models with the embedding that was found."""
+    embedding = found.get("embedder/input_embedding")
+    configs = {name: registry.find(name).model_cls().config for name in registry.MODELS}
+    return ", ".join(
+        f"this looks like {name}"
+        for name, config in configs.items()
+        if (config.num_embed, config.embed_dim) == embedding
+    )
 
 
 def _shapes(params: Any) -> dict[str, tuple[int, ...]]:

@@ -116,7 +116,8 @@ def test_checkpoint_of_another_size(params, tmp_path, cache_dir):
     config = factory.config_for("gemma3_270m", str(tmp_path / "checkpoint"), cache_dir=cache_dir)
     message = (
         r"checkpoint is not of Gemma3_270M: embedder/input_embedding is \(512, 32\) in the"
-        r" checkpoint and \(262144, 640\) in the model; check model.name"
+        r" checkpoint and \(262144, 640\) in the model; set model.name"
+        r" \(this looks like dummy\)"
     )
     with pytest.raises(errors.InputError, match=message):
         factory.LLMModuleFactory(config).load_params()
