@@ -26,7 +26,9 @@ _FORBIDDEN_FUNCTIONS = frozenset(
     ("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit", "lsmode", "zipfile")
 )
 _PROGRESS_OPS = 10_000
-_OPEN_DATABASES = 64
+# The distilled test suite has about a hundred databases under one db_id.
+_OPEN_DATABASES = 200
+_PAGE_CACHE_KIB = 1_000
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: 10_000_000,
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 1_000_000,
@@ -142,6 +144,7 @@ def open_read_only(
     # Sorting never spills to a file; SQLite's own allocations stay below the process's limit.
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"PRAGMA hard_heap_limit = {limits.memory // 2}")
+    connection.execute(f"PRAGMA cache_size = -{_PAGE_CACHE_KIB}")
     with contextlib.suppress(sqlite3.OperationalError):  # a SQLite without JSON
         # These set themselves up at first use, which the authorizer would refuse.
         connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")
