@@ -12,6 +12,7 @@ import concurrent.futures
 import dataclasses
 import heapq
 import json
+import os
 import random
 import resource
 import statistics
@@ -153,9 +154,9 @@ def _measure_storage(plan: list[units.Unit[Example]]) -> None:
     _line("unit object", f"{len(body) / 1e3:.0f} kB; the run {len(body) * len(plan) / 1e9:.1f} GB")
     objects = {"run/run.json": _begun(plan)}
     with simulated_gcs.running([f"run/{name}" for name in rest], body, objects) as endpoint:
+        os.environ["STORAGE_EMULATOR_HOST"] = endpoint
         _measure_opening(endpoint)
-        config = storage.StorageConfig(endpoint=endpoint)
-        run = manifest.Run(storage.open_storage(BUCKET, config), plan, config)
+        run = manifest.Run(storage.open_storage(BUCKET), plan)
         with _Timed() as listing:
             finished = run.finished()
         _line("resume: finding units", f"{listing.seconds:.1f} s for {len(finished):,}")
@@ -167,7 +168,7 @@ def _measure_storage(plan: list[units.Unit[Example]]) -> None:
         with _Timed() as ending:
             assert run.write_done_if_complete()
         _line("listing twice and done.json", f"{ending.seconds:.1f} s")
-        _measure_reading(config, len(plan))
+        _measure_reading(len(plan))
 
 
 def _begun(plan: list[units.Unit[Example]]) -> bytes:
@@ -180,8 +181,7 @@ def _begun(plan: list[units.Unit[Example]]) -> bytes:
 def _measure_opening(endpoint: str) -> None:
     """All hosts create run.json at once, one write a second being what the service takes."""
     plan = units.plan_units([Example("dev/0000", "db", 1)], unit_size=1, length=lambda _: 1)
-    config = storage.StorageConfig(endpoint=endpoint)
-    stores = [storage.open_storage(f"{BUCKET}-begun", config) for _ in range(_HOSTS.value)]
+    stores = [storage.open_storage(f"{BUCKET}-begun") for _ in range(_HOSTS.value)]
 
     def open_run(store: storage.Storage) -> float:
         with _Timed() as opening:
@@ -198,9 +198,9 @@ def _measure_opening(endpoint: str) -> None:
     )
 
 
-def _measure_reading(config: storage.StorageConfig, count: int) -> None:
+def _measure_reading(count: int) -> None:
     with _Timed() as opening:
-        found = contents.read_run(BUCKET, config)
+        found = contents.read_run(BUCKET)
     part = dataclasses.replace(found, present=found.present[-_SAMPLE.value :])
     with _Timed() as reading:
         read = sum(len(unit.rows) for unit in part.units() if unit.damage is None)

@@ -175,7 +175,9 @@ def test_an_expired_token_is_renewed_and_nothing_is_lost(
 def test_a_token_that_is_never_taken_is_bad_input(service_account, gcs_server, guarded):
     guarded.state["valid_from"] = 100
     run = _open(gcs_server, guarded)
-    with pytest.raises(errors.InputError, match="(?s)credentials were refused.*gcloud auth"):
+    with pytest.raises(
+        errors.InputError, match="(?s)Google credentials, or they were refused.*gcloud auth"
+    ):
         run.create("a", b"1")
 
 

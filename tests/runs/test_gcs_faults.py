@@ -109,7 +109,7 @@ def test_a_fault_that_does_not_pass_ends_in_try_again(through, fault):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (Fault.STATUS_401, "credentials were refused"),
+        (Fault.STATUS_401, "Google credentials, or they were refused"),
         (Fault.STATUS_403, "no permission.*roles/storage.objectUser"),
         (Fault.STATUS_404, "there is no bucket"),
     ],

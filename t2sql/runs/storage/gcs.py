@@ -3,9 +3,7 @@
 import concurrent.futures
 import contextlib
 import functools
-import http.client
 import itertools
-import json
 import logging
 import os
 import pathlib
@@ -13,16 +11,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import google.auth.exceptions
 import requests
-import urllib3
 from google.api_core import exceptions
 from google.api_core import retry as retry_lib
 from google.cloud import storage
-from google.cloud.storage.exceptions import DataCorruption
 
 from t2sql import errors
-from t2sql.runs.storage import base
+from t2sql.runs.storage import base, gcs_errors, local
 from t2sql.runs.storage import config as config_lib
 
 ENDPOINT_VARIABLE = "T2SQL_GCS_ENDPOINT"
@@ -34,21 +29,6 @@ _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _THREADS = 16
 _CONNECTIONS = 32
 _DAMAGED_UPLOADS = 5
-_PASSING_STATUS = (408, 429, 500, 502, 503, 504)
-_PASSING_ERRORS = (
-    ConnectionError,
-    DataCorruption,
-    google.auth.exceptions.TransportError,
-    http.client.HTTPException,
-    json.JSONDecodeError,
-    requests.RequestException,
-    urllib3.exceptions.HTTPError,
-)
-_WRONG_ENDPOINT = (
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.InvalidURL,
-    requests.exceptions.MissingSchema,
-)
 
 
 class GcsStorage:
@@ -71,7 +51,7 @@ class GcsStorage:
         self._client = _connect(config)
         self._bucket = self._client.bucket(bucket, user_project=config.project)
         self._retry = retry_lib.Retry(
-            predicate=_may_pass,
+            predicate=gcs_errors.may_pass,
             initial=config.first_delay_s,
             maximum=config.max_delay_s,
             multiplier=config.multiplier,
@@ -98,9 +78,9 @@ class GcsStorage:
         return self._try(lambda: self._found(name, blob.download_as_bytes, checksum="crc32c"))
 
     def download(self, name: str, path: pathlib.Path) -> None:
-        blob = self._blob(name)
-        target = str(path)
-        self._try(lambda: self._found(name, blob.download_to_filename, target, checksum="crc32c"))
+        fetch = functools.partial(self._blob(name).download_to_filename, str(path))
+        with local.explained(path, passing=FileNotFoundError):
+            self._try(lambda: self._found(name, fetch, checksum="crc32c"))
 
     def exists(self, name: str) -> bool:
         blob = self._blob(name)
@@ -208,51 +188,17 @@ class GcsStorage:
             return self._retry(attempt)()
 
     def _warn(self, error: Exception) -> None:
-        logging.warning("%s: trying again after: %s", self.url, _short(error))
+        logging.warning("%s: trying again after: %s", self.url, gcs_errors.short(error))
 
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turns the errors of the client into ours."""
-        try:
-            yield
-        except exceptions.RetryError as error:
-            raise errors.TryAgainError(
-                f"{self.url}: gave up after {self._config.deadline_s:g} s of trying; last: "
-                f"{_short(error.cause)}"
-            ) from error
-        except (exceptions.Unauthorized, google.auth.exceptions.GoogleAuthError) as error:
-            raise errors.InputError(
-                f"{self.url}: the Google credentials were refused: {_short(error)}\n{_LOGIN}"
-            ) from error
-        except exceptions.Forbidden as error:
-            raise errors.InputError(
-                f"{self.url}: no permission: {_short(error)}\nGrant the account "
-                "roles/storage.objectUser on the bucket (roles/storage.objectViewer to read)."
-            ) from error
-        except exceptions.NotFound as error:
-            raise errors.InputError(
-                f"{self.url}: there is no bucket {self._bucket.name!r}; make it with "
-                f"'gcloud storage buckets create gs://{self._bucket.name}' or choose another"
-            ) from error
-        except (exceptions.ClientError, *_WRONG_ENDPOINT) as error:
-            raise errors.InputError(f"{self.url}: {_short(error)}") from error
-        except exceptions.GoogleAPICallError as error:
-            raise errors.TryAgainError(f"{self.url}: {_short(error)}") from error
-
-
-_LOGIN = (
-    "Log in with 'gcloud auth application-default login', point GOOGLE_APPLICATION_CREDENTIALS "
-    "at a service account's key file, or run on a machine that has a service account."
-)
+    def _explained(self) -> contextlib.AbstractContextManager[None]:
+        return gcs_errors.explained(self.url, self._config.deadline_s)
 
 
 def _connect(config: config_lib.StorageConfig) -> storage.Client:
     endpoint = config.endpoint or os.environ.get(ENDPOINT_VARIABLE)
     options = {"api_endpoint": endpoint} if endpoint else None
-    try:
+    with gcs_errors.explained("gs://", config.deadline_s):
         client = storage.Client(project=None, client_options=options)
-    except google.auth.exceptions.GoogleAuthError as error:
-        raise errors.InputError(f"gs:// needs Google credentials: {error}\n{_LOGIN}") from error
     # The client keeps 10 connections, and has no setting for it
     # (https://github.com/googleapis/python-storage/issues/253).
     adapter = requests.adapters.HTTPAdapter(pool_maxsize=max(_CONNECTIONS, config.upload_threads))
@@ -263,18 +209,3 @@ def _connect(config: config_lib.StorageConfig) -> storage.Client:
 
 def _is_whole(blob: storage.Blob, data: bytes) -> bool:
     return (blob.size, blob.crc32c) == (len(data), base.checksum(data))
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether the same request may succeed later."""
-    if isinstance(error, exceptions.GoogleAPICallError):
-        damaged = error.code == 400 and "crc32c" in str(error).lower()
-        return damaged or error.code in _PASSING_STATUS
-    if isinstance(error, google.auth.exceptions.RefreshError):
-        return error.retryable
-    return isinstance(error, _PASSING_ERRORS) and not isinstance(error, _WRONG_ENDPOINT)
-
-
-def _short(error: BaseException | None) -> str:
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= 300 else text[:297] + "..."
