@@ -7,16 +7,18 @@ import hashlib
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import jax
 import ml_collections
 
+from t2sql import cache as cache_lib
 from t2sql import config as config_lib
-from t2sql import distributed, errors, loader, progress, prompts, signals, summary
-from t2sql.model import cache as cache_lib
+from t2sql import distributed, errors, loader, progress, prompts, sampling, signals, summary
 from t2sql.model import factory as factory_lib
 from t2sql.runs import manifest, storage
 from t2sql.runs.rows import Prediction
@@ -96,8 +98,7 @@ def run(config: ml_collections.ConfigDict) -> None:
 
 def prepare_work(config: ml_collections.ConfigDict) -> Work:
     """Reads the data and cuts it into units."""
-    cache_dir = resolve_cache_dir(config)
-    root = sources.resolve_data(config.data.path, cache_dir=cache_dir)
+    root = _resolve_data(config, config.data.path)
     examples = examples_lib.read_examples(root, config.data.split, limit=config.data.limit)
     prompt = make_prompt(config)
     length = loader.estimate_tokens(prompt)
@@ -112,9 +113,15 @@ def make_prompt(config: ml_collections.ConfigDict) -> prompts.Prompt:
     """The prompt of the config, with its solved examples where it shows some."""
     if config.prompt != "few_shot":
         return prompts.make_prompt(config.prompt)
-    root = sources.resolve_data(config.shots.path, cache_dir=resolve_cache_dir(config))
+    root = _resolve_data(config, config.shots.path)
     shots = examples_lib.read_examples(root, config.shots.split, limit=config.shots.count)
     return prompts.make_prompt(config.prompt, shots)
+
+
+def _resolve_data(config: ml_collections.ConfigDict, path: str) -> Path:
+    return sources.resolve_data(
+        path, cache_dir=resolve_cache_dir(config), storage=storage_config(config)
+    )
 
 
 def make_factory(config: ml_collections.ConfigDict) -> factory_lib.LLMModuleFactory:
@@ -125,10 +132,16 @@ def make_factory(config: ml_collections.ConfigDict) -> factory_lib.LLMModuleFact
             config.model.source,
             tokenizer_path=config.model.tokenizer or None,
             dtype=config.model.dtype,
-            model_axis=config.model.parallel,
+            parallel=config.model.parallel,
             cache_dir=resolve_cache_dir(config),
+            storage_config=storage_config(config),
         )
     )
+
+
+def storage_config(config: ml_collections.ConfigDict) -> storage.StorageConfig:
+    """How gs:// is reached and how long it is tried."""
+    return storage.StorageConfig(**config.storage)
 
 
 def resolve_cache_dir(config: ml_collections.ConfigDict) -> Path:
@@ -140,7 +153,6 @@ def make_fingerprint(
     config: ml_collections.ConfigDict, work: Work, factory: factory_lib.LLMModuleFactory
 ) -> dict[str, Any]:
     """Everything that decides which bytes the run writes."""
-    sampling = config.sampling.to_dict() | {"stop": _stop_strings(config, work.prompt)}
     return {
         "data": {
             "split": config.data.split,
@@ -153,7 +165,7 @@ def make_fingerprint(
         },
         "adapter": None,
         "prompt": {"name": work.prompt.name, "sha256": work.prompt.digest},
-        "sampling": sampling,
+        "sampling": _sampling_values(config, work.prompt),
         "dtype": factory.dtype,
         "prompt_buckets": list(config.prompt_buckets),
         "unit_size": config.unit_size,
@@ -167,8 +179,10 @@ def _digest(examples: Sequence[Example]) -> str:
     return digest.hexdigest()
 
 
-def _stop_strings(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> list[str]:
-    return list(dict.fromkeys((*prompt.stop, *config.sampling.stop)))
+def _sampling_values(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> dict[str, Any]:
+    """The values of `SamplingConfig`; the prompt's own stop strings come first."""
+    stop = tuple(dict.fromkeys((*prompt.stop, *config.sampling.stop)))
+    return config.sampling.to_dict() | {"stop": stop}
 
 
 def _recorded(config: ml_collections.ConfigDict, process: distributed.Process) -> dict[str, Any]:
@@ -203,8 +217,7 @@ def _open_run(
     process: distributed.Process,
     fingerprint: dict[str, Any],
 ) -> manifest.Run:
-    storage_config = storage.StorageConfig(**config.storage)
-    output = storage.open_storage(config.output, storage_config)
+    output = storage.open_storage(config.output, storage_config(config))
     if config.overwrite:
         if process.count > 1:
             raise errors.RefusedError(
@@ -217,7 +230,7 @@ def _open_run(
         units=work.plan,
         fingerprint=fingerprint,
         recorded=_recorded(config, process),
-        config=storage_config,
+        config=storage_config(config),
     )
 
 
@@ -246,13 +259,9 @@ def _predict(
         )
     outcome = summary.Outcome()
     if units:
-        sampler = _make_sampler(config, work, factory, stopwatch, console)
-        with stopwatch.time("compile"):
-            sampler.compile(unit.group.slots for unit in units if unit.group)
-        console.print(
-            f"compiled {sampler.compile_count} programs in {sampler.compile_seconds:.1f} s",
-            highlight=False,
-        )
+        slots = [unit.group.slots for unit in units if unit.group]
+        sampler = _make_sampler(config, work, factory, slots, stopwatch)
+        _print_start(config, work, factory, sampler, console)
         total = sum(len(unit.unit.examples) for unit in units)
         with progress.Progress(total, console).shown() as shown:
             for unit, rows in _predictions(units, work.prompt, sampler, shown, watch):
@@ -269,37 +278,58 @@ def _predict(
     summary.print_summary(outcome, open_run, complete, config.output, stopwatch.seconds, console)
 
 
-def _make_sampler(config, work: Work, factory, stopwatch: Stopwatch, console):
-    """Loads the weights and builds the sampler on this host's devices."""
-    import jax
+def _print_start(config, work: Work, factory, sampler, console) -> None:
+    devices = jax.local_devices()
+    console.print(
+        f"model: {config.model.name} in {factory.dtype} on {len(devices)} x "
+        f"{devices[0].device_kind}; compiled {sampler.compile_count} programs in "
+        f"{sampler.compile_seconds:.1f} s",
+        highlight=False,
+    )
+    warning = prompts.variant_warning(work.prompt, factory.checkpoint.variant)
+    if warning:
+        console.print(f"warning: {warning}", highlight=False)
 
-    from t2sql import sampling
 
+def _make_sampler(
+    config: ml_collections.ConfigDict,
+    work: Work,
+    factory: factory_lib.LLMModuleFactory,
+    slots: Sequence[tuple[int, int]],
+    stopwatch: Stopwatch,
+) -> sampling.BatchSampler:
+    """A sampler that is compiled for `slots`, which goes on while the weights are read."""
+    _keep_compiled_programs(config)
+    sampler = sampling.BatchSampler(
+        model=factory.model,
+        params=factory.abstract_params,
+        tokenizer=factory.tokenizer,
+        mesh=factory.mesh,
+        config=sampling.SamplingConfig(**_sampling_values(config, work.prompt)),
+        batch_size=config.batch_size,
+        prompt_buckets=config.prompt_buckets,
+        prefill_tokens=config.prefill_tokens,
+    )
+    with futures.ThreadPoolExecutor(max_workers=1) as pool:
+        params = pool.submit(_timed, stopwatch, "load", factory.load_params)
+        with stopwatch.time("compile"):
+            sampler.compile(slots)
+        sampler.params = params.result()
+    return sampler
+
+
+def _timed(stopwatch: Stopwatch, stage: str, function: Callable[[], Any]) -> Any:
+    with stopwatch.time(stage):
+        return function()
+
+
+def _keep_compiled_programs(config: ml_collections.ConfigDict) -> None:
     if config.compilation_cache:
         directory = resolve_cache_dir(config) / "xla"
         if config.compilation_cache != "auto":
             directory = Path(config.compilation_cache).expanduser()
         jax.config.update("jax_compilation_cache_dir", str(directory))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    values = config.sampling.to_dict() | {"stop": tuple(_stop_strings(config, work.prompt))}
-    make_sampler = functools.partial(
-        sampling.BatchSampler,
-        config=sampling.SamplingConfig(**values),
-        batch_size=config.batch_size,
-        prompt_buckets=config.prompt_buckets,
-        prefill_tokens=config.prefill_tokens,
-    )
-    with stopwatch.time("load"):
-        modules = factory.build(make_sampler)
-    warning = prompts.variant_warning(work.prompt, modules.variant)
-    if warning:
-        console.print(f"warning: {warning}", highlight=False)
-    console.print(
-        f"model: {config.model.name} in {factory.dtype} on {len(jax.local_devices())} "
-        f"{jax.local_devices()[0].device_kind} devices",
-        highlight=False,
-    )
-    return modules.sampler
 
 
 def _predictions(

@@ -6,8 +6,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from t2sql import errors
-from t2sql.model import cache
+from t2sql import cache, errors
 
 _LOGIN = (
     "Make an API token at https://www.kaggle.com/settings and put it into ~/.kaggle/kaggle.json,"

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from t2sql import errors
-from t2sql.model import cache, checkpoints, dummy, registry, sources, tokenizers
+from t2sql import cache, errors
+from t2sql.model import checkpoints, dummy, registry, sources, tokenizers
 from t2sql.model import mesh as mesh_lib
 from t2sql.runs import storage
 

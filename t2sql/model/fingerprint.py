@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from t2sql.model import cache
+from t2sql import cache
 
 
 def of_file(path: Path, *, cache_dir: Path) -> str:

@@ -4,8 +4,7 @@ import dataclasses
 import importlib
 from pathlib import Path
 
-from t2sql import errors
-from t2sql.model import cache
+from t2sql import cache, errors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

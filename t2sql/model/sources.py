@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from t2sql import errors, kaggle
-from t2sql.model import cache, dummy, fingerprint, gguf_file, gguf_gemma, packages
+from t2sql import cache, errors, kaggle
+from t2sql.model import dummy, fingerprint, gguf_file, gguf_gemma, packages
 from t2sql.runs import storage
 from t2sql.runs.storage import stage
 

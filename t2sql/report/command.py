@@ -11,8 +11,7 @@ from pathlib import Path
 from rich import progress
 from rich.console import Console
 
-from t2sql import errors
-from t2sql.model import cache
+from t2sql import cache, errors
 from t2sql.report import gather, judging, markdown, outputs, page, summary, terminal
 from t2sql.report import questions as questions_lib
 from t2sql.report.judged import Judged

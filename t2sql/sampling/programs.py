@@ -35,14 +35,14 @@ class Compiler:
 
     Args:
       decoder: the fixed part of decoding; its `shape` is replaced per program.
-      params: the model's parameters, already on the mesh.
+      params: the model's parameters on the mesh, or their shapes and shardings.
       mesh: axes `data` (rows) and `model` (heads and features).
       prefill_tokens: tokens prefilled at a time, R * S at most.
     """
 
     def __init__(self, decoder, params, *, mesh, prefill_tokens: int):
-        self._decoder = decoder
         self.params = params
+        self._decoder = decoder
         self._mesh = mesh
         self.rows = decoder.rows
         self._prefill_tokens = prefill_tokens

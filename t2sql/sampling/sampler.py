@@ -48,7 +48,8 @@ class BatchSampler:
 
     Args:
       model: gemma's transformer.
-      params: its parameters, on `mesh`.
+      params: its parameters, on `mesh`; or their shapes, dtypes and shardings, to compile
+        while the weights are read: then set the attribute `params` before `generate`.
       tokenizer: gemma's tokenizer for it.
       mesh: devices of this host, axes `data` and `model`; default: the first device.
       config: what decides the text.
@@ -98,6 +99,14 @@ class BatchSampler:
             prefill_tokens=prefill_tokens,
         )
         self._ends = jax.device_put(self._stops.table(vocab_size), self._compiler.replicated)
+
+    @property
+    def params(self) -> Any:
+        return self._compiler.params
+
+    @params.setter
+    def params(self, params: Any) -> None:
+        self._compiler.params = params
 
     @property
     def compile_count(self) -> int:

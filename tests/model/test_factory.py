@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from dummy_files import make_factory
 
-from t2sql import errors, sampling
-from t2sql.model import LLMFactoryConfig, LLMModuleFactory, cache, checkpoints, dummy
+from t2sql import cache, errors, sampling
+from t2sql.model import LLMFactoryConfig, LLMModuleFactory, checkpoints, dummy
 from t2sql.model import factory as factory_lib
 from t2sql.model.light_gemma import gm
 

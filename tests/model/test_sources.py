@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from dummy_files import make_factory, random_params, write_gguf
 
-from t2sql import errors
-from t2sql.model import cache, checkpoints, dummy, gguf_gemma, packages, sources
+from t2sql import cache, errors
+from t2sql.model import checkpoints, dummy, gguf_gemma, packages, sources
 from t2sql.runs.storage import stage
 
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from t2sql import errors
-from t2sql.model import cache, fingerprint
+from t2sql import cache, errors
+from t2sql.model import fingerprint
 
 
 class Build:
@@ -97,7 +97,7 @@ def test_a_failed_build_leaves_nothing(tmp_path, raised, seen, message):
 
 _SLOW_BUILD = """
 import pathlib, sys, time
-from t2sql.model import cache
+from t2sql import cache
 
 def build(staging):
     (staging / "half").write_text("x")
