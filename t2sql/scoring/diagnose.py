@@ -1,0 +1,128 @@
+"""What is wrong with a predicted query, in the words of a SQL reviewer.
+
+    for finding in diagnose(gold, predicted, schema):
+        print(finding.error, finding.message)
+
+Both queries are parsed, read against the schema into descriptions that are free of spelling
+(`diagnosis.description`), and compared SELECT by SELECT, one family of error classes at a time
+(`diagnosis.comparisons`). The classes are in `ERROR_CLASSES`; docs/diagnosis.md explains them.
+"""
+
+from collections.abc import Iterator
+
+from t2sql.scoring.clean import clean_sql
+from t2sql.scoring.diagnosis.comparing import Comparer
+from t2sql.scoring.diagnosis.description import Query
+from t2sql.scoring.diagnosis.findings import ERROR_CLASSES, Finding
+from t2sql.scoring.diagnosis.names import name_findings
+from t2sql.scoring.diagnosis.parsing import TooComplexError, parse
+from t2sql.scoring.diagnosis.reading import QueryReader
+from t2sql.scoring.diagnosis.scope import NameProblem
+from t2sql.scoring.diagnosis.validity import sqlite_message
+from t2sql.scoring.lexing import tokenize
+from t2sql.scoring.sandbox import ExecutionResult
+from t2sql.spider.tables import Schema
+
+__all__ = ["ERROR_CLASSES", "Finding", "diagnose"]
+
+
+def diagnose(
+    gold: str | None,
+    predicted: str,
+    schema: Schema,
+    *,
+    execution: ExecutionResult | None = None,
+    status: str = "ok",
+) -> list[Finding]:
+    """Finds all that is wrong with `predicted`; nothing where it says what gold says.
+
+    Never raises for what the queries hold, and takes bounded time: a query beyond the bounds of
+    `diagnosis.parsing` is not compared, and a `wrong_nesting` finding says so.
+
+    Args:
+      gold: the gold query; None where there is none: only the query itself is then examined.
+      predicted: the prediction, as it was run.
+      schema: the schema of the database.
+      execution: how the prediction ran; None to ask SQLite what it says without running it.
+      status: how the prediction came about, one of `t2sql.runs.rows.STATUSES`.
+    """
+    findings = list(_outcome(predicted, execution, status))
+    if predicted.strip():
+        findings += _examine(gold, predicted, schema, execution)
+    return list(dict.fromkeys(findings))
+
+
+def _outcome(predicted: str, execution: ExecutionResult | None, status: str) -> Iterator[Finding]:
+    """What the run itself tells: nothing was written, it was cut, or it was stopped."""
+    if status == "prompt_too_long":
+        yield Finding("empty", "the prompt was too long for the model: nothing was generated")
+    elif not predicted.strip():
+        yield Finding("empty", "there is no SQL in what the model wrote")
+    if status == "max_tokens":
+        yield Finding("truncated", "the model reached its limit of new tokens")
+    if execution is not None and execution.status not in ("ok", "error"):
+        yield Finding("timeout", execution.message or execution.status)
+
+
+def _examine(
+    gold: str | None, predicted: str, schema: Schema, execution: ExecutionResult | None
+) -> Iterator[Finding]:
+    try:
+        query, problems = _read(predicted, schema)
+        message = _message(predicted, schema, execution, is_read=query is not None)
+    except TooComplexError as error:
+        if execution is not None and execution.status == "error":
+            yield Finding("invalid_sql", execution.message)
+        yield Finding("wrong_nesting", f"cannot be compared with gold: {error}")
+        return
+    if message is not None:
+        yield Finding("invalid_sql", message + _wrapping(predicted))
+    yield from name_findings(problems, schema, message)
+    if gold is not None and query is not None:
+        yield from _compare(gold, query, schema)
+
+
+def _read(sql: str, schema: Schema) -> tuple[Query | None, list[NameProblem]]:
+    """Describes a query, without what may be wrapped around it; None where there is none."""
+    for text in dict.fromkeys((sql, clean_sql(sql))):
+        tree = parse(text)
+        if tree is not None:
+            reader = QueryReader(schema, text)
+            return reader.read(tree), reader.problems
+    return None, []
+
+
+def _message(
+    predicted: str, schema: Schema, execution: ExecutionResult | None, *, is_read: bool
+) -> str | None:
+    """SQLite's message where it rejects the query."""
+    if execution is not None:
+        return execution.message if execution.status == "error" else None
+    if not is_read and any(token.upper == "WITH" for token in tokenize(predicted)):
+        return "not a query that can be read"
+    return sqlite_message(predicted, schema)
+
+
+def _wrapping(predicted: str) -> str:
+    """A hint where the text around the statement is what SQLite trips over."""
+    inner = clean_sql(predicted)
+    outer = [token for token in tokenize(predicted) if token.kind in ("word", "fence", "control")]
+    words = [token for token in tokenize(inner) if token.kind == "word"]
+    if inner and len(outer) > len(words):
+        return "; the statement stands among other text: clean it first"
+    return ""
+
+
+def _compare(gold: str, query: Query, schema: Schema) -> list[Finding]:
+    """What differs; only where nothing does, also what most often makes no difference."""
+    try:
+        wanted, _ = _read(gold, schema)
+    except TooComplexError:
+        wanted = None
+    if wanted is None:
+        return []
+    for strict in (False, True):
+        findings = Comparer(schema=schema, strict=strict).compare(wanted, query)
+        if findings:
+            return findings
+    return []

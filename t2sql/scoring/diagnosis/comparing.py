@@ -1,0 +1,171 @@
+"""Gold and prediction compared, SELECT by SELECT."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from t2sql.scoring.diagnosis.comparisons import ordering, selection, tables
+from t2sql.scoring.diagnosis.comparisons.filters import compare_filters, compare_having
+from t2sql.scoring.diagnosis.comparisons.grouping import compare_group
+from t2sql.scoring.diagnosis.description import Core, Query, SetOperation, cores
+from t2sql.scoring.diagnosis.findings import Finding
+from t2sql.scoring.diagnosis.pairs import Pair, renumberings
+from t2sql.scoring.diagnosis.terms import Nested, nested_of
+from t2sql.spider.tables import Schema
+
+_COMPARISONS = (
+    tables.compare_tables,
+    tables.compare_joins,
+    selection.compare_items,
+    selection.compare_distinct,
+    compare_group,
+)
+
+
+class _Place(NamedTuple):
+    """Where a query stands, and what counts there.
+
+    Attributes:
+      prefix: what messages start with.
+      rows_count: whether duplicates matter.
+      order_counts: whether the order of rows matters.
+    """
+
+    prefix: str = ""
+    rows_count: bool = True
+    order_counts: bool = True
+
+
+_SUBQUERY = _Place("in the subquery: ", rows_count=False, order_counts=False)
+_VALUE = _Place("in the subquery: ", rows_count=True, order_counts=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparer:
+    """Compares queries over one schema.
+
+    Attributes:
+      schema: the schema of both.
+      strict: whether to tell apart what most often means the same.
+    """
+
+    schema: Schema
+    strict: bool = False
+
+    def compare(self, gold: Query, predicted: Query) -> list[Finding]:
+        """All that differs between two whole queries."""
+        superlative = ordering.compare_superlative(gold, predicted)
+        return _unique([*self._queries(gold, predicted, _Place()), *superlative])
+
+    def _queries(self, gold: Query, predicted: Query, place: _Place) -> list[Finding]:
+        if isinstance(gold, SetOperation) and isinstance(predicted, SetOperation):
+            return self._set_operations(gold, predicted, place)
+        if isinstance(gold, Core) and isinstance(predicted, Core):
+            found = (self._cores(gold, each, place) for each in renumberings(gold, predicted))
+            return _fewest(found)
+        return self._one_combined(gold, predicted, place)
+
+    def _set_operations(
+        self, gold: SetOperation, predicted: SetOperation, place: _Place
+    ) -> list[Finding]:
+        inner = place._replace(rows_count="ALL" in gold.operator + predicted.operator)
+        straight = [(gold.left, predicted.left), (gold.right, predicted.right)]
+        crossed = [(gold.left, predicted.right), (gold.right, predicted.left)]
+        ways = [
+            [f for pair in way for f in self._queries(*pair, inner)] for way in (straight, crossed)
+        ]
+        pair = self._pair(cores(gold)[0], cores(predicted)[0], place)
+        findings = list(ordering.compare_sorting(pair, gold.sorting, predicted.sorting))
+        if gold.operator != predicted.operator:
+            instead = f"combines by {predicted.operator}; gold combines by {gold.operator}"
+            findings.append(_set_finding(place, instead))
+        if gold.operator == "EXCEPT" and ways[0] and not ways[1]:
+            return [*findings, _set_finding(place, "takes the sides of EXCEPT the other way round")]
+        return findings + (ways[0] if gold.operator == "EXCEPT" else _fewest(ways))
+
+    def _one_combined(self, gold: Query, predicted: Query, place: _Place) -> list[Finding]:
+        """One is a SELECT, the other combines several: compared with the most alike of them."""
+        if isinstance(gold, SetOperation):
+            message = f"is one SELECT; gold combines two by {gold.operator}"
+            sides = [(side, predicted) for side in (gold.left, gold.right)]
+        else:
+            message = f"combines two SELECTs by {predicted.operator}; gold is one"
+            sides = [(gold, side) for side in (predicted.left, predicted.right)]
+        closest = _fewest(self._queries(*side, place) for side in sides)
+        return [_set_finding(place, message), *closest]
+
+    def _cores(self, gold: Core, predicted: Core, place: _Place) -> list[Finding]:
+        pair = self._pair(gold, predicted, place)
+        found = [finding for compare in _COMPARISONS for finding in compare(pair)]
+        found += compare_filters(pair, self._values)
+        found += compare_having(pair, self._values)
+        found += ordering.compare_sorting(pair, gold.sorting, predicted.sorting)
+        found = [_placed(finding, place) for finding in found]
+        return found + self._sources(gold, predicted) + self._returned(gold, predicted)
+
+    def _pair(self, gold: Core, predicted: Core, place: _Place) -> Pair:
+        return Pair(
+            gold=gold,
+            predicted=predicted,
+            schema=self.schema,
+            rows_count=place.rows_count,
+            order_counts=place.order_counts,
+            strict=self.strict,
+        )
+
+    def _values(self, gold: Nested, predicted: Nested) -> list[Finding]:
+        """Compares subqueries in conditions, where duplicates and order do not matter."""
+        return self._queries(gold.query, predicted.query, _SUBQUERY)
+
+    def _sources(self, gold: Core, predicted: Core) -> list[Finding]:
+        """Compares the subqueries of FROM."""
+        wanted, found = (
+            [source.query for source in core.sources if source.query] for core in (gold, predicted)
+        )
+        return self._nested(wanted, found, "FROM")
+
+    def _returned(self, gold: Core, predicted: Core) -> list[Finding]:
+        """Compares the subqueries among what is returned."""
+        wanted, found = (
+            [each.query for item in core.items for each in nested_of(item)]
+            for core in (gold, predicted)
+        )
+        return self._nested(wanted, found, "SELECT")
+
+    def _nested(self, gold: list[Query], predicted: list[Query], clause: str) -> list[Finding]:
+        findings = [
+            finding
+            for wanted, found in zip(gold, predicted, strict=False)
+            for finding in self._queries(wanted, found, _VALUE)
+        ]
+        for query in gold[len(predicted) :]:
+            findings.append(Finding("wrong_nesting", f"lacks the subquery ({query}) in {clause}"))
+        for query in predicted[len(gold) :]:
+            message = f"has the subquery ({query}) in {clause}, where gold has none"
+            findings.append(Finding("wrong_nesting", message))
+        return findings
+
+
+def _placed(finding: Finding, place: _Place) -> Finding:
+    if finding.message.startswith(place.prefix):
+        return finding
+    return dataclasses.replace(finding, message=place.prefix + finding.message)
+
+
+def _set_finding(place: _Place, message: str) -> Finding:
+    return Finding("wrong_set_operation", place.prefix + message)
+
+
+def _fewest(ways: Iterable[list[Finding]]) -> list[Finding]:
+    """The reading that finds least: the most alike ways to match two queries."""
+    best = None
+    for findings in ways:
+        if best is None or len(findings) < len(best):
+            best = findings
+        if not best:
+            break
+    return best or []
+
+
+def _unique(findings: Iterable[Finding]) -> list[Finding]:
+    return list(dict.fromkeys(findings))

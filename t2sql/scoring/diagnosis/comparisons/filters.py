@@ -1,0 +1,164 @@
+"""Which rows and groups are kept: the conditions of WHERE and HAVING."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+
+from t2sql.scoring.diagnosis import conditions
+from t2sql.scoring.diagnosis.conditions import Atom, Condition
+from t2sql.scoring.diagnosis.findings import Finding
+from t2sql.scoring.diagnosis.pairs import Pair
+from t2sql.scoring.diagnosis.terms import Literal, Nested, Term, aggregates_of
+from t2sql.spider.tables import fold
+
+# How much alike two atoms are that differ; at least `_ENOUGH` makes one the other's mistake.
+_SAME_LEFT, _SAME_RIGHT, _LIKE_RIGHT, _SAME_OPERATOR, _ENOUGH = 8, 5, 3, 1, 5
+
+CompareNested = Callable[[Nested, Nested], list[Finding]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Matching:
+    """The atoms of two conditions, matched.
+
+    Attributes:
+      equal: pairs (gold, predicted) that say the same.
+      changed: pairs of which one is meant to be the other.
+      missing: gold's atoms without a partner.
+      extra: predicted atoms without a partner.
+    """
+
+    equal: list[tuple[Atom, Atom]]
+    changed: list[tuple[Atom, Atom]]
+    missing: list[Atom]
+    extra: list[Atom]
+
+
+def compare_filters(pair: Pair, nested: CompareNested) -> Iterator[Finding]:
+    """The classes of conditions on rows."""
+    matching = _match(pair, pair.gold.where, pair.predicted.where, nested)
+    yield from _compare_matched(pair, matching, pair.gold.where, pair.predicted.where, nested)
+    for atom in matching.missing:
+        yield Finding("missing_filter", f"lacks the condition {atom}")
+    for atom in matching.extra:
+        yield Finding("extra_filter", f"keeps only rows with {atom}, which gold does not ask")
+    yield from _compare_nesting(matching)
+
+
+def compare_having(pair: Pair, nested: CompareNested) -> Iterator[Finding]:
+    """The classes of conditions on groups; one that gold lacks is an `extra_filter`."""
+    matching = _match(pair, pair.gold.having, pair.predicted.having, nested)
+    yield from _compare_matched(pair, matching, pair.gold.having, pair.predicted.having, nested)
+    for atom in matching.missing:
+        yield Finding("missing_having", f"lacks HAVING {atom}")
+    for atom in matching.extra:
+        yield Finding("extra_filter", f"keeps only groups with {atom}, which gold does not ask")
+    yield from _compare_nesting(matching)
+
+
+def _compare_nesting(matching: Matching) -> Iterator[Finding]:
+    """wrong_nesting, for the conditions without a partner that hold a subquery."""
+    for atom in matching.missing:
+        if isinstance(atom.right, Nested):
+            yield Finding("wrong_nesting", f"lacks the subquery of {atom}")
+    for atom in matching.extra:
+        if isinstance(atom.right, Nested):
+            yield Finding("wrong_nesting", f"uses a subquery in {atom}, where gold has none")
+
+
+def _match(pair: Pair, gold: Condition, predicted: Condition, nested: CompareNested) -> Matching:
+    missing, extra = list(conditions.atoms(gold)), list(conditions.atoms(predicted))
+    equal = list(_take(missing, extra, lambda g, p: _is_equal(pair, g, p, nested), 1))
+    changed = list(_take(missing, extra, lambda g, p: _likeness(pair, g, p), _ENOUGH))
+    return Matching(equal, changed, missing, extra)
+
+
+def _take(
+    missing: list[Atom], extra: list[Atom], score: Callable[[Atom, Atom], int], enough: int
+) -> Iterator[tuple[Atom, Atom]]:
+    """Takes out of both lists, and yields, the pairs that score `enough`, the best first."""
+    scored = [
+        (-score(wanted, found), i, j)
+        for (i, wanted), (j, found) in itertools.product(enumerate(missing), enumerate(extra))
+    ]
+    atoms = list(missing), list(extra)
+    taken: tuple[set[int], set[int]] = set(), set()
+    for negative, i, j in sorted(scored):
+        if -negative >= enough and i not in taken[0] and j not in taken[1]:
+            taken[0].add(i)
+            taken[1].add(j)
+            yield atoms[0][i], atoms[1][j]
+    missing[:] = [atom for i, atom in enumerate(atoms[0]) if i not in taken[0]]
+    extra[:] = [atom for j, atom in enumerate(atoms[1]) if j not in taken[1]]
+
+
+def _is_equal(pair: Pair, wanted: Atom, found: Atom, nested: CompareNested) -> bool:
+    if _meaning(pair, wanted) != _meaning(pair, found):
+        return False
+    queries = _queries(wanted, found)
+    return not queries or not nested(*queries)
+
+
+def _meaning(pair: Pair, atom: Atom) -> tuple:
+    right = atom.right and pair.key(atom.right)
+    return conditions.compare(pair.key(atom.left), atom.operator, right).meaning
+
+
+def _queries(wanted: Atom, found: Atom) -> tuple[Nested, Nested] | None:
+    both = wanted.right, found.right
+    return both if all(isinstance(side, Nested) and side.query for side in both) else None
+
+
+def _likeness(pair: Pair, wanted: Atom, found: Atom) -> int:
+    score = _SAME_OPERATOR * (wanted.operator == found.operator)
+    score += _SAME_LEFT * (pair.key(wanted.left) == pair.key(found.left))
+    if wanted.right is None or found.right is None:
+        return score
+    if pair.key(wanted.right) == pair.key(found.right):
+        return score + _SAME_RIGHT
+    return score + _LIKE_RIGHT * (_bare(wanted.right) == _bare(found.right))
+
+
+def _bare(term: Term) -> str:
+    return fold(term.value).strip("% ") if isinstance(term, Literal) else str(term)
+
+
+def _compare_matched(
+    pair: Pair, matching: Matching, gold: Condition, predicted: Condition, nested: CompareNested
+) -> Iterator[Finding]:
+    for wanted, found in matching.changed:
+        yield from _compare_atoms(pair, wanted, found, nested)
+    partner = {id(found): wanted for wanted, found in (*matching.equal, *matching.changed)}
+    kept = {id(wanted) for wanted in partner.values()}
+    wanted_tree = conditions.map_atoms(gold, lambda atom: atom if id(atom) in kept else None)
+    found_tree = conditions.map_atoms(predicted, lambda atom: partner.get(id(atom)))
+    if wanted_tree != found_tree:
+        message = f"combines its conditions as {found_tree}; gold as {wanted_tree}"
+        yield Finding("wrong_operator", message)
+
+
+def _compare_atoms(
+    pair: Pair, wanted: Atom, found: Atom, nested: CompareNested
+) -> Iterator[Finding]:
+    instead = f"tests {found}; gold tests {wanted}"
+    if pair.key(wanted.left) != pair.key(found.left):
+        yield Finding(_left_class(wanted.left, found.left), instead)
+    if wanted.operator != found.operator:
+        yield Finding("wrong_operator", instead)
+    if queries := _queries(wanted, found):
+        yield from nested(*queries)
+    elif isinstance(wanted.right, Nested) or isinstance(found.right, Nested):
+        yield Finding("wrong_nesting", instead)
+    elif wanted.right and found.right and pair.key(wanted.right) != pair.key(found.right):
+        yield Finding("wrong_value", _value_message(wanted.right, found.right, instead))
+
+
+def _left_class(wanted: Term, found: Term) -> str:
+    functions = [[call.name for call in aggregates_of(term)] for term in (wanted, found)]
+    return "wrong_filter_column" if functions[0] == functions[1] else "wrong_aggregate"
+
+
+def _value_message(wanted: Term, found: Term, instead: str) -> str:
+    if fold(str(wanted)) == fold(str(found)):
+        return f"{instead} (they differ in upper and lower case)"
+    return instead

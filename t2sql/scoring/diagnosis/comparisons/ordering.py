@@ -1,0 +1,99 @@
+"""In which order rows come, how many are kept, and whether an extreme is taken at all."""
+
+from collections.abc import Iterator, Sequence
+
+from t2sql.scoring.diagnosis import conditions
+from t2sql.scoring.diagnosis.description import Core, OrderKey, Query, Sorting, cores, subqueries
+from t2sql.scoring.diagnosis.findings import Finding
+from t2sql.scoring.diagnosis.pairs import Pair
+from t2sql.scoring.diagnosis.terms import Call, Literal, Term, columns_of
+
+
+def compare_sorting(pair: Pair, gold: Sorting, predicted: Sorting) -> Iterator[Finding]:
+    """The classes of ORDER BY and of LIMIT."""
+    if pair.order_counts or gold.limit or predicted.limit:
+        yield from _compare_order(pair, gold.order, predicted.order)
+    yield from _compare_limit(gold, predicted)
+
+
+def _compare_order(
+    pair: Pair, gold: Sequence[OrderKey], predicted: Sequence[OrderKey]
+) -> Iterator[Finding]:
+    """missing_order_by, extra_order_by, wrong_order."""
+    keys = [[(pair.key(key.term), key.descending) for key in keys] for keys in (gold, predicted)]
+    shown = [", ".join(map(str, keys)) for keys in (gold, predicted)]
+    # Further keys only order what gold leaves open.
+    agree = keys[0] == (keys[1] if pair.strict else keys[1][: len(keys[0])])
+    if gold and not predicted:
+        yield Finding("missing_order_by", f"does not order by {shown[0]}")
+    elif predicted and not gold:
+        yield Finding("extra_order_by", f"orders by {shown[1]}, which gold does not")
+    elif not agree:
+        yield Finding("wrong_order", f"orders by {shown[1]}; gold orders by {shown[0]}")
+
+
+def _compare_limit(gold: Sorting, predicted: Sorting) -> Iterator[Finding]:
+    """missing_limit, extra_limit, wrong_limit."""
+    if gold.limit and not predicted.limit:
+        yield Finding("missing_limit", f"keeps all rows; gold keeps the first {_shown(gold)}")
+    elif predicted.limit and not gold.limit:
+        yield Finding("extra_limit", f"keeps the first {_shown(predicted)}; gold keeps all rows")
+    elif gold.limit != predicted.limit or _offset(gold) != _offset(predicted):
+        found, wanted = _shown(predicted), _shown(gold)
+        yield Finding("wrong_limit", f"keeps the first {found}; gold keeps the first {wanted}")
+
+
+def _offset(sorting: Sorting) -> Term:
+    return sorting.offset or Literal("0")
+
+
+def _shown(sorting: Sorting) -> str:
+    rows = "row" if sorting.limit == Literal("1") else f"{sorting.limit} rows"
+    return rows if _offset(sorting) == Literal("0") else f"{rows} after {sorting.offset}"
+
+
+def compare_superlative(gold: Query, predicted: Query) -> Iterator[Finding]:
+    """misread_superlative; looked for in the whole query, wherever the extreme is taken."""
+    extreme = next(filter(None, map(_extreme, cores(gold))), None)
+    if (
+        extreme is None
+        or any(map(_extreme, cores(predicted)))
+        or _aggregates_instead(gold, predicted)
+    ):
+        return
+    wanted, by = extreme
+    tested = [
+        atom
+        for core in cores(predicted)
+        for atom in conditions.atoms(core.where)
+        if isinstance(atom.right, Literal) and set(columns_of(atom.left)) & set(columns_of(by))
+    ]
+    how = f"takes {tested[0]} for it" if tested else "ignores it"
+    yield Finding("misread_superlative", f"gold takes the extreme by {wanted}; the query {how}")
+
+
+def _extreme(core: Core) -> tuple[str, Term] | None:
+    """How a SELECT takes an extreme, in words, and by which term."""
+    if core.sorting.order and core.sorting.limit:
+        first = core.sorting.order[0]
+        return f"ORDER BY {first} LIMIT {core.sorting.limit}", first.term
+    for term in core.items:
+        if _is_min_or_max(term):
+            return str(term), term
+    nested = (core for query in subqueries(core) for core in cores(query))
+    return next(filter(None, map(_extreme, nested)), None)
+
+
+def _is_min_or_max(term: Term) -> bool:
+    return isinstance(term, Call) and term.name in ("MIN", "MAX")
+
+
+def _aggregates_instead(gold: Query, predicted: Query) -> bool:
+    """Whether gold's extreme is what it returns and the prediction returns another aggregate."""
+    wanted = any(_is_min_or_max(term) for core in cores(gold) for term in core.items)
+    found = any(
+        isinstance(term, Call) and term.is_aggregate
+        for core in cores(predicted)
+        for term in core.items
+    )
+    return wanted and found

@@ -1,0 +1,183 @@
+"""One SELECT, from its syntax tree to its description."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from t2sql.scoring.diagnosis import conditions
+from t2sql.scoring.diagnosis.conditions import ALWAYS, Atom, Condition
+from t2sql.scoring.diagnosis.description import Core, Source, cores
+from t2sql.scoring.diagnosis.scope import Entry, NameProblem, Scope, table_entry
+from t2sql.scoring.diagnosis.terms import Column, Term, aggregates_of
+from t2sql.spider.tables import Table, fold
+
+if TYPE_CHECKING:
+    from t2sql.scoring.diagnosis.reading import Ctes, QueryReader
+
+
+class CoreReader:
+    """Reads one SELECT: first what it reads, then the expressions over that."""
+
+    def __init__(self, queries: QueryReader, parent: Scope | None, ctes: Ctes):
+        self._queries = queries
+        self._ctes = ctes
+        self._scope = Scope(parent)
+        self._sources: list[Source] = []
+        self._joined: list[Condition] = []
+        self._expressions = queries.expressions(self._scope, ctes)
+
+    def read(self, node: exp.Expression) -> Core:
+        """Describes the SELECT."""
+        if from_ := node.args.get("from_"):
+            self._add(from_.this)
+        for join in node.args.get("joins") or ():
+            self._join(join)
+        items = tuple(self._items(node.expressions))
+        terms = tuple(term for _, term in items)
+        where = self._condition(node.args.get("where"))
+        having = self._condition(node.args.get("having"))
+        ties, where = _split(conditions.junction("AND", (*self._joined, where)), _is_tie)
+        on_groups, on_rows = _split(having, _has_aggregate)
+        return Core(
+            sources=tuple(self._sources),
+            ties=frozenset(frozenset((tie.left, tie.right)) for tie in ties),
+            items=terms,
+            names=tuple(name for name, _ in items),
+            distinct=bool(node.args.get("distinct")),
+            where=conditions.junction("AND", (where, on_rows)),
+            group=self._expressions.group(node, terms),
+            having=conditions.junction("AND", on_groups),
+            sorting=self._expressions.sorting(node, terms),
+        )
+
+    def _condition(self, clause: exp.Expression | None) -> Condition:
+        return self._expressions.condition(clause.this) if clause else ALWAYS
+
+    def _join(self, join: exp.Join) -> None:
+        before = list(self._scope.entries)
+        self._add(join.this, outer=join.side if join.side in ("LEFT", "RIGHT", "FULL") else "")
+        using = [identifier.name for identifier in join.args.get("using") or ()]
+        if join.method == "NATURAL" and self._scope.entries:
+            columns = self._scope.entries[-1].columns
+            using = [name for name in columns if any(name in entry.columns for entry in before)]
+        for name in using:
+            self._merge(before, name)
+        if on := join.args.get("on"):
+            self._joined.append(self._expressions.condition(on, joins=True))
+
+    def _merge(self, before: Iterable[Entry], name: str) -> None:
+        left = self._scope.shared(before, name)
+        right = self._scope.entries[-1].get(name) if self._scope.entries else None
+        if left is None or right is None:
+            self._queries.problems.append(NameProblem("column", name, self._scope.tables()))
+            return
+        self._joined.append(conditions.compare(left, "=", right))
+        self._scope.merged.add(fold(name))
+
+    def _add(self, node: exp.Expression, outer: str = "") -> None:
+        if isinstance(node, exp.Table):
+            self._add_table(node, outer)
+        elif isinstance(node.this, exp.Table):
+            self._add(node.this, outer)
+        elif isinstance(node, exp.Subquery):
+            self._add_query(node.this, node.alias, (), outer)
+        for join in node.args.get("joins") or ():
+            self._join(join)
+
+    def _add_table(self, node: exp.Table, outer: str) -> None:
+        key = fold(node.name)
+        if key in self._ctes:
+            self._add_cte(node, key, outer)
+            return
+        table = self._queries.schema.table(node.name)
+        if table is None:
+            self._queries.problems.append(NameProblem("table", node.name))
+            table = self._meant(node.name)
+        if table is None:
+            entry = Entry(alias=fold(node.alias or key), name=node.name, columns={}, is_open=True)
+        else:
+            instance = sum(source.table == table.name for source in self._sources)
+            entry = table_entry(table, node.alias or node.name, instance)
+        self._sources.append(Source(entry.name, outer))
+        self._scope.entries.append(entry)
+
+    def _meant(self, name: str) -> Table | None:
+        """The table that an invented name all but spells, so that its columns are checked."""
+        names = {fold(table.name): table for table in self._queries.schema.tables}
+        close = difflib.get_close_matches(fold(name), names, n=1, cutoff=0.85)
+        return names[close[0]] if close else None
+
+    def _add_cte(self, node: exp.Table, key: str, outer: str) -> None:
+        cte = self._ctes[key]
+        if cte is None:
+            alias = fold(node.alias or key)
+            self._sources.append(Source(node.name, outer))
+            self._scope.entries.append(Entry(alias=alias, name=node.name, columns={}, is_open=True))
+            return
+        names = tuple(column.name for column in cte.args["alias"].columns)
+        inner = self._ctes | {key: None}
+        self._add_query(cte.this, node.alias or node.name, names, outer, ctes=inner)
+
+    def _add_query(
+        self,
+        node: exp.Expression,
+        alias: str,
+        names: tuple[str, ...],
+        outer: str,
+        ctes: Ctes | None = None,
+    ) -> None:
+        query = self._queries.read(node, None, ctes or self._ctes)
+        first = cores(query)[0]
+        columns = dict(zip(map(fold, names or first.names), first.items, strict=False))
+        self._sources.append(Source("", outer, query))
+        self._scope.entries.append(
+            Entry(alias=fold(alias), name=alias or "the subquery", columns=columns)
+        )
+
+    def _items(self, nodes: Iterable[exp.Expression]) -> Iterable[tuple[str, Term]]:
+        for node in nodes:
+            star = node.this if isinstance(node, exp.Column) else node
+            if isinstance(star, exp.Star):
+                qualifier = fold(node.table) if isinstance(node, exp.Column) else ""
+                yield from self._starred(qualifier)
+                continue
+            term = self._expressions.term(node)
+            if node.alias:
+                self._scope.aliases[fold(node.alias)] = term
+            yield node.alias_or_name or str(term), term
+
+    def _starred(self, qualifier: str) -> Iterable[tuple[str, Term]]:
+        entries = [each for each in self._scope.entries if qualifier in ("", each.alias)]
+        if not entries and qualifier:
+            self._queries.problems.append(NameProblem("table", qualifier))
+        found = [entry.columns.items() for entry in entries if not entry.is_open]
+        return itertools.chain.from_iterable(found)
+
+
+def _split(condition: Condition, wanted) -> tuple[list[Atom], Condition]:
+    """The conjuncts that are wanted, and the rest."""
+    parts = conditions.conjuncts(condition)
+    chosen = [part for part in parts if wanted(part)]
+    return chosen, conditions.junction("AND", parts.difference(chosen))
+
+
+def _is_tie(part: Condition) -> bool:
+    """Whether it joins: columns of two of this SELECT's own sources must be equal."""
+    if not isinstance(part, Atom) or part.operator != "=":
+        return False
+    sides = part.left, part.right
+    if not all(isinstance(side, Column) and side.instance >= 0 for side in sides):
+        return False
+    return (fold(part.left.table), part.left.instance) != (
+        fold(part.right.table),
+        part.right.instance,
+    )
+
+
+def _has_aggregate(part: Condition) -> bool:
+    return any(aggregates_of(atom.left) for atom in conditions.atoms(part))

@@ -1,0 +1,111 @@
+"""A query, described: what it reads, keeps, groups, returns and orders, free of spelling."""
+
+import dataclasses
+from typing import NamedTuple
+
+from t2sql.scoring.diagnosis import conditions
+from t2sql.scoring.diagnosis.conditions import ALWAYS, Condition
+from t2sql.scoring.diagnosis.terms import Column, Nested, Term, nested_of
+
+
+class OrderKey(NamedTuple):
+    """One term of an ORDER BY."""
+
+    term: Term
+    descending: bool
+
+    def __str__(self) -> str:
+        return f"{self.term} {'DESC' if self.descending else 'ASC'}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One entry of FROM.
+
+    Attributes:
+      table: the table's name as in the schema, or as written where the schema has none;
+        "" for a subquery.
+      outer: "LEFT", "RIGHT" or "FULL" where it is joined so.
+      query: the subquery or CTE, else None.
+    """
+
+    table: str
+    outer: str = ""
+    query: "Query | None" = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sorting:
+    """How the rows that a query returns are ordered and cut."""
+
+    order: tuple[OrderKey, ...] = ()
+    limit: Term | None = None
+    offset: Term | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Core:
+    """One SELECT.
+
+    Attributes:
+      sources: the tables and subqueries it reads, in the order of FROM.
+      ties: pairs of columns of different sources that must be equal, from ON, USING or WHERE.
+      items: what it returns, `*` spelled out.
+      names: what the items are called, for the SELECT around it.
+      where: the other conditions on rows.
+      having: conditions on groups.
+    """
+
+    sources: tuple[Source, ...] = ()
+    ties: frozenset[frozenset[Column]] = frozenset()
+    items: tuple[Term, ...] = ()
+    names: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+    distinct: bool = False
+    where: Condition = ALWAYS
+    group: tuple[Term, ...] = ()
+    having: Condition = ALWAYS
+    sorting: Sorting = Sorting()
+
+    def __str__(self) -> str:
+        """The gist, on one line: what it returns and reads."""
+        read = ", ".join(source.table or "(a subquery)" for source in self.sources)
+        return f"SELECT {', '.join(map(str, self.items))}" + (f" FROM {read}" if read else "")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SetOperation:
+    """Two queries combined by UNION, UNION ALL, INTERSECT or EXCEPT."""
+
+    operator: str
+    left: "Query"
+    right: "Query"
+    sorting: Sorting = Sorting()
+
+    def __str__(self) -> str:
+        return f"{self.left} {self.operator} {self.right}"
+
+
+Query = Core | SetOperation
+
+
+def cores(query: Query) -> list[Core]:
+    """The SELECTs that a query combines, from left to right."""
+    if isinstance(query, Core):
+        return [query]
+    return cores(query.left) + cores(query.right)
+
+
+def subqueries(query: Query) -> list[Query]:
+    """The queries nested in a query: in FROM, in conditions and among what it returns."""
+    found = []
+    for core in cores(query):
+        found += [source.query for source in core.sources if source.query]
+        found += [each.query for each in nested_values(core) if each.query]
+    return found
+
+
+def nested_values(core: Core) -> list[Nested]:
+    """The subqueries used as values in a SELECT."""
+    atoms = (*conditions.atoms(core.where), *conditions.atoms(core.having))
+    values = [side for atom in atoms for side in (atom.left, atom.right) if side]
+    return [each for value in (*core.items, *values) for each in nested_of(value)]

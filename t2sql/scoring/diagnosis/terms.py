@@ -1,0 +1,148 @@
+"""Values in a query, normalised: equal terms mean the same whatever their spelling.
+
+Aliases are resolved, names carry the schema's own case, numbers their value, and operands of
+commutative operators are sorted.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from t2sql.spider.tables import fold
+
+_COMMUTATIVE = frozenset("+*")
+_INFIX = frozenset(("+", "-", "*", "/", "%", "||", "&", "|", "<<", ">>"))
+AGGREGATES = frozenset(("COUNT", "SUM", "AVG", "MIN", "MAX", "TOTAL", "GROUP_CONCAT"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column of one of the tables that a query reads.
+
+    Attributes:
+      table: the table's name as in the schema; "" where the name could not be resolved.
+      name: the column's name as in the schema, else as written.
+      instance: 0 for the table's first use in its SELECT, 1 for the second, and so on; -1 - n
+        for the n-th use in an enclosing SELECT.
+    """
+
+    table: str
+    name: str
+    instance: int = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "_key", (fold(self.table), fold(self.name), self.instance))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Column) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __str__(self) -> str:
+        return f"{self.table}.{self.name}" if self.table else self.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Literal:
+    """A constant; `'20'` and `20` are equal, as they are to a typed column."""
+
+    value: str
+    is_text: bool = dataclasses.field(default=False, compare=False)
+
+    def __str__(self) -> str:
+        return "'" + self.value.replace("'", "''") + "'" if self.is_text else self.value
+
+
+@dataclasses.dataclass(frozen=True)
+class Star:
+    """The argument of `COUNT(*)`."""
+
+    def __str__(self) -> str:
+        return "*"
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A function, an operator or an aggregate applied to terms."""
+
+    name: str
+    args: tuple[Any, ...]
+    distinct: bool = False
+
+    @property
+    def is_aggregate(self) -> bool:
+        return self.name in AGGREGATES
+
+    def __str__(self) -> str:
+        args = [str(arg) for arg in self.args]
+        if self.name in _INFIX and len(args) == 2:
+            return f"{args[0]} {self.name} {args[1]}"
+        return f"{self.name}({'DISTINCT ' if self.distinct else ''}{', '.join(args)})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Nested:
+    """A subquery used as a value; `query` is a `description.Query`."""
+
+    query: Any
+
+    def __str__(self) -> str:
+        return f"({self.query})" if self.query else "(a subquery)"
+
+
+Term = Column | Literal | Star | Call | Nested
+
+
+def literal(text: str, *, is_text: bool) -> Literal:
+    """A constant, with numbers brought to one spelling: `20`, `20.0` and `'20'` are equal."""
+    try:
+        number = float(text) if len(text) < 40 else None
+    except ValueError:
+        number = None
+    if number is None or number != number or abs(number) > 1e15:
+        return Literal(text, is_text=True if number is None else is_text)
+    return Literal(repr(int(number)) if number == int(number) else repr(number), is_text=is_text)
+
+
+def call(name: str, *args: Term, distinct: bool = False) -> Call:
+    """A call with the operands of a commutative operator in one order."""
+    if name in _COMMUTATIVE:
+        args = tuple(sorted(args, key=str))
+    return Call(name, tuple(args), distinct)
+
+
+def replace_columns(term: Term, change: Callable[[Column], Column]) -> Term:
+    """The term with every column outside of subqueries changed."""
+    if isinstance(term, Column):
+        return change(term)
+    if isinstance(term, Call):
+        args = tuple(replace_columns(arg, change) for arg in term.args)
+        return call(term.name, *args, distinct=term.distinct)
+    return term
+
+
+def columns_of(term: Term) -> list[Column]:
+    """The columns in a term, those of subqueries left out."""
+    if isinstance(term, Column):
+        return [term]
+    if isinstance(term, Call):
+        return [column for arg in term.args for column in columns_of(arg)]
+    return []
+
+
+def aggregates_of(term: Term) -> list[Call]:
+    """The aggregates in a term."""
+    if not isinstance(term, Call):
+        return []
+    inner = [found for arg in term.args for found in aggregates_of(arg)]
+    return [term, *inner] if term.is_aggregate else inner
+
+
+def nested_of(term: Term) -> list[Nested]:
+    """The subqueries in a term."""
+    if isinstance(term, Nested):
+        return [term]
+    return (
+        [found for arg in term.args for found in nested_of(arg)] if isinstance(term, Call) else []
+    )
