@@ -36,8 +36,9 @@ class Case:
 def describe(case: Case, schemas: Mapping[str, Schema]) -> Judged:
     """Diagnoses the answers that are wrong and lays out what the page shows."""
     example, verdict = case.example, case.verdicts[0]
+    schema = schemas[example.db_id]
     judgements = [
-        _judgement(example, answer, verdict, schemas[example.db_id])
+        _judgement(example, answer, verdict, schema)
         for answer, verdict in zip(case.answers, case.verdicts, strict=True)
     ]
     found = Judged(
@@ -59,7 +60,7 @@ def describe(case: Case, schemas: Mapping[str, Schema]) -> Judged:
     )
     if not (case.shown or found.change):
         return found
-    return dataclasses.replace(found, details=_details(case, judgements))
+    return dataclasses.replace(found, details=_details(case, judgements, schema))
 
 
 def _judgement(example: Example, answer: Answer, verdict: Verdict, schema: Schema) -> Judgement:
@@ -68,32 +69,40 @@ def _judgement(example: Example, answer: Answer, verdict: Verdict, schema: Schem
     )
     if not is_diagnosed(judgement, verdict.db_empty):
         return judgement
+    return dataclasses.replace(judgement, findings=_findings(example, answer, verdict, schema))
+
+
+def _findings(
+    example: Example, answer: Answer, verdict: Verdict, schema: Schema
+) -> tuple[tuple[str, str], ...]:
     if answer.status == gather.MISSING:
-        findings = (("empty", "The run holds no answer to this question."),)
-    else:
-        found = diagnose(
-            example.query,
-            answer.sql,
-            schema,
-            execution=verdict.predicted_result,
-            status=answer.status,
-        )
-        findings = tuple((finding.error, finding.message) for finding in found)
-    return dataclasses.replace(judgement, findings=findings)
+        return (("empty", "the run holds no answer to this question"),)
+    found = diagnose(
+        example.query,
+        answer.sql,
+        schema,
+        execution=verdict.predicted_result,
+        status=answer.status,
+    )
+    return tuple((finding.error, finding.message) for finding in found)
 
 
 def _failure(result: Any) -> str | None:
     return None if result is None or result.ok else f"{result.status}: {result.message}"
 
 
-def _details(case: Case, judgements: list[Judgement]) -> dict[str, Any]:
+def _details(case: Case, judgements: list[Judgement], schema: Schema) -> dict[str, Any]:
     gold, answer, verdict = case.example.query, case.answers[0], case.verdicts[0]
+    findings = judgements[0].findings
+    if gold is None:
+        # Not counted as errors, but worth telling: names that do not exist, SQLite's message.
+        findings = _findings(case.example, answer, verdict, schema)
     shown = {
         "gold": None if gold is None else details.laid_out(gold),
         "predicted": _laid_out(answer, verdict),
         "text": None if answer.text is None else details.shortened(answer.text),
         "note": " ".join(_notes(answer, verdict)),
-        "findings": judgements[0].findings,
+        "findings": findings,
         "goldResult": details.shown_result(verdict.gold_result),
         "predictedResult": details.shown_result(verdict.predicted_result),
     }
