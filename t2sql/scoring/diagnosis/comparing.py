@@ -1,6 +1,7 @@
 """Gold and prediction compared, SELECT by SELECT."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -35,9 +36,9 @@ class _Place(NamedTuple):
     rows_count: bool = True
     order_counts: bool = True
 
-
-_SUBQUERY = _Place("in the subquery: ", rows_count=False, order_counts=False)
-_VALUE = _Place("in the subquery: ", rows_count=True, order_counts=False)
+    def within(self, prefix: str, *, rows_count: bool, order_counts: bool = False) -> "_Place":
+        """A place inside of this one."""
+        return _Place(self.prefix + prefix, rows_count, order_counts)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,14 +69,17 @@ class Comparer:
     def _set_operations(
         self, gold: SetOperation, predicted: SetOperation, place: _Place
     ) -> list[Finding]:
-        inner = place._replace(rows_count="ALL" in gold.operator + predicted.operator)
-        straight = [(gold.left, predicted.left), (gold.right, predicted.right)]
-        crossed = [(gold.left, predicted.right), (gold.right, predicted.left)]
-        ways = [
-            [f for pair in way for f in self._queries(*pair, inner)] for way in (straight, crossed)
-        ]
+        all_rows = "ALL" in gold.operator + predicted.operator
+        before, after = (
+            place.within(f"{side} {gold.operator}: ", rows_count=all_rows)
+            for side in ("before", "after")
+        )
+        straight = [(gold.left, predicted.left, before), (gold.right, predicted.right, after)]
+        crossed = [(gold.left, predicted.right, before), (gold.right, predicted.left, after)]
+        ways = [[f for pair in way for f in self._queries(*pair)] for way in (straight, crossed)]
         pair = self._pair(cores(gold)[0], cores(predicted)[0], place)
-        findings = list(ordering.compare_sorting(pair, gold.sorting, predicted.sorting))
+        sorting = ordering.compare_sorting(pair, gold.sorting, predicted.sorting)
+        findings = [_placed(finding, place) for finding in sorting]
         if gold.operator != predicted.operator:
             instead = f"combines by {predicted.operator}; gold combines by {gold.operator}"
             findings.append(_set_finding(place, instead))
@@ -97,11 +101,14 @@ class Comparer:
     def _cores(self, gold: Core, predicted: Core, place: _Place) -> list[Finding]:
         pair = self._pair(gold, predicted, place)
         found = [finding for compare in _COMPARISONS for finding in compare(pair)]
-        found += compare_filters(pair, self._values)
-        found += compare_having(pair, self._values)
+        values = functools.partial(self._values, place)
+        found += compare_filters(pair, values)
+        found += compare_having(pair, values)
         found += ordering.compare_sorting(pair, gold.sorting, predicted.sorting)
         found = [_placed(finding, place) for finding in found]
-        return found + self._sources(gold, predicted) + self._returned(gold, predicted)
+        return (
+            found + self._sources(gold, predicted, place) + self._returned(gold, predicted, place)
+        )
 
     def _pair(self, gold: Core, predicted: Core, place: _Place) -> Pair:
         return Pair(
@@ -113,40 +120,46 @@ class Comparer:
             strict=self.strict,
         )
 
-    def _values(self, gold: Nested, predicted: Nested) -> list[Finding]:
+    def _values(self, place: _Place, gold: Nested, predicted: Nested) -> list[Finding]:
         """Compares subqueries in conditions, where duplicates and order do not matter."""
-        return self._queries(gold.query, predicted.query, _SUBQUERY)
+        inner = place.within("in the subquery: ", rows_count=False)
+        return self._queries(gold.query, predicted.query, inner)
 
-    def _sources(self, gold: Core, predicted: Core) -> list[Finding]:
+    def _sources(self, gold: Core, predicted: Core, place: _Place) -> list[Finding]:
         """Compares the subqueries of FROM."""
         wanted, found = (
             [source.query for source in core.sources if source.query] for core in (gold, predicted)
         )
-        return self._nested(wanted, found, "FROM")
+        return self._nested(wanted, found, place, "FROM")
 
-    def _returned(self, gold: Core, predicted: Core) -> list[Finding]:
+    def _returned(self, gold: Core, predicted: Core, place: _Place) -> list[Finding]:
         """Compares the subqueries among what is returned."""
         wanted, found = (
             [each.query for item in core.items for each in nested_of(item)]
             for core in (gold, predicted)
         )
-        return self._nested(wanted, found, "SELECT")
+        return self._nested(wanted, found, place, "SELECT")
 
-    def _nested(self, gold: list[Query], predicted: list[Query], clause: str) -> list[Finding]:
+    def _nested(
+        self, gold: list[Query], predicted: list[Query], place: _Place, clause: str
+    ) -> list[Finding]:
+        inner = place.within("in the subquery: ", rows_count=True)
         findings = [
             finding
             for wanted, found in zip(gold, predicted, strict=False)
-            for finding in self._queries(wanted, found, _VALUE)
+            for finding in self._queries(wanted, found, inner)
         ]
-        for query in gold[len(predicted) :]:
-            findings.append(Finding("wrong_nesting", f"lacks the subquery ({query}) in {clause}"))
-        for query in predicted[len(gold) :]:
-            message = f"has the subquery ({query}) in {clause}, where gold has none"
-            findings.append(Finding("wrong_nesting", message))
-        return findings
+        lacking = [f"lacks the subquery ({query}) in {clause}" for query in gold[len(predicted) :]]
+        excess = [
+            f"has the subquery ({query}) in {clause}, where gold has none"
+            for query in predicted[len(gold) :]
+        ]
+        nesting = [Finding("wrong_nesting", message) for message in lacking + excess]
+        return findings + [_placed(finding, place) for finding in nesting]
 
 
 def _placed(finding: Finding, place: _Place) -> Finding:
+    """The finding with its place in front, unless it comes from deeper and has it."""
     if finding.message.startswith(place.prefix):
         return finding
     return dataclasses.replace(finding, message=place.prefix + finding.message)

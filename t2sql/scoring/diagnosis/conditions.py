@@ -74,7 +74,9 @@ def junction(operator: str, parts: Iterable[Condition]) -> Condition:
         same = isinstance(part, Junction) and (part.operator == operator or len(part.parts) == 1)
         flat |= part.parts if same else {part}
     flat.discard(ALWAYS)
-    return next(iter(flat)) if len(flat) == 1 else Junction(operator, frozenset(flat))
+    if len(flat) == 1:
+        return next(iter(flat))
+    return Junction(operator, frozenset(flat)) if flat else ALWAYS
 
 
 def compare(left: Term, operator: str, right: Term) -> Atom:

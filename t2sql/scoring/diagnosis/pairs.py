@@ -56,9 +56,10 @@ class Pair:
 
 
 def _tied_columns(pair: Pair) -> dict[Column, Column]:
-    """Each column that joins tie to others -> one of them, the same for all.
+    """Each column that is tied to others -> one of them, the same for all.
 
-    Gold's ties count, and those of the prediction that a foreign key backs.
+    Gold's joins tie columns; so do the prediction's where a foreign key backs them, and the
+    foreign key between a table that only gold reads and one that only the prediction reads.
     """
     backed = (tie for tie in pair.predicted.ties if is_foreign_key(pair.schema, tie))
     parent: dict[Column, Column] = {}
@@ -68,10 +69,23 @@ def _tied_columns(pair: Pair) -> dict[Column, Column]:
             column = parent[column]
         return column
 
-    for tie in itertools.chain(pair.gold.ties, backed):
+    for tie in itertools.chain(pair.gold.ties, backed, _mistaken_keys(pair)):
         first, last = sorted(map(root, tie), key=_name)
         parent[last] = first
     return {column: root(column) for column in parent}
+
+
+def _mistaken_keys(pair: Pair) -> Iterator[frozenset[Column]]:
+    gold, predicted = (
+        {source.table for source in core.sources if source.table}
+        for core in (pair.gold, pair.predicted)
+    )
+    ends = gold - predicted, predicted - gold
+    if all(ends):
+        for source, target in pair.schema.foreign_keys:
+            tables = source.table, target.table
+            if any(a in ends[0] and b in ends[1] for a, b in (tables, tables[::-1])):
+                yield frozenset((Column(*source), Column(*target)))
 
 
 def _name(column: Column) -> tuple[str, str, int]:

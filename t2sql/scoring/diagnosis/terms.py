@@ -5,12 +5,15 @@ commutative operators are sorted.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
 from t2sql.spider.tables import fold
 
 _COMMUTATIVE = frozenset("+*")
+# Short enough to be exact; a text with leading zeros is a code, not a number.
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})?(?:\.\d{1,15})?(?<=\d)")
 _INFIX = frozenset(("+", "-", "*", "/", "%", "||", "&", "|", "<<", ">>"))
 AGGREGATES = frozenset(("COUNT", "SUM", "AVG", "MIN", "MAX", "TOTAL", "GROUP_CONCAT"))
 
@@ -40,7 +43,8 @@ class Column:
         return hash(self._key)
 
     def __str__(self) -> str:
-        return f"{self.table}.{self.name}" if self.table else self.name
+        use = f"#{self.instance + 1}" if self.instance > 0 else ""
+        return f"{self.table}{use}.{self.name}" if self.table else self.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,13 +100,10 @@ Term = Column | Literal | Star | Call | Nested
 
 def literal(text: str, *, is_text: bool) -> Literal:
     """A constant, with numbers brought to one spelling: `20`, `20.0` and `'20'` are equal."""
-    try:
-        number = float(text) if len(text) < 40 else None
-    except ValueError:
-        number = None
-    if number is None or number != number or abs(number) > 1e15:
-        return Literal(text, is_text=True if number is None else is_text)
-    return Literal(repr(int(number)) if number == int(number) else repr(number), is_text=is_text)
+    if not _NUMBER.fullmatch(text):
+        return Literal(text, is_text=is_text)
+    number = float(text)
+    return Literal(str(int(number)) if number == int(number) else repr(number), is_text=is_text)
 
 
 def call(name: str, *args: Term, distinct: bool = False) -> Call:

@@ -133,7 +133,8 @@ def _compare_matched(
     wanted_tree = conditions.map_atoms(gold, lambda atom: atom if id(atom) in kept else None)
     found_tree = conditions.map_atoms(predicted, lambda atom: partner.get(id(atom)))
     if wanted_tree != found_tree:
-        message = f"combines its conditions as {found_tree}; gold as {wanted_tree}"
+        own = conditions.map_atoms(predicted, lambda atom: atom if id(atom) in partner else None)
+        message = f"combines its conditions as {own}; gold as {wanted_tree}"
         yield Finding("wrong_operator", message)
 
 
@@ -144,13 +145,14 @@ def _compare_atoms(
     if pair.key(wanted.left) != pair.key(found.left):
         yield Finding(_left_class(wanted.left, found.left), instead)
     if wanted.operator != found.operator:
-        yield Finding("wrong_operator", instead)
+        operators = f"compares {found.left} by {found.operator}; gold by {wanted.operator}"
+        yield Finding("wrong_operator", operators)
     if queries := _queries(wanted, found):
         yield from nested(*queries)
     elif isinstance(wanted.right, Nested) or isinstance(found.right, Nested):
         yield Finding("wrong_nesting", instead)
     elif wanted.right and found.right and pair.key(wanted.right) != pair.key(found.right):
-        yield Finding("wrong_value", _value_message(wanted.right, found.right, instead))
+        yield Finding("wrong_value", _value_message(wanted, found))
 
 
 def _left_class(wanted: Term, found: Term) -> str:
@@ -158,7 +160,8 @@ def _left_class(wanted: Term, found: Term) -> str:
     return "wrong_filter_column" if functions[0] == functions[1] else "wrong_aggregate"
 
 
-def _value_message(wanted: Term, found: Term, instead: str) -> str:
-    if fold(str(wanted)) == fold(str(found)):
-        return f"{instead} (they differ in upper and lower case)"
-    return instead
+def _value_message(wanted: Atom, found: Atom) -> str:
+    message = f"compares {found.left} with {found.right}; gold with {wanted.right}"
+    if fold(str(wanted.right)) == fold(str(found.right)):
+        return message + " (they differ in upper and lower case)"
+    return message

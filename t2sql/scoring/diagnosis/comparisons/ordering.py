@@ -89,11 +89,15 @@ def _is_min_or_max(term: Term) -> bool:
 
 
 def _aggregates_instead(gold: Query, predicted: Query) -> bool:
-    """Whether gold's extreme is what it returns and the prediction returns another aggregate."""
-    wanted = any(_is_min_or_max(term) for core in cores(gold) for term in core.items)
-    found = any(
-        isinstance(term, Call) and term.is_aggregate
-        for core in cores(predicted)
-        for term in core.items
+    """Whether some SELECT of gold returns MIN or MAX and one predicted another aggregate."""
+    wanted, found = (
+        [item for core in _all_cores(query) for item in core.items] for query in (gold, predicted)
     )
-    return wanted and found
+    return any(map(_is_min_or_max, wanted)) and any(
+        isinstance(item, Call) and item.is_aggregate for item in found
+    )
+
+
+def _all_cores(query: Query) -> list[Core]:
+    nested = [core for inner in subqueries(query) for core in _all_cores(inner)]
+    return cores(query) + nested
