@@ -127,7 +127,12 @@ def renumberings(gold: Core, predicted: Core) -> Iterator[Core]:
     if not repeated:
         yield predicted
         return
-    choices = itertools.product(*(itertools.permutations(range(uses[table])) for table in repeated))
+    # `product` holds all of its inputs: without the inner bound, 12 uses would fill the memory.
+    matchings = (
+        itertools.islice(itertools.permutations(range(uses[table])), _MAX_MATCHINGS)
+        for table in repeated
+    )
+    choices = itertools.product(*matchings)
     for choice in itertools.islice(choices, _MAX_MATCHINGS):
         yield _renumbered(predicted, dict(zip(repeated, choice, strict=True)))
 
