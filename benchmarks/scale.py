@@ -83,7 +83,8 @@ def _measure_planner() -> list[units.Unit[Example]]:
     totals = [sum(unit.estimated_tokens for unit in plan[host::hosts]) for host in range(hosts)]
     _section("Plan (measured)")
     _line("units", f"{len(plan):,} for {len(examples):,} examples, {_DATABASES.value:,} databases")
-    _line("planning, digest", f"{planning.seconds:.1f} s, {digesting.seconds:.1f} s")
+    _line("planning", f"{planning}")
+    _line("digest of the plan", f"{digesting}")
     _line("memory", f"{before:.1f} GB with the examples, {_resident_gb():.1f} GB at the peak")
     _line("slowest host", f"{max(totals) / statistics.mean(totals) - 1:.2%} over the mean")
     return plan
@@ -159,7 +160,7 @@ def _measure_storage(plan: list[units.Unit[Example]]) -> None:
         run = manifest.Run(storage.open_storage(BUCKET), plan)
         with _Timed() as listing:
             finished = run.finished()
-        _line("resume: finding units", f"{listing.seconds:.1f} s for {len(finished):,}")
+        _line("resume: finding units", f"{listing}; {len(finished):,} found")
         with _Timed() as creating:
             for unit in plan[: _SAMPLE.value]:
                 run.write_unit(unit, _rows(unit))
@@ -167,7 +168,7 @@ def _measure_storage(plan: list[units.Unit[Example]]) -> None:
         _line("creating, one host", f"{_SAMPLE.value / creating.seconds:.0f} units a second")
         with _Timed() as ending:
             assert run.write_done_if_complete()
-        _line("listing twice and done.json", f"{ending.seconds:.1f} s")
+        _line("listing twice and done.json", f"{ending}")
         _measure_reading(len(plan))
 
 
@@ -205,7 +206,7 @@ def _measure_reading(count: int) -> None:
     with _Timed() as reading:
         read = sum(len(unit.rows) for unit in part.units() if unit.damage is None)
     per_unit = reading.seconds / len(part.present)
-    _line("report: listing, done.json", f"{opening.seconds:.1f} s")
+    _line("report: listing, done.json", f"{opening}")
     _line(
         "report: reading all units",
         f"{per_unit * count:.0f} s ({read / reading.seconds:,.0f} rows a second)",
@@ -238,15 +239,19 @@ def _rows(unit: units.Unit[Example]) -> list[rows.Prediction]:
 
 
 class _Timed:
-    """Wall time of a block."""
+    """Wall time of a block, and the time that this process computed in it."""
 
     def __enter__(self) -> "_Timed":
-        self._start = time.perf_counter()
-        self.seconds = 0.0
+        self._start, self._cpu_start = time.perf_counter(), time.process_time()
+        self.seconds = self.cpu_seconds = 0.0
         return self
 
     def __exit__(self, *exception) -> None:
         self.seconds = time.perf_counter() - self._start
+        self.cpu_seconds = time.process_time() - self._cpu_start
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.1f} s, {self.cpu_seconds:.1f} s of them computing"
 
 
 def _resident_gb() -> float:

@@ -54,6 +54,13 @@ def test_listing_tells_size_and_checksum(run):
     assert run.read("p/a") == b""
 
 
+def test_an_object_above_the_clients_limit_for_one_request_arrives_whole(run):
+    data = bytes(range(256)) * (36 << 10)
+    assert run.create("done.json", data) is storage.Outcome.CREATED
+    assert run.list()[0].crc32c == storage.checksum(data)
+    assert run.read("done.json") == data
+
+
 def test_several_prefixes_are_one_listing(run):
     for name in ("p/1", "p/2", "q/1", "r"):
         run.create(name, b"x")
