@@ -1,7 +1,8 @@
 """Which host of how many this process is.
 
-Hosts are independent: JAX's distributed runtime tells index and count, and nothing
-else is asked of it. What would tie the hosts together is switched off.
+Hosts are independent: JAX's distributed runtime brings them together at the start, and
+each leaves it before its work begins. While it runs, JAX ends every process when one of
+them dies, and all others when the one with the coordinator is done.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ from t2sql import errors
 COORDINATOR = "T2SQL_COORDINATOR"
 NUM_PROCESSES = "T2SQL_NUM_PROCESSES"
 PROCESS_ID = "T2SQL_PROCESS_ID"
+RESTARTS = "T2SQL_RESTARTS"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,8 +46,12 @@ def start(environ: Mapping[str, str] = os.environ) -> Process:
         raise errors.InputError(
             f"{PROCESS_ID} is {index}; with {count} processes it is at most {count - 1}"
         )
-    _join(address, index, count)
-    return Process(index=index, count=count, found=f"process {index} of {count} at {address}")
+    found = f"process {index} of {count}"
+    if int(environ.get(RESTARTS, "0")):
+        # The others have left the coordinator, and may be done.
+        return Process(index=index, count=count, found=f"{found}, again after a crash")
+    _meet(address, index, count)
+    return Process(index=index, count=count, found=f"{found}, met at {address}")
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:
@@ -57,10 +63,14 @@ def _number(environ: Mapping[str, str], name: str) -> int:
         raise errors.InputError(f"{name} is {environ[name]!r}, not a number") from None
 
 
-def _join(address: str, index: int, count: int) -> None:
+def _meet(address: str, index: int, count: int) -> None:
+    """Waits for all processes at the coordinator, learns the devices, and leaves it."""
     import jax
 
-    # JAX ends the peers of a process that dies, and takes SIGTERM for itself, by default.
-    jax.config.update("jax_enable_recoverability", True)
+    # It would take SIGTERM for itself.
     jax.config.update("jax_enable_preemption_service", False)
+    # Gloo asks the coordinator for addresses, even where all devices are this host's.
+    jax.config.update("jax_cpu_collectives_implementation", None)
     jax.distributed.initialize(address, num_processes=count, process_id=index)
+    jax.local_devices()  # the backend asks the coordinator once
+    jax.distributed.shutdown()

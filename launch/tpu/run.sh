@@ -124,11 +124,18 @@ look_at_workers() {
   if grep -q ' idle' <<<"$1"; then
     submit
   elif grep -q ' running' <<<"$1"; then
-    wait_a_while "$(grep -c ' running' <<<"$1") workers run, $(progress)"
+    wait_a_while "$(grep -c ' running' <<<"$1") workers run, $(progress)$(restarts_of "$1")"
   elif ! is_done; then
     printf '%s\n' "$1" >&2
     give_up "every worker has ended, and units are missing" "$(worst_code "$1")"
   fi
+}
+
+# restarts_of STATES: prints how often the worst worker began again, where one did.
+restarts_of() {
+  local most
+  most=$(sed -n 's/.*restarted \([0-9]*\) times/\1/p' <<<"$1" | sort -n | tail -n 1)
+  ((most == 0)) || printf ', the job crashed %s times (launch/tpu/logs.sh)' "$most"
 }
 
 submit() {

@@ -4,9 +4,9 @@
 #
 #   supervise.sh DIRECTORY RESTARTS COMMAND...
 #
-# Waits 5, 10, 20... up to 300 s before each restart. Writes DIRECTORY/pid, /restarts and, at the
-# end, /exit-code; holds DIRECTORY/lock, so that a second supervisor leaves at once. SIGTERM to it
-# goes on to the command, and ends both.
+# Waits 5, 10, 20... up to 300 s before each restart, and tells the command in T2SQL_RESTARTS how
+# often it began again. Writes DIRECTORY/pid, /restarts and, at the end, /exit-code; holds
+# DIRECTORY/lock, so that a second supervisor leaves. SIGTERM goes on to the command and ends both.
 set -euo pipefail
 
 readonly DIRECTORY=$1 RESTARTS=$2
@@ -14,23 +14,24 @@ readonly FIRST_PAUSE=${T2SQL_FIRST_PAUSE:-5} LONGEST_PAUSE=300
 shift 2
 CHILD=
 STOPPED=no
+RESTART=0
 
 main() {
   exec 9>"$DIRECTORY/lock"
   flock --timeout 5 9 || exit 0 # 5 s: who asks whether it is held holds it for a moment
   echo "$$" >"$DIRECTORY/pid"
   trap stop TERM INT HUP
-  local restart=0 pause=$FIRST_PAUSE code
+  local pause=$FIRST_PAUSE code
   while :; do
-    echo "$restart" >"$DIRECTORY/restarts"
+    echo "$RESTART" >"$DIRECTORY/restarts"
     code=0
     run_once "$@" || code=$?
     note "ended with exit code $code"
-    if [[ $STOPPED == yes ]] || ! can_be_mended "$code" || ((restart >= RESTARTS)); then
+    if [[ $STOPPED == yes ]] || ! can_be_mended "$code" || ((RESTART >= RESTARTS)); then
       break
     fi
-    restart=$((restart + 1))
-    note "restart $restart of $RESTARTS in $pause s"
+    RESTART=$((RESTART + 1))
+    note "restart $RESTART of $RESTARTS in $pause s"
     pause_for "$pause"
     [[ $STOPPED == no ]] || break
     pause=$((pause * 2 < LONGEST_PAUSE ? pause * 2 : LONGEST_PAUSE))
@@ -42,7 +43,7 @@ main() {
 # The kernel ends the command when this supervisor is killed; it does not inherit the lock.
 run_once() {
   note "starts"
-  setpriv --pdeathsig KILL -- "$@" 9>&- &
+  T2SQL_RESTARTS=$RESTART setpriv --pdeathsig KILL -- "$@" 9>&- &
   CHILD=$!
   [[ $STOPPED == no ]] || stop
   local code=0

@@ -20,7 +20,8 @@ class Cloud:
       environment: of the machine from which the scripts are run.
     """
 
-    def __init__(self, root: pathlib.Path, storage_url: str):
+    def __init__(self, root: pathlib.Path, storage_url: str, commit: str):
+        self.commit = commit
         self.state, tools = root / "cloud", root / "tools"
         self.results = root / "results"
         self.state.mkdir()
@@ -41,9 +42,8 @@ class Cloud:
         (self.state / "worker_env.json").write_text(json.dumps(common | variables))
 
     def command(self, script: str, *flags: str) -> list[str]:
-        """The command line of a script of launch/tpu, for the commit of this repository."""
-        commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, text=True)
-        common = ["--zone=us-west4-a", f"--commit={commit.strip()}", f"--results={self.results}"]
+        """The command line of a script of launch/tpu, for this repository as it is."""
+        common = ["--zone=us-west4-a", f"--commit={self.commit}", f"--results={self.results}"]
         return [str(REPOSITORY / "launch" / "tpu" / f"{script}.sh"), *common, *flags]
 
     def run(self, script: str, *flags: str, code: int = 0) -> str:
@@ -68,10 +68,28 @@ class Cloud:
         return [call for call in calls if tuple(call[: len(command)]) == command]
 
 
+@pytest.fixture(scope="session")
+def commit(tmp_path_factory) -> str:
+    """A commit of the working tree, which no branch and no index knows of."""
+    index = tmp_path_factory.mktemp("index") / "index"
+    author = dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "test")
+    email = dict.fromkeys(("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "test@localhost")
+    environment = {**os.environ, "GIT_INDEX_FILE": str(index), **author, **email}
+
+    def git(*arguments: str) -> str:
+        return subprocess.check_output(
+            ["git", *arguments], cwd=REPOSITORY, env=environment, text=True
+        ).strip()
+
+    git("read-tree", "HEAD")
+    git("add", "--all")
+    return git("commit-tree", git("write-tree"), "-p", "HEAD", "-m", "the working tree")
+
+
 @pytest.fixture
-def cloud(tmp_path, gcs_server, monkeypatch):
+def cloud(tmp_path, gcs_server, commit, monkeypatch):
     """A project without any slice."""
-    made = Cloud(tmp_path, gcs_server.url)
+    made = Cloud(tmp_path, gcs_server.url, commit)
     monkeypatch.setattr(fake_gcloud, "STATE", made.state)
     yield made
     fake_gcloud.remove_workers()
