@@ -1,12 +1,14 @@
 """From verdicts to what is said of an example; runs in worker processes, sqlglot is slow."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from t2sql.report import details, gather
+from t2sql.report import bounds, details, gather
 from t2sql.report.gather import Answer
 from t2sql.report.judged import Judged, Judgement, is_diagnosed
+from t2sql.scoring import official
 from t2sql.scoring.diagnose import diagnose
 from t2sql.scoring.features import features
 from t2sql.scoring.verdict import Verdict
@@ -51,7 +53,7 @@ def describe(case: Case, schemas: Mapping[str, Schema]) -> Judged:
         features=features(example.query) if example.query is not None else {},
         empty_database=verdict.db_empty,
         gold_error=_failure(verdict.gold_result),
-        notes=verdict.notes,
+        notes=_notes(case.answers[0], verdict),
         sql=case.answers[0].sql,
         status=case.answers[0].status,
         verdict=judgements[0],
@@ -77,13 +79,17 @@ def _findings(
 ) -> tuple[tuple[str, str], ...]:
     if answer.status == gather.MISSING:
         return (("empty", "the run holds no answer to this question"),)
-    found = diagnose(
-        example.query,
-        answer.sql,
-        schema,
-        execution=verdict.predicted_result,
-        status=answer.status,
-    )
+    try:
+        with bounds.bounded():
+            found = diagnose(
+                example.query,
+                answer.sql,
+                schema,
+                execution=verdict.predicted_result,
+                status=answer.status,
+            )
+    except bounds.ExceededError as error:
+        return (("wrong_nesting", f"cannot be compared with gold: {error}"),)
     return tuple((finding.error, finding.message) for finding in found)
 
 
@@ -101,7 +107,7 @@ def _details(case: Case, judgements: list[Judgement], schema: Schema) -> dict[st
         "gold": None if gold is None else details.laid_out(gold),
         "predicted": _laid_out(answer, verdict),
         "text": None if answer.text is None else details.shortened(answer.text),
-        "note": " ".join(_notes(answer, verdict)),
+        "note": "; ".join(_notes(answer, verdict)),
         "findings": findings,
         "goldResult": details.shown_result(verdict.gold_result),
         "predictedResult": details.shown_result(verdict.predicted_result),
@@ -117,15 +123,24 @@ def _details(case: Case, judgements: list[Judgement], schema: Schema) -> dict[st
 
 def _laid_out(answer: Answer, verdict: Verdict) -> str:
     """The SQL over several lines; sqlglot would repair what SQLite refuses."""
-    return details.laid_out(answer.sql) if verdict.valid else details.broken_up(answer.sql)
+    if verdict.valid:
+        with contextlib.suppress(bounds.ExceededError), bounds.bounded():
+            return details.laid_out(answer.sql)
+    return details.broken_up(answer.sql)
 
 
-def _notes(answer: Answer, verdict: Verdict) -> list[str]:
+def _notes(answer: Answer, verdict: Verdict) -> tuple[str, ...]:
+    """What explains the verdict besides the findings."""
     notes = list(verdict.notes)
-    if answer.status == gather.MISSING:
-        notes.append("The run holds no answer to this question; it counts as wrong.")
-    elif answer.status == "max_tokens":
-        notes.append("The answer was cut at the token limit.")
-    elif answer.status == "prompt_too_long":
-        notes.append("The prompt was too long for the model, so there is no answer.")
-    return notes
+    if answer.status in _STATUS_NOTES:
+        notes.append(_STATUS_NOTES[answer.status])
+    if verdict.execution is False and official.fill_values(answer.sql) != answer.sql:
+        notes.append("judged with `value` read as 1, as the official evaluator does")
+    return tuple(notes)
+
+
+_STATUS_NOTES = {
+    gather.MISSING: "the run holds no answer to this question; it counts as wrong",
+    "max_tokens": "the answer was cut at the token limit",
+    "prompt_too_long": "the prompt was too long for the model, so there is no answer",
+}

@@ -5,11 +5,12 @@ import concurrent.futures
 import itertools
 import multiprocessing
 import os
+import resource
 import signal
 import threading
 from collections.abc import Container, Iterable, Iterator, Mapping
 
-from t2sql.report import describing
+from t2sql.report import bounds, describing
 from t2sql.report.describing import Case
 from t2sql.report.gather import Answer, Predictions
 from t2sql.report.judged import Judged
@@ -119,6 +120,7 @@ def _start_worker(schemas: Mapping[str, Schema]) -> None:
     global _schemas
     _schemas = schemas
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_AS, (bounds.MEMORY, bounds.MEMORY))
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -19,6 +19,7 @@ MOST_EXAMPLES = 10_000
 SAMPLE_SEED = 0
 _BLOCK = 100
 _LIST_CHARS = 1_000
+_MOST_ERRORS = 12
 _ASSETS = importlib.resources.files("t2sql.report") / "assets"
 
 
@@ -135,8 +136,9 @@ def _pack(value: Any) -> str:
 
 def _charts(report: dict[str, Any], meanings: Mapping[str, str]) -> dict[str, Any]:
     before = report["baseline"]
+    scale = max((share["high"] for share in report["errors"].values()), default=1.0)
     errors = [
-        {"name": name, "share": share, "meaning": meanings.get(name, "")}
+        {"name": name, "share": share, "meaning": meanings.get(name, ""), "scale": scale}
         for name, share in report["errors"].items()
     ]
     return {
@@ -161,7 +163,7 @@ def _charts(report: dict[str, Any], meanings: Mapping[str, str]) -> dict[str, An
             for group in ("hardness", "database")
         },
         "errors": errors,
-        "scale": max((error["share"]["high"] for error in errors), default=1.0),
+        "most_errors": _MOST_ERRORS,
         "diagnosed": report["diagnosed"],
         "sample_note": _sample_note(report),
     }

@@ -1,5 +1,8 @@
-"""The command from end to end, in processes of its own, as users run it."""
+"""The command from end to end."""
 
+import contextlib
+import dataclasses
+import io
 import json
 import os
 import re
@@ -32,12 +35,24 @@ def run(*flags, expect=0):
     return done
 
 
-def report(predictions, data, output, *flags, expect=0):
-    done = run(
-        f"--predictions={predictions}", f"--data={data}", f"--output={output}", *flags,
-        expect=expect,
-    )  # fmt: skip
-    return done, json.loads((Path(output) / "report.json").read_text())
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """What a report that was made in this process printed."""
+
+    stdout: str
+    stderr: str
+
+
+def report(predictions, data, output, *, expect=0, **options) -> tuple[Done, dict]:
+    """Makes a report here, which is faster than in a process of its own."""
+    given = {"predictions": predictions, "data": data, "output": output} | options
+    paths = {name: str(v) if isinstance(v, Path) else v for name, v in given.items()}
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = command.report(command.Options(**paths))
+    assert code == expect, err.getvalue()
+    found = json.loads((Path(output) / "report.json").read_text())
+    return Done(out.getvalue(), err.getvalue()), found
 
 
 def write(path: Path, lines) -> Path:
@@ -101,7 +116,7 @@ def test_an_incomplete_run_is_reported_on_and_exits_with_3(tmp_path, data):
         "high": 0,
     }
     assert "Incomplete run" in (tmp_path / "out" / "report.html").read_text()
-    report(tmp_path / "run", data, tmp_path / "out", "--allow_incomplete")
+    report(tmp_path / "run", data, tmp_path / "out", allow_incomplete=True)
 
 
 def test_a_corrupted_unit_is_named(tmp_path, data):
@@ -116,7 +131,7 @@ def test_a_baseline_is_compared(tmp_path, data):
     world.make_run(str(tmp_path / "run"), data, world.golds())
     worse = [*world.golds()[:3], "SELECT 1", "SELECT 1", "SELECT nothing"]
     base = write(tmp_path / "base.txt", worse)
-    done, found = report(tmp_path / "run", data, tmp_path / "out", f"--baseline={base}")
+    done, found = report(tmp_path / "run", data, tmp_path / "out", baseline=base)
     change = found["baseline"]["execution"]
     assert (change["better"], change["worse"], change["both_right"]) == (3, 0, 3)
     assert found["baseline"]["better"] == ["dev/0003", "dev/0004", "dev/0005"]
@@ -145,7 +160,7 @@ def test_questions_without_gold_are_shown_unjudged(tmp_path):
 def test_a_gold_query_that_fails_is_reported_and_never_dropped(tmp_path, data):
     gold = write(tmp_path / "g.sql", ["SELECT nothing FROM student\tschool", "SELECT 2\tschool"])
     path = write(tmp_path / "p.txt", ["SELECT 1", "SELECT 2"])
-    _, found = report(path, data, tmp_path / "out", f"--gold={gold}")
+    _, found = report(path, data, tmp_path / "out", gold=gold)
     [failure] = found["data"]["gold_failures"]
     assert failure["example_id"] == "g/0000"
     assert "nothing" in failure["message"]
@@ -174,7 +189,7 @@ def test_clean_takes_sql_out_of_prose(tmp_path, data):
     lines = [f"Sure! ```sql {sql}``` Hope it helps." for sql in world.golds()]
     path = write(tmp_path / "p.txt", lines)
     assert report(path, data, tmp_path / "a")[1]["accuracy"]["all"]["execution"]["count"] == 0
-    _, found = report(path, data, tmp_path / "b", "--clean")
+    _, found = report(path, data, tmp_path / "b", clean=True)
     assert found["accuracy"]["all"]["execution"]["count"] == 6
 
 
@@ -189,7 +204,7 @@ def test_hostile_predictions_change_nothing_but_their_own_verdict(tmp_path, data
         "SELECT " + "(" * 3000 + "1" + ")" * 3000,
     ]
     path = write(tmp_path / "p.txt", lines)
-    _, found = report(path, data, tmp_path / "out", "--timeout=1")
+    _, found = report(path, data, tmp_path / "out", timeout=1.0)
     assert [row["execution"] for row in rows(tmp_path / "out")][3] is True
     assert "timeout" in rows(tmp_path / "out")[2]["errors"]
     assert {path: path.read_bytes() for path in before} == before
@@ -242,10 +257,14 @@ def commands_in_session(pid: int) -> str:
     return listed.stdout
 
 
-def test_the_report_is_plain_where_there_is_no_terminal(tmp_path, data):
-    path = write(tmp_path / "p.txt", world.golds())
-    done, _ = report(path, data, tmp_path / "out")
-    assert "\x1b" not in done.stdout
+def test_as_users_run_it(tmp_path, data):
+    """In a process of its own; the output is plain where there is no terminal."""
+    world.make_run(str(tmp_path / "run"), data, world.golds(), without_units=1)
+    flags = [f"--predictions={tmp_path / 'run'}", f"--data={data}", f"--output={tmp_path / 'out'}"]
+    done = run(*flags, expect=3)
+    assert "all" in done.stdout and "\x1b" not in done.stdout
+    assert "--allow_incomplete to accept it" in done.stderr
+    run(*flags, "--allow_incomplete")
 
 
 def test_bad_input_is_refused_by_name(tmp_path, data):
@@ -312,7 +331,7 @@ def test_all_of_spider_dev_is_scored_in_under_20_seconds(tmp_path):
     lines = [line.rpartition("\t")[0] for line in gold.read_text().splitlines()]
     path = write(tmp_path / "p.txt", lines)
     started = time.monotonic()
-    _, found = report(path, spider, tmp_path / "out", f"--gold={gold}", "--workers=2")
+    _, found = report(path, spider, tmp_path / "out", gold=gold, workers=2)
     assert time.monotonic() - started < 20
     accuracy = found["accuracy"]
     assert accuracy["all"]["execution"]["count"] == accuracy["all"]["execution"]["total"] == 1034
