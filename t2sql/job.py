@@ -98,8 +98,7 @@ def run(config: ml_collections.ConfigDict) -> None:
 
 def prepare_work(config: ml_collections.ConfigDict) -> Work:
     """Reads the data and cuts it into units."""
-    root = _resolve_data(config, config.data.path)
-    examples = examples_lib.read_examples(root, config.data.split, limit=config.data.limit)
+    examples = read_examples(config)
     prompt = make_prompt(config)
     length = loader.estimate_tokens(prompt)
     return Work(
@@ -107,6 +106,12 @@ def prepare_work(config: ml_collections.ConfigDict) -> Work:
         prompt=prompt,
         plan=plan_units(examples, unit_size=config.unit_size, length=length),
     )
+
+
+def read_examples(config: ml_collections.ConfigDict) -> list[Example]:
+    """The examples that the config names, in the order of the split's file."""
+    root = _resolve_data(config, config.data.path)
+    return examples_lib.read_examples(root, config.data.split, limit=config.data.limit)
 
 
 def make_prompt(config: ml_collections.ConfigDict) -> prompts.Prompt:

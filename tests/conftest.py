@@ -1,10 +1,17 @@
 """Fixtures that tests of several packages share."""
 
 import itertools
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import gcs_server as gcs_server_lib
+import hypothesis
 import pytest
+
+# A first call may compile or import; speed is measured in benchmarks/.
+hypothesis.settings.register_profile("t2sql", deadline=None)
+hypothesis.settings.load_profile("t2sql")
 
 _BUCKETS = itertools.count()
 
@@ -21,3 +28,12 @@ def bucket(gcs_server, monkeypatch) -> str:
     """The gs:// URL of a new bucket, which google-cloud-storage finds by the environment."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server.url)
     return gcs_server.make_bucket(f"bucket-{next(_BUCKETS)}")
+
+
+@pytest.fixture(scope="session")
+def spider_root() -> Path:
+    """Spider 1.0; a test that asks for it fails where it is not at hand."""
+    root = os.environ.get("T2SQL_SPIDER_DIR")
+    if not root:
+        pytest.fail("set T2SQL_SPIDER_DIR to a directory with Spider 1.0 in its standard layout")
+    return Path(root)

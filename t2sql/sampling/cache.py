@@ -1,34 +1,41 @@
-"""The KV cache of a decoding batch: its layout, and the masks that read it.
+"""The KV cache of a decoding batch: its layout, and who may attend to what.
 
-Every row of a batch has the same slots, whatever its prompt:
+The batch keeps keys and values in three blocks. A prompt's shared beginning (the
+schema) is stored once, on a shelf; its own part (the question) and its new tokens are
+stored per row:
 
-    slot   0                  P                P+S                   P+S+N
-           |------ prefix ----|---- suffix ----|------ new tokens ---|
-    row 0  | s s s s s s . .  | q q q q . . .  | d e . . . . a b c   |
-    row 1  | s s s s s s . .  | q q . . . . .  | . e f . . . . . .   |
-    row 2  | t t t t . . . .  | q q q q q q .  | d e f . . a b c     |
-                                                       ^ step % N
+    shelves (G, P slots)        suffix (B, S slots)    ring (B, N slots)
+    0 | s s s s s s . . |       row 0 | q q q q . |    | d e . . a b c |
+    1 | t t t t . . . . |       row 1 | q q . . . |    | . e f . . . . |
+                                row 2 | q q q q q |    | d e f . . a b |
+                                                            ^ step % N
 
-*   `prefix` holds what the prompts of a group share (the schema), computed once
-    for the group and copied into the rows.
-*   `suffix` holds what is a prompt's own (the question).
-*   `new tokens` is a ring: all rows write to the same slot at a step, so a row
-    that starts late (a finished row's place is given to the next prompt) just
-    starts at another point of the ring. No answer is longer than the ring.
+*   A row names the shelf its prompt begins with. Two shelves let the next group of
+    prompts start while the last rows of the one before go on.
+*   The ring holds new tokens. All rows write to the same slot at a step, so a row that
+    starts late (in the place of a finished one) just starts at another slot. No answer
+    is longer than the ring.
 
-A slot's place says nothing of order: order is the token's position in its own
-text (`positions`), which RoPE and the sliding window of gemma's local layers read.
-Unused slots (`.`) are masked.
+A slot's place says nothing of order. Order is the token's position in its own text,
+which RoPE and the window of gemma's local layers read: p on a shelf, the prefix's length
++ s in the suffix, and the newest position less the slot's age in the ring. Unused slots
+(`.`) are masked.
+
+Shelves and suffixes only change when prompts are inserted, so the decode loop carries
+nothing but the ring.
 """
 
 import dataclasses
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Int
 
-Cache = dict[str, dict[str, jax.Array]]
+# Keys and values by layer: {"layer_0": {"k": [rows slots K H], "v": same}, ...}
+KeysValues = dict[str, dict[str, jax.Array]]
+SHELVES = 2
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -36,8 +43,8 @@ class CacheShape:
     """The static sizes of a cache, in slots.
 
     Attributes:
-      prefix: P, slots for the shared part of the prompt.
-      suffix: S, slots for the prompt's own part.
+      prefix: P, slots for the shared part of a prompt.
+      suffix: S, slots for a prompt's own part.
       new: N, slots for new tokens, the longest answer.
     """
 
@@ -45,87 +52,96 @@ class CacheShape:
     suffix: int
     new: int
 
-    @property
-    def prompt(self) -> int:
-        return self.prefix + self.suffix
 
-    @property
-    def total(self) -> int:
-        return self.prompt + self.new
+@flax.struct.dataclass
+class Block:
+    """Keys and values that came before the tokens at hand, as these see them.
 
-
-def init_cache(model: nn.Module, *, rows: int, slots: int) -> Cache:
-    """An empty cache in gemma's own structure, of the dtype of `model`."""
-    return model.config.init_cache(rows, dtype=model.dtype, cache_length=slots)
-
-
-def at_slot(cache: Cache, slot: Int[Array, ""] | int) -> Cache:
-    """The same cache; gemma's attention will write its next tokens from `slot` on."""
-    return {
-        name: layer | {"end_index": jnp.full_like(layer["end_index"], slot)}
-        for name, layer in cache.items()
-    }
-
-
-def with_prefix(prefix: Cache, *, rows: int, suffix: int) -> Cache:
-    """Copies a one-row prefix [1 P] into `rows` rows [rows P+suffix], the rest empty."""
-
-    def widen(x: jax.Array) -> jax.Array:
-        shape = (rows, *x.shape[1:])
-        padding = ((0, 0), (0, suffix)) + ((0, 0),) * (x.ndim - 2)
-        return jnp.pad(jnp.broadcast_to(x, shape), padding)
-
-    return {
-        name: {key: widen(layer[key]) for key in ("k", "v", "positions")}
-        | {"end_index": jnp.full((rows,), layer["k"].shape[1], jnp.int32)}
-        for name, layer in prefix.items()
-    }
-
-
-def insert_rows(cache: Cache, prompts: Cache, rows: Int[Array, "R"]) -> Cache:
-    """Writes prompts [R P+S] over the rows `rows` of a batch; a row out of range is dropped."""
-    slots = next(iter(prompts.values()))["k"].shape[1]
-    return {
-        name: layer
-        | {
-            key: layer[key].at[rows, :slots].set(prompts[name][key], mode="drop")
-            for key in ("k", "v", "positions")
-        }
-        for name, layer in cache.items()
-    }
-
-
-def prefix_mask(length: Int[Array, ""], slots: int) -> Bool[Array, "1 P P"]:
-    """Causal attention among the prefix's own tokens."""
-    slot = jnp.arange(slots)
-    return ((slot[None, :] <= slot[:, None]) & (slot < length))[None]
-
-
-def suffix_mask(
-    prefix_length: Int[Array, ""], lengths: Int[Array, "R"], shape: CacheShape
-) -> Bool[Array, "R S P+S"]:
-    """Suffix tokens see the whole prefix and, causally, their own row's suffix."""
-    slot = jnp.arange(shape.suffix)
-    causal = (slot[None, :] <= slot[:, None])[None] & (slot < lengths[:, None])[:, None, :]
-    prefix = jnp.arange(shape.prefix) < prefix_length
-    prefix = jnp.broadcast_to(prefix, (*causal.shape[:2], shape.prefix))
-    return jnp.concatenate([prefix, causal], axis=-1)
-
-
-def prompt_slots(
-    prefix_length: Int[Array, ""], lengths: Int[Array, "R"], shape: CacheShape
-) -> Bool[Array, "R P+S"]:
-    """Which prompt slots of each row hold a token."""
-    prefix = jnp.arange(shape.prefix) < prefix_length
-    prefix = jnp.broadcast_to(prefix, (len(lengths), shape.prefix))
-    suffix = jnp.arange(shape.suffix) < lengths[:, None]
-    return jnp.concatenate([prefix, suffix], axis=-1)
-
-
-def ring_slots(step: Int[Array, ""], generated: Int[Array, "B"], new: int) -> Bool[Array, "B N"]:
-    """Which ring slots hold a row's own tokens while its newest is written at `step`.
-
-    A slot written `age` steps ago belongs to the row if the row had begun by then.
+    Attributes:
+      kv: keys and values; of shape [G P K H] where `shared`, else [B T K H].
+      mask: which of them each query token sees, [B L T]; T = G * P where shared.
+      positions: each key's position in its text, [B T].
+      shared: whether all rows read the same keys.
     """
-    age = (step - jnp.arange(new)) % new
-    return age < generated[:, None]
+
+    kv: KeysValues
+    mask: Bool[Array, "B L T"]
+    positions: Int[Array, "B T"]
+    shared: bool = flax.struct.field(pytree_node=False, default=False)
+
+
+def init_kv(model: nn.Module, *, rows: int, slots: int) -> KeysValues:
+    """Empty keys and values of the dtype of `model`."""
+    config = model.config
+    shape = (rows, slots, config.num_kv_heads, config.head_dim)
+    return {
+        f"layer_{layer}": {part: jnp.zeros(shape, model.dtype) for part in ("k", "v")}
+        for layer in range(config.num_layers)
+    }
+
+
+def shelf_block(
+    kv: KeysValues,
+    lengths: Int[Array, "G"],
+    shelf: Int[Array, "B"],
+    queries: int,
+) -> Block:
+    """The prefixes as `queries` tokens of each row see them: all of their own, no other."""
+    count, slots = next(iter(kv.values()))["k"].shape[:2]
+    on_own = jnp.arange(count) == shelf[:, None]  # B G
+    filled = jnp.arange(slots) < lengths[:, None]  # G P
+    mask = (on_own[:, :, None] & filled).reshape(len(shelf), 1, count * slots)
+    positions = jnp.broadcast_to(jnp.tile(jnp.arange(slots), count), (len(shelf), count * slots))
+    return Block(kv=kv, mask=_to_queries(mask, queries), positions=positions, shared=True)
+
+
+def suffix_block(
+    kv: KeysValues, prefix_lengths: Int[Array, "B"], lengths: Int[Array, "B"]
+) -> Block:
+    """The rows' own parts of the prompt, as one later token sees them: all of them."""
+    slots = jnp.arange(next(iter(kv.values()))["k"].shape[1])
+    return Block(
+        kv=kv,
+        mask=(slots < lengths[:, None])[:, None],
+        positions=prefix_lengths[:, None] + slots,
+    )
+
+
+def ring_block(
+    kv: KeysValues,
+    step: Int[Array, ""],
+    generated: Int[Array, "B"],
+    position: Int[Array, "B"],
+) -> Block:
+    """The tokens before the newest, which is at `position` and will be written at `step`.
+
+    A slot written `age` steps ago is the row's if the row had begun by then.
+    """
+    slots = next(iter(kv.values()))["k"].shape[1]
+    age = (step - jnp.arange(slots)) % slots
+    mask = (age > 0) & (age < generated[:, None])
+    return Block(kv=kv, mask=mask[:, None], positions=position[:, None] - age)
+
+
+def write_ring(kv: KeysValues, new: KeysValues, step: Int[Array, ""]) -> KeysValues:
+    """The ring with one more token of every row, [B 1 K H], in the slot of `step`."""
+
+    def write(ring: jax.Array, token: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_update_slice_in_dim(ring, token, step % ring.shape[1], axis=1)
+
+    return jax.tree.map(write, kv, new)
+
+
+def write_rows(kv: KeysValues, new: KeysValues, rows: Int[Array, "R"]) -> KeysValues:
+    """The blocks with `new` in the rows named; a row out of range is dropped."""
+    return jax.tree.map(lambda old, part: old.at[rows].set(part, mode="drop"), kv, new)
+
+
+def causal_mask(lengths: Int[Array, "R"], slots: int) -> Bool[Array, "R T T"]:
+    """Tokens of one text see those before them and themselves, and no padding."""
+    slot = jnp.arange(slots)
+    return (slot[None, :] <= slot[:, None])[None] & (slot < lengths[:, None])[:, None, :]
+
+
+def _to_queries(mask: Bool[Array, "B 1 T"], queries: int) -> Bool[Array, "B L T"]:
+    return jnp.broadcast_to(mask, (mask.shape[0], queries, mask.shape[2]))

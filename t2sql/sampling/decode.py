@@ -1,6 +1,6 @@
 """The three device steps of sampling, as pure functions over gemma's own model.
 
-    prefill_prefix   the shared part of a group's prompts, one row, once
+    prefill_prefix   the shared part of a group's prompts, once, onto a shelf
     insert           the own parts of up to R prompts, and their first token, into free rows
     decode           one token per row and step, until enough rows are free
 
@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Int, UInt32
 
+from t2sql.sampling import attention, choose
 from t2sql.sampling import cache as cache_lib
-from t2sql.sampling import choose
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,30 +41,56 @@ class Decoder:
 
 
 @flax.struct.dataclass
-class State:
-    """A batch of B rows in the middle of decoding.
+class Shelves:
+    """Shared beginnings of prompts.
+
+    Attributes:
+      kv: their keys and values, [G P K H] per layer.
+      lengths: tokens on each shelf; 0 for a prompt that shares nothing.
+    """
+
+    kv: cache_lib.KeysValues
+    lengths: Int[Array, "G"]
+
+
+@flax.struct.dataclass
+class Rows:
+    """What the rows of a batch were asked: constant while they decode.
+
+    Attributes:
+      suffix: keys and values of the prompts' own parts, [B S K H] per layer.
+      lengths: tokens in each.
+      shelf: the shelf that the row's prompt begins with.
+      sample_ids: the example's number, from which its sampling key derives.
+    """
+
+    suffix: cache_lib.KeysValues
+    lengths: Int[Array, "B"]
+    shelf: Int[Array, "B"]
+    sample_ids: UInt32[Array, "B"]
+
+
+@flax.struct.dataclass
+class Answers:
+    """How far the rows of a batch have come: what the decode loop carries.
 
     Attributes:
       step: decode steps since the batch began; picks the slot of the ring.
-      cache: gemma's KV cache, [B P+S+N] slots (see `cache.py`).
-      prompt: which prompt slots hold a token of the row.
-      last_token: the newest token, not yet in the cache.
+      ring: keys and values of new tokens, [B N K H] per layer.
+      last_token: the newest token, not yet in the ring.
       position: its place in the row's text.
       generated: tokens sampled so far, `last_token` included.
       done: rows that need no further token: finished, stopped, or empty.
       tokens: the sampled tokens.
-      sample_ids: the example's number, from which its sampling key derives.
     """
 
     step: Int[Array, ""]
-    cache: cache_lib.Cache
-    prompt: Bool[Array, "B P+S"]
+    ring: cache_lib.KeysValues
     last_token: Int[Array, "B"]
     position: Int[Array, "B"]
     generated: Int[Array, "B"]
     done: Bool[Array, "B"]
     tokens: Int[Array, "B N"]
-    sample_ids: UInt32[Array, "B"]
 
 
 @flax.struct.dataclass
@@ -75,155 +101,198 @@ class Prompts:
       tokens: the prompts without the shared prefix.
       lengths: tokens in each.
       rows: the batch row each goes to; B (out of range) for an unused entry.
-      sample_ids: the example's number, from which its sampling key derives.
+      shelf: the shelf with what they share.
+      sample_ids: the examples' numbers.
     """
 
     tokens: Int[Array, "R S"]
     lengths: Int[Array, "R"]
     rows: Int[Array, "R"]
+    shelf: Int[Array, ""]
     sample_ids: UInt32[Array, "R"]
 
 
-def init_state(decoder: Decoder) -> State:
+def init(decoder: Decoder) -> tuple[Shelves, Rows, Answers]:
     """A batch of empty rows: all done, so that none of them holds up a loop."""
-    shape, rows = decoder.shape, decoder.rows
-    return State(
-        step=jnp.zeros((), jnp.int32),
-        cache=cache_lib.init_cache(decoder.model, rows=rows, slots=shape.total),
-        prompt=jnp.zeros((rows, shape.prompt), bool),
-        last_token=jnp.zeros((rows,), jnp.int32),
-        position=jnp.zeros((rows,), jnp.int32),
-        generated=jnp.zeros((rows,), jnp.int32),
-        done=jnp.ones((rows,), bool),
-        tokens=jnp.zeros((rows, shape.new), jnp.int32),
-        sample_ids=jnp.zeros((rows,), jnp.uint32),
+    shape, count = decoder.shape, decoder.rows
+    kv = lambda rows, slots: cache_lib.init_kv(decoder.model, rows=rows, slots=slots)  # noqa: E731
+    zeros = jnp.zeros((count,), jnp.int32)
+    shelves = Shelves(
+        kv=kv(cache_lib.SHELVES, shape.prefix),
+        lengths=jnp.zeros((cache_lib.SHELVES,), jnp.int32),
     )
+    rows = Rows(
+        suffix=kv(count, shape.suffix),
+        lengths=zeros,
+        shelf=zeros,
+        sample_ids=zeros.astype(jnp.uint32),
+    )
+    answers = Answers(
+        step=jnp.zeros((), jnp.int32),
+        ring=kv(count, shape.new),
+        last_token=zeros,
+        position=zeros,
+        generated=zeros,
+        done=jnp.ones((count,), bool),
+        tokens=jnp.zeros((count, shape.new), jnp.int32),
+    )
+    return shelves, rows, answers
 
 
 def prefill_prefix(
-    decoder: Decoder, params, tokens: Int[Array, "1 P"], length: Int[Array, ""]
-) -> cache_lib.Cache:
-    """The keys and values of a shared prefix, [1 P] slots."""
+    decoder: Decoder,
+    params,
+    shelves: Shelves,
+    tokens: Int[Array, "1 P"],
+    length: Int[Array, ""],
+    shelf: Int[Array, ""],
+) -> Shelves:
+    """Computes a shared prefix and puts it on a shelf."""
     slots = tokens.shape[1]
-    output = decoder.model.apply(
-        {"params": params},
+    _, kv = attention.forward(
+        decoder.model,
+        params,
         tokens,
         positions=jnp.arange(slots)[None],
-        cache=cache_lib.init_cache(decoder.model, rows=1, slots=slots),
-        attention_mask=cache_lib.prefix_mask(length, slots),
-        return_last_only=True,  # these logits are not read: XLA removes the output layer
+        mask=cache_lib.causal_mask(length[None], slots),
+        last_only=True,  # these logits are not read: XLA removes the output layer
     )
-    return output.cache
+    return Shelves(
+        kv=cache_lib.write_rows(shelves.kv, kv, shelf[None]),
+        lengths=shelves.lengths.at[shelf].set(length),
+    )
 
 
 def insert(
     decoder: Decoder,
     params,
-    state: State,
-    prefix: cache_lib.Cache,
-    prefix_length: Int[Array, ""],
+    shelves: Shelves,
+    rows: Rows,
+    answers: Answers,
     prompts: Prompts,
     ends: Bool[Array, "V"],
-) -> State:
-    """Prefills prompts behind a shared prefix and starts them in their rows.
+) -> tuple[Rows, Answers]:
+    """Prefills prompts behind their shared prefix and starts them in their rows.
 
     Args:
       decoder: the fixed part.
       params: the model's parameters.
-      state: the batch; only the rows named in `prompts` change.
-      prefix: from `prefill_prefix`.
-      prefix_length: its tokens.
+      shelves: the shared prefixes.
+      rows: only the rows named in `prompts` change.
+      answers: likewise.
       prompts: what to insert.
       ends: token ids that end a row.
 
     Returns:
       The batch with the new rows, each with its first token sampled.
     """
-    shape = decoder.shape
-    count = prompts.tokens.shape[0]
-    output = decoder.model.apply(
-        {"params": params},
+    count, slots = prompts.tokens.shape
+    prefix_length = shelves.lengths[prompts.shelf]
+    shelf = jnp.full((count,), prompts.shelf)
+    logits, suffix = attention.forward(
+        decoder.model,
+        params,
         prompts.tokens,
-        positions=jnp.broadcast_to(prefix_length + jnp.arange(shape.suffix), prompts.tokens.shape),
-        cache=cache_lib.with_prefix(prefix, rows=count, suffix=shape.suffix),
-        attention_mask=cache_lib.suffix_mask(prefix_length, prompts.lengths, shape),
-        return_last_only=True,
+        positions=jnp.broadcast_to(prefix_length + jnp.arange(slots), (count, slots)),
+        mask=cache_lib.causal_mask(prompts.lengths, slots),
+        past=[cache_lib.shelf_block(shelves.kv, shelves.lengths, shelf, slots)],
+        last_only=True,
     )
-    generated = jnp.zeros((count,), jnp.int32)
-    first = _choose(decoder, output.logits, prompts.sample_ids, generated)
-    tokens = jnp.zeros((count, shape.new), jnp.int32).at[:, 0].set(first)
-    rows = prompts.rows
-    return state.replace(
-        cache=cache_lib.insert_rows(state.cache, output.cache, rows),
-        prompt=state.prompt.at[rows].set(
-            cache_lib.prompt_slots(prefix_length, prompts.lengths, shape), mode="drop"
-        ),
-        last_token=state.last_token.at[rows].set(first, mode="drop"),
-        position=state.position.at[rows].set(prefix_length + prompts.lengths, mode="drop"),
-        generated=state.generated.at[rows].set(1, mode="drop"),
-        done=state.done.at[rows].set(ends[first] | (shape.new == 1), mode="drop"),
-        tokens=state.tokens.at[rows].set(tokens, mode="drop"),
-        sample_ids=state.sample_ids.at[rows].set(prompts.sample_ids, mode="drop"),
+    first = _choose(decoder, logits, prompts.sample_ids, jnp.zeros((count,), jnp.int32))
+
+    def put(old: jax.Array, new: jax.Array | int | bool) -> jax.Array:
+        return old.at[prompts.rows].set(new, mode="drop")
+
+    new_rows = Rows(
+        suffix=cache_lib.write_rows(rows.suffix, suffix, prompts.rows),
+        lengths=put(rows.lengths, prompts.lengths),
+        shelf=put(rows.shelf, shelf),
+        sample_ids=put(rows.sample_ids, prompts.sample_ids),
     )
+    new_answers = answers.replace(
+        last_token=put(answers.last_token, first),
+        position=put(answers.position, prefix_length + prompts.lengths),
+        generated=put(answers.generated, 1),
+        done=put(answers.done, ends[first] | (decoder.shape.new == 1)),
+        tokens=put(answers.tokens, jnp.pad(first[:, None], ((0, 0), (0, decoder.shape.new - 1)))),
+    )
+    return new_rows, new_answers
 
 
 def decode(
     decoder: Decoder,
     params,
-    state: State,
+    shelves: Shelves,
+    rows: Rows,
+    answers: Answers,
     stopped: Bool[Array, "B"],
     ends: Bool[Array, "V"],
     max_active: Int[Array, ""],
     max_steps: Int[Array, ""],
-) -> State:
+) -> Answers:
     """Decodes until at most `max_active` rows are active, or for `max_steps` steps.
 
     Args:
       decoder: the fixed part.
       params: the model's parameters.
-      state: the batch.
+      shelves: the shared prefixes.
+      rows: what was asked.
+      answers: how far it has come.
       stopped: rows that the host has ended (a stop string spread over tokens).
       ends: token ids that end a row.
       max_active: return once no more rows than this are still going.
       max_steps: return after this many steps at the latest.
 
     Returns:
-      The batch after the last step.
+      How far it has come after the last step.
     """
-    first_step = state.step
+    past = [
+        cache_lib.shelf_block(shelves.kv, shelves.lengths, rows.shelf, 1),
+        cache_lib.suffix_block(rows.suffix, shelves.lengths[rows.shelf], rows.lengths),
+    ]
+    first_step = answers.step
 
-    def go_on(state: State) -> Bool[Array, ""]:
-        return (jnp.sum(~state.done) > max_active) & (state.step - first_step < max_steps)
+    def go_on(answers: Answers) -> Bool[Array, ""]:
+        return (jnp.sum(~answers.done) > max_active) & (answers.step - first_step < max_steps)
 
-    def one_step(state: State) -> State:
-        return _step(decoder, params, state, ends)
+    def one_step(answers: Answers) -> Answers:
+        return _step(decoder, params, past, rows.sample_ids, answers, ends)
 
-    return jax.lax.while_loop(go_on, one_step, state.replace(done=state.done | stopped))
+    return jax.lax.while_loop(go_on, one_step, answers.replace(done=answers.done | stopped))
 
 
-def _step(decoder: Decoder, params, state: State, ends: Bool[Array, "V"]) -> State:
+def _step(
+    decoder: Decoder,
+    params,
+    past: list[cache_lib.Block],
+    sample_ids: UInt32[Array, "B"],
+    answers: Answers,
+    ends: Bool[Array, "V"],
+) -> Answers:
     """Feeds each row's newest token and samples the next."""
-    shape = decoder.shape
-    ring = cache_lib.ring_slots(state.step, state.generated, shape.new)
-    output = decoder.model.apply(
-        {"params": params},
-        state.last_token[:, None],
-        positions=state.position[:, None],
-        cache=cache_lib.at_slot(state.cache, shape.prompt + state.step % shape.new),
-        attention_mask=jnp.concatenate([state.prompt, ring], axis=-1)[:, None, :],
+    step, generated, position = answers.step, answers.generated, answers.position
+    logits, kv = attention.forward(
+        decoder.model,
+        params,
+        answers.last_token[:, None],
+        positions=position[:, None],
+        mask=jnp.ones((decoder.rows, 1, 1), bool),
+        past=[*past, cache_lib.ring_block(answers.ring, step, generated, position)],
     )
-    token = _choose(decoder, output.logits[:, 0], state.sample_ids, state.generated)
-    going = ~state.done
-    here = jnp.arange(shape.new) == state.generated[:, None]
-    generated = state.generated + going
-    return state.replace(
-        step=state.step + 1,
-        cache=output.cache,
-        last_token=jnp.where(going, token, state.last_token),
-        position=state.position + going,
+    # The ring is written after all of it is read: then XLA writes in place.
+    logits, kv = jax.lax.optimization_barrier((logits, kv))
+    token = _choose(decoder, logits[:, 0], sample_ids, generated)
+    going = ~answers.done
+    here = (jnp.arange(decoder.shape.new) == generated[:, None]) & going[:, None]
+    generated = generated + going
+    return Answers(
+        step=step + 1,
+        ring=cache_lib.write_ring(answers.ring, kv, step),
+        last_token=jnp.where(going, token, answers.last_token),
+        position=position + going,
         generated=generated,
-        done=state.done | ends[token] | (generated >= shape.new),
-        tokens=jnp.where(here & going[:, None], token[:, None], state.tokens),
+        done=answers.done | ends[token] | (generated >= decoder.shape.new),
+        tokens=jnp.where(here, token[:, None], answers.tokens),
     )
 
 

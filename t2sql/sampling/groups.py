@@ -10,6 +10,9 @@ from jaxtyping import Int32, UInt32
 
 PROMPT_BUCKETS = (32, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048)
 PAD_ID = 0
+# Fewer prompts than this are not worth a shelf of the cache (see `cache.py`): there are
+# two, and many small groups run side by side only where they need none.
+MIN_SHARING = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,6 +58,8 @@ def group_prompts(
 ) -> PromptGroup:
     """Splits the longest common beginning off the prompts and pads both parts.
 
+    Fewer than `MIN_SHARING` prompts are left whole: their suffix is all of them.
+
     Args:
       prompts: token ids of each prompt, at least one, none of them empty.
       example_ids: from which the sampling keys derive.
@@ -66,7 +71,7 @@ def group_prompts(
     """
     if not prompts or not all(prompts):
         raise ValueError("a group needs at least one prompt, and no empty one")
-    shared = _shared_length(prompts)
+    shared = _shared_length(prompts) if len(prompts) >= MIN_SHARING else 0
     rest = [prompt[shared:] for prompt in prompts]
     return PromptGroup(
         prefix=_pad([prompts[0][:shared]], buckets)[0],

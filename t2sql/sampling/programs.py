@@ -102,62 +102,65 @@ class Compiler:
         return functools.partial(function, dataclasses.replace(self._decoder, shape=shape))
 
     def _compile_init(self, shape: cache_lib.CacheShape):
-        init = self._bind(decode_lib.init_state, shape)
-        return jax.jit(init, out_shardings=self._state_shardings(shape)).lower().compile()
+        init = self._bind(decode_lib.init, shape)
+        return jax.jit(init, out_shardings=_shardings(self._batch(shape))).lower().compile()
 
     def _compile_prefix(self, slots: int):
         shape = cache_lib.CacheShape(prefix=slots, suffix=0, new=0)
-        prefill = self._bind(decode_lib.prefill_prefix, shape)
-        shardings = jax.tree.map(
-            self._cache_sharding, jax.eval_shape(prefill, *self._prefix_arguments(slots))
+        shelves, _, _ = self._batch(shape)
+        prefill = jax.jit(
+            self._bind(decode_lib.prefill_prefix, shape),
+            donate_argnums=(1,),
+            out_shardings=_shardings(shelves),
         )
-        return (
-            jax.jit(prefill, out_shardings=shardings)
-            .lower(*self._prefix_arguments(slots))
-            .compile()
-        )
+        tokens, number = self._array((1, slots), jnp.int32), self._array((), jnp.int32)
+        return prefill.lower(self.params, shelves, tokens, number, number).compile()
 
     def _compile_insert(self, shape: cache_lib.CacheShape):
         count = self._insert_rows(shape)
-        prefill = self._bind(decode_lib.prefill_prefix, shape)
-        prefix = jax.eval_shape(prefill, *self._prefix_arguments(shape.prefix))
+        shelves, rows, answers = self._batch(shape)
         prompts = decode_lib.Prompts(
             tokens=self._array((count, shape.suffix), jnp.int32, self.by_row),
             lengths=self._array((count,), jnp.int32, self.by_row),
             rows=self._array((count,), jnp.int32),
+            shelf=self._array((), jnp.int32),
             sample_ids=self._array((count,), jnp.uint32, self.by_row),
         )
         insert = jax.jit(
             self._bind(decode_lib.insert, shape),
-            donate_argnums=(1,),
-            out_shardings=self._state_shardings(shape),
+            donate_argnums=(2, 3),
+            out_shardings=_shardings((rows, answers)),
         )
-        return insert.lower(
-            self.params,
-            self._state(shape),
-            jax.tree.map(self._with(self._cache_sharding), prefix),
-            self._array((), jnp.int32),
-            prompts,
-            self._ends(),
-        ).compile()
+        return insert.lower(self.params, shelves, rows, answers, prompts, self._ends()).compile()
 
     def _compile_decode(self, shape: cache_lib.CacheShape):
+        shelves, rows, answers = self._batch(shape)
         decode = jax.jit(
             self._bind(decode_lib.decode, shape),
-            donate_argnums=(1,),
-            out_shardings=self._state_shardings(shape),
+            donate_argnums=(3,),
+            out_shardings=_shardings(answers),
         )
+        stopped = self._array((self.rows,), bool, self.by_row)
+        number = self._array((), jnp.int32)
         return decode.lower(
-            self.params,
-            self._state(shape),
-            self._array((self.rows,), bool, self.by_row),
-            self._ends(),
-            self._array((), jnp.int32),
-            self._array((), jnp.int32),
+            self.params, shelves, rows, answers, stopped, self._ends(), number, number
         ).compile()
 
-    def _prefix_arguments(self, slots: int):
-        return self.params, self._array((1, slots), jnp.int32), self._array((), jnp.int32)
+    def _batch(self, shape: cache_lib.CacheShape):
+        """Abstract shelves, rows and answers: rows over `data`, heads over `model`."""
+        shelves, rows, answers = jax.eval_shape(self._bind(decode_lib.init, shape))
+        return (
+            jax.tree.map(lambda x: self._placed(x, None), shelves),
+            jax.tree.map(lambda x: self._placed(x, "data"), rows),
+            jax.tree.map(lambda x: self._placed(x, "data"), answers),
+        )
+
+    def _placed(self, x: jax.ShapeDtypeStruct, rows: str | None) -> jax.ShapeDtypeStruct:
+        axes = [rows] if x.ndim else []
+        if x.ndim == 4:  # [rows slots K H]
+            heads = "model" if x.shape[2] % self._mesh.shape["model"] == 0 else None
+            axes = [rows, None, heads]
+        return self._array(x.shape, x.dtype, NamedSharding(self._mesh, PartitionSpec(*axes)))
 
     def _ends(self) -> jax.ShapeDtypeStruct:
         return self._array((self._decoder.model.config.num_embed,), bool)
@@ -165,29 +168,6 @@ class Compiler:
     def _array(self, shape, dtype, sharding=None) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding or self.replicated)
 
-    def _state(self, shape: cache_lib.CacheShape) -> decode_lib.State:
-        """The abstract state of a batch, with its shardings."""
-        abstract = jax.eval_shape(self._bind(decode_lib.init_state, shape))
-        return jax.tree.map(
-            lambda x, sharding: self._array(x.shape, x.dtype, sharding),
-            abstract,
-            self._shardings(abstract),
-        )
 
-    def _state_shardings(self, shape: cache_lib.CacheShape) -> decode_lib.State:
-        return self._shardings(jax.eval_shape(self._bind(decode_lib.init_state, shape)))
-
-    def _shardings(self, state: decode_lib.State) -> decode_lib.State:
-        """Rows over `data`; key/value heads over `model` where they divide."""
-        by_row = jax.tree.map(lambda x: self.by_row if x.ndim else self.replicated, state)
-        return by_row.replace(cache=jax.tree.map(self._cache_sharding, state.cache))
-
-    def _cache_sharding(self, x) -> NamedSharding:
-        rows = "data" if x.shape[0] == self.rows else None
-        if x.ndim < 4:
-            return NamedSharding(self._mesh, PartitionSpec(rows))
-        heads = "model" if x.shape[2] % self._mesh.shape["model"] == 0 else None
-        return NamedSharding(self._mesh, PartitionSpec(rows, None, heads))
-
-    def _with(self, sharding_of):
-        return lambda x: self._array(x.shape, x.dtype, sharding_of(x))
+def _shardings(abstract):
+    return jax.tree.map(lambda x: x.sharding, abstract)

@@ -54,6 +54,7 @@ class _Row:
     group: groups_lib.PromptGroup
     answers: list[stops_lib.Generation | None]
     index: int
+    shelf: int
 
 
 class Lane:
@@ -77,7 +78,9 @@ class Lane:
         self._counters = counters
         self._on_finished = on_finished
         self._on_step = on_step
-        self._state = self._programs.init()
+        self._shelves, self._asked, self._answers = self._programs.init()
+        self._shelf = 0
+        self._shelf_is_empty = True
         self._rows: list[_Row | None] = [None] * compiler.rows
         self._stopped = np.zeros(compiler.rows, bool)
         self._step = 0
@@ -87,42 +90,64 @@ class Lane:
         self, group: groups_lib.PromptGroup
     ) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
         """Prefills a group, decoding as needed to free rows; yields groups that finish."""
-        prefix, prefix_length = self._prefill_prefix(group)
+        yield from self._take_shelf(group)
         answers: list = [None] * len(group)
         waiting = collections.deque(
-            _Row(group=group, answers=answers, index=index) for index in range(len(group))
+            _Row(group=group, answers=answers, index=index, shelf=self._shelf)
+            for index in range(len(group))
         )
         while waiting:
             count = min(len(waiting), self._programs.insert_rows)
-            yield from self._decode_until(len(self._rows) - count)
-            self._insert([waiting.popleft() for _ in range(count)], prefix, prefix_length)
+            yield from self._decode_until(self._active, len(self._rows) - count)
+            self._insert([waiting.popleft() for _ in range(count)])
 
     def drain(self) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
         """Decodes until every row has finished."""
-        yield from self._decode_until(0)
+        yield from self._decode_until(self._active, 0)
+
+    def _active(self) -> int:
+        return sum(row is not None for row in self._rows)
 
     def _decode_until(
-        self, max_active: int
+        self, count: Callable[[], int], limit: int
     ) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
-        while sum(row is not None for row in self._rows) > max_active:
+        """Decodes until `count` of the active rows is `limit` at most."""
+        while (excess := count() - limit) > 0:
             self._on_step()
-            self._decode(max_active)
+            self._decode(self._active() - excess)
             yield from self._harvest()
 
-    def _prefill_prefix(self, group: groups_lib.PromptGroup):
-        start = time.perf_counter()
-        length = self._put(np.int32(group.prefix_length))
-        tokens = self._put(group.prefix[None])
-        prefix = self._programs.prefill_prefix(self._compiler.params, tokens, length)
-        counters = self._counters
-        own = int(group.lengths.sum())
-        counters.prompt_tokens += len(group) * group.prefix_length + own
-        counters.computed_prompt_tokens += group.prefix_length + own
-        counters.padded_prompt_tokens += self.shape.prefix
-        counters.prefill_seconds += time.perf_counter() - start
-        return prefix, length
+    def _take_shelf(
+        self, group: groups_lib.PromptGroup
+    ) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
+        """Puts the group's prefix on a shelf that no active row reads any more.
 
-    def _insert(self, rows: list[_Row], prefix, prefix_length) -> None:
+        Groups that share nothing go on with the shelf that is empty already.
+        """
+        if group.prefix_length == 0 and self._shelf_is_empty:
+            return
+        shelf = (self._shelf + 1) % cache_lib.SHELVES
+        yield from self._decode_until(
+            lambda: sum(row is not None and row.shelf == shelf for row in self._rows), 0
+        )
+        self._shelf, self._shelf_is_empty = shelf, group.prefix_length == 0
+        self._prefill_prefix(group)
+
+    def _prefill_prefix(self, group: groups_lib.PromptGroup) -> None:
+        start = time.perf_counter()
+        self._shelves = self._programs.prefill_prefix(
+            self._compiler.params,
+            self._shelves,
+            self._put(group.prefix[None]),
+            self._put(np.int32(group.prefix_length)),
+            self._put(np.int32(self._shelf)),
+        )
+        self._counters.computed_prompt_tokens += group.prefix_length
+        self._counters.padded_prompt_tokens += self.shape.prefix
+        self._counters.prefill_seconds += time.perf_counter() - start
+
+    def _insert(self, rows: list[_Row]) -> None:
+        """Prefills prompts into free rows, as many as there are programs' places for."""
         start = time.perf_counter()
         size = self._programs.insert_rows
         free = [place for place, row in enumerate(self._rows) if row is None]
@@ -136,37 +161,42 @@ class Lane:
             sample_ids[entry] = row.group.sample_ids[row.index]
             self._rows[place] = row
             self._stopped[place] = False
+            self._counters.prompt_tokens += row.group.prefix_length + int(lengths[entry])
         prompts = decode_lib.Prompts(
             tokens=self._put(tokens, by_row=True),
             lengths=self._put(lengths, by_row=True),
             rows=self._put(places),
+            shelf=self._put(np.int32(self._shelf)),
             sample_ids=self._put(sample_ids, by_row=True),
         )
-        self._state = self._programs.insert(
-            self._compiler.params, self._state, prefix, prefix_length, prompts, self._ends
+        self._asked, self._answers = self._programs.insert(
+            self._compiler.params, self._shelves, self._asked, self._answers, prompts, self._ends
         )
-        jax.block_until_ready(self._state.last_token)
+        jax.block_until_ready(self._answers.last_token)
+        self._counters.computed_prompt_tokens += int(lengths.sum())
         self._counters.padded_prompt_tokens += tokens.size
         self._counters.prefill_seconds += time.perf_counter() - start
 
     def _decode(self, max_active: int) -> None:
         start = time.perf_counter()
-        self._state = self._programs.decode(
+        self._answers = self._programs.decode(
             self._compiler.params,
-            self._state,
+            self._shelves,
+            self._asked,
+            self._answers,
             self._put(self._stopped, by_row=True),
             self._ends,
             self._put(np.int32(max_active)),
             self._max_steps,
         )
-        step = int(jax.device_get(self._state.step))
+        step = int(jax.device_get(self._answers.step))
         self._counters.decode_steps += step - self._step
         self._counters.decode_seconds += time.perf_counter() - start
         self._step = step
 
     def _harvest(self) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
         """Takes finished answers off the device and frees their rows."""
-        generated, tokens = jax.device_get((self._state.generated, self._state.tokens))
+        generated, tokens = jax.device_get((self._answers.generated, self._answers.tokens))
         for place, row in enumerate(self._rows):
             if row is None:
                 continue

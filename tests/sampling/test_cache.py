@@ -1,4 +1,4 @@
-"""The masks of the cache layout, against a slot-by-slot account of who wrote what."""
+"""Who sees what in the cache, against a slot-by-slot account of who wrote what."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,65 +7,60 @@ from hypothesis import strategies as st
 
 from t2sql.sampling import cache
 
-SHAPE = cache.CacheShape(prefix=4, suffix=3, new=5)
+
+def _kv(rows: int, slots: int, fill: float = 0.0) -> dict:
+    return {"layer_0": {part: jnp.full((rows, slots, 1, 2), fill) for part in ("k", "v")}}
 
 
 @given(starts=st.lists(st.integers(0, 12), min_size=1, max_size=4), last=st.integers(12, 16))
-def test_ring_holds_exactly_the_rows_own_tokens(starts, last):
+def test_ring_shows_exactly_the_rows_own_tokens(starts, last):
     """Rows that begin at different steps see their own slots, and never one from before."""
-    starts = [start for start in starts if last - start < SHAPE.new] or [last]
-    owner = np.full((len(starts), SHAPE.new), -1)  # the step at which a slot was last written
-    for step in range(last + 1):
-        owner[:, step % SHAPE.new] = step
-    expected = owner >= np.array(starts)[:, None]
-    generated = jnp.array([last - start + 1 for start in starts])
-    found = cache.ring_slots(jnp.int32(last), generated, SHAPE.new)
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_suffix_tokens_see_the_prefix_and_their_own_past():
-    mask = cache.suffix_mask(jnp.int32(2), jnp.array([3, 1]), SHAPE)
-    expected = [
-        #  prefix      suffix
-        [[1, 1, 0, 0, 1, 0, 0], [1, 1, 0, 0, 1, 1, 0], [1, 1, 0, 0, 1, 1, 1]],
-        [[1, 1, 0, 0, 1, 0, 0], [1, 1, 0, 0, 1, 0, 0], [1, 1, 0, 0, 1, 0, 0]],
-    ]
-    np.testing.assert_array_equal(mask, np.array(expected, bool))
-
-
-def test_prompt_slots_are_those_with_a_token():
-    found = cache.prompt_slots(jnp.int32(3), jnp.array([1, 2]), SHAPE)
-    np.testing.assert_array_equal(
-        found, np.array([[1, 1, 1, 0, 1, 0, 0], [1, 1, 1, 0, 1, 1, 0]], bool)
+    slots = 5
+    starts = [start for start in starts if last - start < slots] or [last]
+    written = np.full(slots, -100)  # the step at which a slot was last written
+    for step in range(last):
+        written[step % slots] = step
+    positions = 40 + last - np.array(starts)
+    block = cache.ring_block(
+        _kv(len(starts), slots),
+        jnp.int32(last),
+        jnp.array([last - start + 1 for start in starts]),
+        jnp.array(positions),
     )
+    seen = (written >= np.array(starts)[:, None]) & (written > last - slots)
+    np.testing.assert_array_equal(block.mask[:, 0], seen)
+    expected = 40 + written - np.array(starts)[:, None]
+    np.testing.assert_array_equal(np.asarray(block.positions)[seen], expected[seen])
 
 
-def test_prefix_mask_is_causal_and_hides_padding():
+def test_rows_see_all_of_their_own_shelf_and_nothing_of_others():
+    block = cache.shelf_block(_kv(2, 3), jnp.array([2, 3]), jnp.array([1, 0, 1]), 2)
+    first, second = [1, 1, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1]
+    expected = [[second] * 2, [first] * 2, [second] * 2]
+    np.testing.assert_array_equal(block.mask, np.array(expected, bool))
+    np.testing.assert_array_equal(block.positions, [[0, 1, 2, 0, 1, 2]] * 3)
+    assert block.shared
+
+
+def test_suffix_follows_the_prefix_in_the_text():
+    block = cache.suffix_block(_kv(2, 3), jnp.array([7, 0]), jnp.array([3, 1]))
+    np.testing.assert_array_equal(block.mask[:, 0], np.array([[1, 1, 1], [1, 0, 0]], bool))
+    np.testing.assert_array_equal(block.positions, [[7, 8, 9], [0, 1, 2]])
+
+
+def test_causal_mask_hides_what_comes_later_and_padding():
     expected = [[1, 0, 0], [1, 1, 0], [1, 1, 0]]
-    np.testing.assert_array_equal(cache.prefix_mask(jnp.int32(2), 3)[0], np.array(expected, bool))
+    np.testing.assert_array_equal(cache.causal_mask(jnp.array([2]), 3)[0], np.array(expected, bool))
 
 
-def _layer(rows: int, slots: int, fill: float) -> dict:
-    return {
-        "k": jnp.full((rows, slots, 1, 2), fill),
-        "v": jnp.full((rows, slots, 1, 2), fill),
-        "positions": jnp.full((rows, slots), int(fill)),
-        "end_index": jnp.zeros((rows,), jnp.int32),
-    }
+def test_the_ring_takes_a_token_of_every_row_at_the_slot_of_the_step():
+    after = cache.write_ring(_kv(2, 5), _kv(2, 1, 9.0), jnp.int32(13))["layer_0"]
+    for part in ("k", "v"):
+        assert (np.asarray(after[part])[:, 3] == 9).all()
+        assert np.asarray(after[part]).sum() == 2 * 2 * 9
 
 
-def test_insert_replaces_the_named_rows_and_drops_unused_entries():
-    batch = {"layer_0": _layer(3, 6, 0.0)}
-    prompts = {"layer_0": _layer(2, 4, 7.0)}
-    after = cache.insert_rows(batch, prompts, jnp.array([1, 3]))["layer_0"]
-    for key in ("k", "v", "positions"):
-        values = np.asarray(after[key], float).reshape(3, 6, -1)
-        assert (values[1, :4] == 7).all()
-        assert values.sum() == values[1, :4].sum()
-
-
-def test_with_prefix_copies_the_prefix_into_every_row():
-    wide = cache.with_prefix({"layer_0": _layer(1, 4, 5.0)}, rows=3, suffix=2)["layer_0"]
-    assert wide["k"].shape == (3, 6, 1, 2)
-    assert (np.asarray(wide["k"])[:, :4] == 5).all()
-    np.testing.assert_array_equal(wide["end_index"], [4, 4, 4])
+def test_rows_out_of_range_are_dropped():
+    after = cache.write_rows(_kv(3, 4), _kv(2, 4, 7.0), jnp.array([1, 3]))["layer_0"]["k"]
+    assert (np.asarray(after)[1] == 7).all()
+    assert np.asarray(after).sum() == 4 * 2 * 7

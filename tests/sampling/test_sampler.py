@@ -88,7 +88,7 @@ def test_groups_flow_through_one_batch(sampler):
             assert together[key] == generation
 
 
-@pytest.mark.parametrize("stop", [(), ("e", "\ufffd\ufffd")])
+@pytest.mark.parametrize("stop", [(), ("7", "ab")])
 def test_sampling_with_a_temperature_repeats(params, prompts, stop):
     config = {"temperature": 1.0, "top_k": 40, "top_p": 0.95, "stop": stop, "max_new_tokens": 12}
     first = tiny.make_sampler(params, batch_size=4, **config).sample(prompts)
@@ -125,7 +125,7 @@ def test_nothing_compiles_after_warm_up_and_nothing_is_moved_unasked(params, pro
 
 def test_padding_rows_do_not_hold_a_batch(params):
     """One prompt in a batch of 8 stops the loop when it has stopped itself."""
-    sampler = tiny.make_sampler(params, stop=("\ufffd",), max_new_tokens=64)
+    sampler = tiny.make_sampler(params, stop=("e", "a", "i", "o", "s"), max_new_tokens=64)
     ((_, (generation,)),) = sampler.generate([tiny.group(["one prompt"])])
     assert sampler.counters.decode_steps < 64
     assert sampler.counters.decode_steps <= len(generation.tokens) + 16

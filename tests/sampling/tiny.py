@@ -1,44 +1,19 @@
-"""A Gemma of two layers with random weights: local attention over 24 tokens, and global."""
+"""The dummy model of the package, and prompts for it."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from byte_tokenizer import ByteTokenizer
-from gemma import gm
 
 from t2sql import sampling
+from t2sql.model import factory
 
-TOKENIZER = ByteTokenizer()
 BUCKETS = (16, 32, 64, 128)
-_TYPES = gm.nn.config.AttentionType
+_FACTORY = factory.LLMModuleFactory(factory.config_for("dummy", "dummy:0"))
+MODEL = _FACTORY.model
+TOKENIZER = _FACTORY.tokenizer
 
 
-class TinyGemma(gm.nn.Gemma3_270M):
-    config: gm.nn.config.TransformerConfig = gm.nn.config.TransformerConfig(
-        num_embed=ByteTokenizer.vocab_size,
-        embed_dim=32,
-        hidden_dim=64,
-        num_heads=4,
-        num_kv_heads=1,
-        head_dim=16,
-        final_logit_softcap=None,
-        attention_types=(_TYPES.LOCAL_SLIDING, _TYPES.GLOBAL),
-        use_post_attn_norm=True,
-        use_post_ffw_norm=True,
-        use_qk_norm=True,
-        sliding_window_size=24,
-        transpose_gating_einsum=True,
-    )
-
-
-MODEL = TinyGemma(dtype=jnp.float32)
-
-
-def make_params(seed: int = 0):
-    """Weights large enough that the next token depends on the whole text."""
-    shapes = jax.eval_shape(MODEL.init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: jnp.array(rng.normal(0, 0.3, x.shape), x.dtype), shapes)
+def make_params():
+    return _FACTORY.load_params()
 
 
 def make_mesh(data: int = 1, model: int = 1) -> jax.sharding.Mesh:

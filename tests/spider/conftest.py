@@ -1,21 +1,11 @@
-"""Small data directories, and where Spider lies."""
+"""Small data directories."""
 
 import json
-import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-
-@pytest.fixture(scope="session")
-def spider_root() -> Path:
-    """Spider 1.0; a test that asks for it fails where it is not at hand."""
-    root = os.environ.get("T2SQL_SPIDER_DIR")
-    if not root:
-        pytest.fail("set T2SQL_SPIDER_DIR to a directory with Spider 1.0 in its standard layout")
-    return Path(root)
 
 
 @pytest.fixture

@@ -1,0 +1,164 @@
+"""gemma's model over a cache of several blocks, one of them shared by all rows.
+
+gemma's own attention keeps a row's keys and values in one array. For a batch that shares
+a schema that is a copy of the schema per row, read at every step, and XLA's CPU backend
+copies the arrays a decode loop carries once more. Here flax's method interception (as
+`gemma.peft` uses it) puts another attention in the place of `gm.nn`'s, with gemma's own
+projections, norms and RoPE: the rest of the model stays gemma's. A test pins the two to
+each other.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from gemma.gm.math import _positional_embeddings
+from gemma.gm.nn import _modules
+from jaxtyping import Array, Bool, Float, Int
+
+from t2sql.sampling import cache as cache_lib
+
+_MASKED = _modules.K_MASK
+_SHARED, _OWN = "shared", "own"
+
+
+def forward(
+    model: nn.Module,
+    params,
+    tokens: Int[Array, "B L"],
+    *,
+    positions: Int[Array, "B L"],
+    mask: Bool[Array, "B L L"],
+    past: Sequence[cache_lib.Block] = (),
+    last_only: bool = False,
+) -> tuple[jax.Array, cache_lib.KeysValues]:
+    """Runs the model on tokens that follow what is in `past`.
+
+    Args:
+      model: gemma's transformer.
+      params: its parameters.
+      tokens: right-padded with id 0.
+      positions: each token's place in its text.
+      mask: which of `tokens` each of them sees.
+      past: what came before.
+      last_only: logits of each row's last token only.
+
+    Returns:
+      Logits [B L V], or [B V], and the tokens' keys and values, [B L K H] per layer.
+    """
+    # The blocks travel as gemma's `cache`, so that they are arguments of its jitted call.
+    cache = {
+        f"layer_{layer}": {
+            f"{index}/{_SHARED if block.shared else _OWN}/{part}": array
+            for index, block in enumerate(past)
+            for part, array in _parts(block, f"layer_{layer}", len(tokens)).items()
+        }
+        for layer in range(model.config.num_layers)
+    }
+    with nn.intercept_methods(_intercept):
+        output = model.apply(
+            {"params": params},
+            tokens,
+            positions=positions,
+            cache=cache,
+            attention_mask=mask,
+            return_last_only=last_only,
+        )
+    return output.logits, output.cache
+
+
+def _parts(block: cache_lib.Block, layer: str, rows: int) -> dict[str, jax.Array]:
+    kv = block.kv[layer]
+    if block.shared:
+        # gemma wants the batch in front of every array of the cache. `_unpack` takes the
+        # first copy, so that XLA makes none.
+        kv = {part: jnp.broadcast_to(array, (rows, *array.shape)) for part, array in kv.items()}
+    return kv | {"mask": block.mask, "positions": block.positions}
+
+
+def _intercept(next_function, args, kwargs, context):
+    if isinstance(context.module, _modules.Attention) and context.method_name == "__call__":
+        return _attend(context.module, *args, **kwargs)
+    return next_function(*args, **kwargs)
+
+
+def _attend(
+    module: _modules.Attention,
+    x: Float[Array, "B L D"],
+    positions: Int[Array, "B L"],
+    cache: dict[str, jax.Array],
+    mask: Bool[Array, "B L L"],
+) -> tuple[dict[str, jax.Array], Float[Array, "B L D"]]:
+    """Attention of `x` to the blocks in `cache` and to itself, under one softmax."""
+    query, key, value = _project(module, x, positions)
+    blocks = [*_unpack(cache), (_OWN, {"k": key, "v": value, "mask": mask, "positions": positions})]
+    logits = jnp.concatenate(
+        [_logits(module, query, positions, kind, block) for kind, block in blocks], axis=-1
+    )
+    weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
+    ends = [
+        sum(block["mask"].shape[-1] for _, block in blocks[: i + 1]) for i in range(len(blocks))
+    ]
+    encoded = sum(
+        _weigh(part, kind, block["v"])
+        for part, (kind, block) in zip(jnp.split(weights, ends[:-1], -1), blocks, strict=True)
+    )
+    encoded = encoded.reshape(*encoded.shape[:2], module.num_heads, module.head_dim)
+    return {"k": key, "v": value}, module.attn_vec_einsum("BTNH,NHD->BTD", encoded)
+
+
+def _project(module: _modules.Attention, x, positions):
+    """Scaled queries [B L K Q H], Q query heads to a key head; keys and values [B L K H]."""
+    if module.use_qkv_einsum:
+        query, key, value = module.qkv_einsum("BTD,SNDH->SBTNH", x)
+    else:
+        query = module.q_einsum("BTD,NDH->BTNH", x)
+        key, value = module.kv_einsum("BSD,CKDH->CBSKH", x)
+    if module.use_qk_norm:
+        query, key = module._query_norm(query), module._key_norm(key)
+    rope = {
+        "base_frequency": module.rope_base_frequency,
+        "scale_factor": module.rope_scale_factor,
+    }
+    query = _positional_embeddings.apply_rope(query, positions, **rope)
+    key = _positional_embeddings.apply_rope(key, positions, **rope)
+    heads = (module.num_kv_heads, module.num_heads // module.num_kv_heads)
+    query = (query * module.query_pre_attn_scalar).reshape(*x.shape[:2], *heads, module.head_dim)
+    return query, key, value
+
+
+def _unpack(cache: dict[str, jax.Array]) -> list[tuple[str, dict[str, jax.Array]]]:
+    """The blocks of one layer, in their order, each with its kind."""
+    blocks: dict[tuple[str, str], dict[str, jax.Array]] = {}
+    for name in sorted(cache):
+        index, kind, part = name.split("/")
+        array = cache[name]
+        if kind == _SHARED and part in ("k", "v"):
+            array = array[0]
+        blocks.setdefault((index, kind), {})[part] = array
+    return [(kind, block) for (_, kind), block in blocks.items()]
+
+
+def _logits(module: _modules.Attention, query, positions, kind: str, block) -> jax.Array:
+    """Masked scores [B L K Q T] of the queries with one block's keys."""
+    if kind == _SHARED:
+        scores = jnp.einsum("blkqh,gpkh->blkqgp", query, block["k"])
+        scores = scores.reshape(*scores.shape[:4], -1)
+    else:
+        scores = jnp.einsum("blkqh,btkh->blkqt", query, block["k"])
+    if module.attn_logits_soft_cap is not None:
+        scores = jnp.tanh(scores / module.attn_logits_soft_cap) * module.attn_logits_soft_cap
+    mask = block["mask"]
+    if module.attn_type == _modules.AttentionType.LOCAL_SLIDING:
+        distance = positions[:, :, None] - block["positions"][:, None, :]
+        mask = mask & (distance < module.sliding_window_size)
+    return jnp.where(mask[:, :, None, None], scores, _MASKED)
+
+
+def _weigh(weights: jax.Array, kind: str, value: jax.Array) -> jax.Array:
+    """The values of one block under its weights, [B L K Q H]."""
+    if kind == _SHARED:
+        shaped = weights.reshape(*weights.shape[:4], *value.shape[:2])
+        return jnp.einsum("blkqgp,gpkh->blkqh", shaped, value)
+    return jnp.einsum("blkqt,btkh->blkqh", weights, value)

@@ -1,0 +1,74 @@
+"""Attention over blocks is pinned to gemma's own, to float32 rounding."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from t2sql.sampling import attention, cache
+
+
+@pytest.fixture(scope="module")
+def params():
+    return tiny.make_params()
+
+
+def _tokens(count: int) -> jnp.ndarray:
+    return jnp.array(np.random.default_rng(count).integers(300, 500, (2, count)))
+
+
+def _gemma(params, tokens):
+    length = tokens.shape[1]
+    return tiny.MODEL.apply(
+        {"params": params},
+        tokens,
+        positions=jnp.broadcast_to(jnp.arange(length), tokens.shape),
+        attention_mask=jnp.broadcast_to(
+            jnp.tril(jnp.ones((length, length), bool)), (2, length, length)
+        ),
+    ).logits
+
+
+def _ours(params, tokens, start: int, past=()):
+    length = tokens.shape[1]
+    return attention.forward(
+        tiny.MODEL,
+        params,
+        tokens,
+        positions=start + jnp.broadcast_to(jnp.arange(length), tokens.shape),
+        mask=cache.causal_mask(jnp.full((2,), length), length),
+        past=past,
+    )
+
+
+def test_without_a_past_it_is_gemmas(params):
+    tokens = _tokens(40)
+    np.testing.assert_allclose(
+        _ours(params, tokens, 0)[0], _gemma(params, tokens), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_text_in_three_blocks_is_the_text(params):
+    """40 tokens, longer than the local layers' window: 22 shared, then 10 and 7 of a row's own."""
+    tokens = _tokens(40)
+    tokens = tokens.at[1, :22].set(tokens[0, :22])
+    _, prefix = _ours(params, tokens[:, :22], 0)
+    shelves = {
+        layer: {part: jnp.stack([array[0] * 0, array[0]]) for part, array in parts.items()}
+        for layer, parts in prefix.items()
+    }
+    lengths, shelf = jnp.array([0, 22]), jnp.array([1, 1])
+    _, suffix = _ours(
+        params, tokens[:, 22:32], 22, [cache.shelf_block(shelves, lengths, shelf, 10)]
+    )
+    ring = cache.init_kv(tiny.MODEL, rows=2, slots=12)
+    for step in range(8):
+        past = [
+            cache.shelf_block(shelves, lengths, shelf, 1),
+            cache.suffix_block(suffix, lengths[shelf], jnp.array([10, 10])),
+            cache.ring_block(ring, jnp.int32(step), jnp.full(2, step + 1), jnp.full(2, 32 + step)),
+        ]
+        logits, token = _ours(params, tokens[:, 32 + step : 33 + step], 32 + step, past)
+        ring = cache.write_ring(ring, token, jnp.int32(step))
+        expected = _gemma(params, tokens)[:, 32 + step]
+        np.testing.assert_allclose(logits[:, 0], expected, rtol=1e-4, atol=1e-5)
