@@ -1,15 +1,15 @@
 """A fault-injecting proxy between the real client and a real server."""
 
-import dataclasses
 import json
 import random
 
 import fault_proxy
 import pytest
 from fault_proxy import Fault
+from small_run import Example, make_plan, make_rows, open_run, write
 
 from t2sql import errors
-from t2sql.runs import contents, manifest, rows, storage, units
+from t2sql.runs import contents, rows, storage
 
 PASSING = [
     Fault.STATUS_429,
@@ -148,45 +148,14 @@ def _random_mix(seed):
     return choose
 
 
-@dataclasses.dataclass(frozen=True)
-class Example:
-    example_id: str
-    db_id: str
+PLAN = make_plan([Example(f"dev/{i:04d}", f"db{i % 200}") for i in range(600)], unit_size=4)
 
 
-PLAN = units.plan_units(
-    [Example(f"dev/{i:04d}", f"db{i % 200}") for i in range(600)],
-    unit_size=4,
-    length=lambda example: 1,
-)
-
-
-def _rows(unit):
-    return [
-        rows.Prediction(
-            example_id=example.example_id,
-            db_id=example.db_id,
-            question="How many?",
-            gold=None,
-            text="SELECT 1",
-            sql="SELECT 1",
-            status="ok",
-            prompt_tokens=1,
-            output_tokens=1,
-        )
-        for example in unit.examples
-    ]
-
-
-def _work(run_storage, config):
+def _work(url, config):
     """What a host does: joins the run and writes the units that nobody wrote yet."""
-    run = manifest.Run.open(
-        run_storage, units=PLAN, fingerprint={"seed": 0}, recorded={}, config=config
-    )
+    run = open_run(url, plan=PLAN, config=config)
     finished = run.finished()
-    for unit in PLAN:
-        if unit.name not in finished:
-            run.write_unit(unit, _rows(unit))
+    write(run, [unit for unit in PLAN if unit.name not in finished])
     return run.write_done_if_complete()
 
 
@@ -195,7 +164,7 @@ def _assert_complete(gcs_server, bucket):
     there = gcs_server.objects(bucket.removeprefix("gs://"))
     done = json.loads(there.pop("run/done.json"))
     assert json.loads(there.pop("run/run.json"))["units"] == len(PLAN) == 200
-    assert there == {f"run/{unit.name}": rows.encode_rows(_rows(unit)) for unit in PLAN}
+    assert there == {f"run/{unit.name}": rows.encode_rows(make_rows(unit)) for unit in PLAN}
     for unit in PLAN:
         assert done["objects"][unit.name]["crc32c"] == storage.checksum(there[f"run/{unit.name}"])
 
@@ -209,7 +178,7 @@ def test_a_run_of_200_units_through_a_random_mix_of_faults(through, gcs_server, 
         upload_threads=8,
     )
     run, proxy = through(_random_mix(seed=4), config)
-    assert _work(run, config)
+    assert _work(run.url, config)
     _assert_complete(gcs_server, bucket)
     found = contents.read_run(run.url, config)
     read = [row.example_id for unit in found.units() for row in unit.rows]
@@ -224,8 +193,8 @@ def test_a_job_stopped_by_faults_is_finished_by_the_second_run(through, gcs_serv
     up = iter(range(80))
     run, _ = through(lambda _: Fault.RESET_AFTER if next(up, None) is None else Fault.NONE, config)
     with pytest.raises(errors.TryAgainError, match="gave up"):
-        _work(run, config)
+        _work(run.url, config)
     run, proxy = through(lambda request: Fault.NONE, config)
-    assert _work(run, config)
+    assert _work(run.url, config)
     _assert_complete(gcs_server, bucket)
     assert sum(request.is_upload for request, _ in proxy.seen) < 150
