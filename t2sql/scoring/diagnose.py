@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from t2sql.scoring.clean import clean_sql
 from t2sql.scoring.diagnosis.comparing import Comparer
-from t2sql.scoring.diagnosis.description import Query
+from t2sql.scoring.diagnosis.description import Query, tables_of
 from t2sql.scoring.diagnosis.findings import ERROR_CLASSES, Finding
 from t2sql.scoring.diagnosis.names import name_findings
 from t2sql.scoring.diagnosis.parsing import TooComplexError, parse
@@ -67,8 +67,9 @@ def _outcome(predicted: str, execution: ExecutionResult | None, status: str) -> 
 def _examine(
     gold: str | None, predicted: str, schema: Schema, execution: ExecutionResult | None
 ) -> Iterator[Finding]:
+    wanted = _read_gold(gold, schema)
     try:
-        query, problems = _read(predicted, schema)
+        query, problems = _read(predicted, schema, tables_of(wanted) if wanted else ())
         message = _message(predicted, schema, execution, is_read=query is not None)
     except TooComplexError as error:
         if execution is not None and execution.status == "error":
@@ -78,16 +79,25 @@ def _examine(
     if message is not None:
         yield Finding("invalid_sql", message + _wrapping(predicted))
     yield from name_findings(problems, schema, message)
-    if gold is not None and query is not None:
-        yield from _compare(gold, query, schema)
+    if wanted is not None and query is not None:
+        yield from _compare(wanted, query, schema)
 
 
-def _read(sql: str, schema: Schema) -> tuple[Query | None, list[NameProblem]]:
+def _read_gold(gold: str | None, schema: Schema) -> Query | None:
+    try:
+        return None if gold is None else _read(gold, schema)[0]
+    except TooComplexError:
+        return None
+
+
+def _read(
+    sql: str, schema: Schema, likely: tuple[str, ...] = ()
+) -> tuple[Query | None, list[NameProblem]]:
     """Describes a query, without what may be wrapped around it; None where there is none."""
     for text in dict.fromkeys((sql, clean_sql(sql))):
         tree = parse(text)
         if tree is not None:
-            reader = QueryReader(schema, text)
+            reader = QueryReader(schema, text, likely)
             return reader.read(tree), reader.problems
     return None, []
 
@@ -113,16 +123,10 @@ def _wrapping(predicted: str) -> str:
     return ""
 
 
-def _compare(gold: str, query: Query, schema: Schema) -> list[Finding]:
+def _compare(gold: Query, predicted: Query, schema: Schema) -> list[Finding]:
     """What differs; only where nothing does, also what most often makes no difference."""
-    try:
-        wanted, _ = _read(gold, schema)
-    except TooComplexError:
-        wanted = None
-    if wanted is None:
-        return []
     for strict in (False, True):
-        findings = Comparer(schema=schema, strict=strict).compare(wanted, query)
+        findings = Comparer(schema=schema, strict=strict).compare(gold, predicted)
         if findings:
             return findings
     return []

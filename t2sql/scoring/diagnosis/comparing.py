@@ -62,9 +62,25 @@ class Comparer:
         if isinstance(gold, SetOperation) and isinstance(predicted, SetOperation):
             return self._set_operations(gold, predicted, place)
         if isinstance(gold, Core) and isinstance(predicted, Core):
-            found = (self._cores(gold, each, place) for each in renumberings(gold, predicted))
-            return _fewest(found)
+            return self._closest_cores(gold, predicted, place)
         return self._one_combined(gold, predicted, place)
+
+    def _closest_cores(self, gold: Core, predicted: Core, place: _Place) -> list[Finding]:
+        ways = [self._cores(gold, each, place) for each in renumberings(gold, predicted)]
+        if (_only_source(gold) is None) != (_only_source(predicted) is None):
+            ways.append(self._wrapped(gold, predicted, place))
+        return _fewest(ways)
+
+    def _wrapped(self, gold: Query, predicted: Query, place: _Place) -> list[Finding]:
+        """One puts a SELECT around a subquery: compares that with the other query."""
+        inner = _only_source(predicted)
+        if inner is not None:
+            message = f"puts {predicted} around the query, which gold does not"
+            inside = self._queries(gold, inner, place)
+        else:
+            message = f"does not put {gold} around the query"
+            inside = self._queries(_only_source(gold), predicted, place)
+        return [_placed(Finding("wrong_nesting", message), place), *inside]
 
     def _set_operations(
         self, gold: SetOperation, predicted: SetOperation, place: _Place
@@ -89,6 +105,9 @@ class Comparer:
 
     def _one_combined(self, gold: Query, predicted: Query, place: _Place) -> list[Finding]:
         """One is a SELECT, the other combines several: compared with the most alike of them."""
+        core = gold if isinstance(gold, Core) else predicted
+        if _only_source(core) is not None:
+            return self._wrapped(gold, predicted, place)
         if isinstance(gold, SetOperation):
             message = f"is one SELECT; gold combines two by {gold.operator}"
             sides = [(side, predicted) for side in (gold.left, gold.right)]
@@ -156,6 +175,13 @@ class Comparer:
         ]
         nesting = [Finding("wrong_nesting", message) for message in lacking + excess]
         return findings + [_placed(finding, place) for finding in nesting]
+
+
+def _only_source(query: Query) -> Query | None:
+    """The subquery that is all that a SELECT reads."""
+    if isinstance(query, SetOperation) or len(query.sources) != 1:
+        return None
+    return query.sources[0].query
 
 
 def _placed(finding: Finding, place: _Place) -> Finding:

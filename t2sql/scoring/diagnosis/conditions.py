@@ -130,3 +130,17 @@ def replace_columns(condition: Condition, change: Callable[[Column], Column]) ->
         return compare(terms.replace_columns(atom.left, change), atom.operator, right)
 
     return map_atoms(condition, changed)
+
+
+def split(
+    condition: Condition, wanted: Callable[[Condition], bool]
+) -> tuple[list[Condition], Condition]:
+    """The conjuncts that are wanted, and the rest."""
+    parts = conjuncts(condition)
+    chosen = [part for part in parts if wanted(part)]
+    return chosen, junction("AND", parts.difference(chosen))
+
+
+def has_aggregate(condition: Condition) -> bool:
+    """Whether it is on groups."""
+    return any(terms.aggregates_of(atom.left) for atom in atoms(condition))

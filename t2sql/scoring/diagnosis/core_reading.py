@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -10,10 +9,11 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from t2sql.scoring.diagnosis import conditions
-from t2sql.scoring.diagnosis.conditions import ALWAYS, Atom, Condition
+from t2sql.scoring.diagnosis.conditions import ALWAYS, Atom, Condition, has_aggregate, split
 from t2sql.scoring.diagnosis.description import Core, Source, cores
 from t2sql.scoring.diagnosis.scope import Entry, NameProblem, Scope, table_entry
-from t2sql.scoring.diagnosis.terms import Column, Term, aggregates_of
+from t2sql.scoring.diagnosis.spelling import closest
+from t2sql.scoring.diagnosis.terms import Column, Term
 from t2sql.spider.tables import Table, fold
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class CoreReader:
         terms = tuple(term for _, term in items)
         where = self._condition(node.args.get("where"))
         having = self._condition(node.args.get("having"))
-        ties, where = _split(conditions.junction("AND", (*self._joined, where)), _is_tie)
-        on_groups, on_rows = _split(having, _has_aggregate)
+        ties, where = split(conditions.junction("AND", (*self._joined, where)), _is_tie)
+        on_groups, on_rows = split(having, has_aggregate)
         return Core(
             sources=tuple(self._sources),
             ties=frozenset(frozenset((tie.left, tie.right)) for tie in ties),
@@ -107,10 +107,11 @@ class CoreReader:
         self._scope.entries.append(entry)
 
     def _meant(self, name: str) -> Table | None:
-        """The table that an invented name all but spells, so that its columns are checked."""
-        names = {fold(table.name): table for table in self._queries.schema.tables}
-        close = difflib.get_close_matches(fold(name), names, n=1, cutoff=0.85)
-        return names[close[0]] if close else None
+        """The table that an invented name stands for, so that the rest can be compared."""
+        schema = self._queries.schema
+        names = (table.name for table in schema.tables)
+        guess = closest(name, self._queries.likely) or closest(name, names, cutoff=0.85)
+        return schema.table(guess) if guess else None
 
     def _add_cte(self, node: exp.Table, key: str, outer: str) -> None:
         cte = self._ctes[key]
@@ -133,7 +134,10 @@ class CoreReader:
     ) -> None:
         query = self._queries.read(node, None, ctes or self._ctes)
         first = cores(query)[0]
-        columns = dict(zip(map(fold, names or first.names), first.items, strict=False))
+        columns: dict[str, Term] = {}
+        for name, item in zip(names or first.names, first.items, strict=False):
+            # SQLite calls a second column of one name `name:1`.
+            columns[fold(f"{name}:{len(columns)}" if fold(name) in columns else name)] = item
         self._sources.append(Source("", outer, query))
         self._scope.entries.append(
             Entry(alias=fold(alias), name=alias or "the subquery", columns=columns)
@@ -159,13 +163,6 @@ class CoreReader:
         return itertools.chain.from_iterable(found)
 
 
-def _split(condition: Condition, wanted) -> tuple[list[Atom], Condition]:
-    """The conjuncts that are wanted, and the rest."""
-    parts = conditions.conjuncts(condition)
-    chosen = [part for part in parts if wanted(part)]
-    return chosen, conditions.junction("AND", parts.difference(chosen))
-
-
 def _is_tie(part: Condition) -> bool:
     """Whether it joins: columns of two of this SELECT's own sources must be equal."""
     if not isinstance(part, Atom) or part.operator != "=":
@@ -177,7 +174,3 @@ def _is_tie(part: Condition) -> bool:
         fold(part.right.table),
         part.right.instance,
     )
-
-
-def _has_aggregate(part: Condition) -> bool:
-    return any(aggregates_of(atom.left) for atom in conditions.atoms(part))

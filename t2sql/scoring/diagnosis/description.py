@@ -109,3 +109,15 @@ def nested_values(core: Core) -> list[Nested]:
     atoms = (*conditions.atoms(core.where), *conditions.atoms(core.having))
     values = [side for atom in atoms for side in (atom.left, atom.right) if side]
     return [each for value in (*core.items, *values) for each in nested_of(value)]
+
+
+def all_cores(query: Query) -> list[Core]:
+    """The SELECTs of a query and of all its subqueries."""
+    nested = [core for inner in subqueries(query) for core in all_cores(inner)]
+    return cores(query) + nested
+
+
+def tables_of(query: Query) -> tuple[str, ...]:
+    """The tables that a query reads, anywhere."""
+    names = (source.table for core in all_cores(query) for source in core.sources)
+    return tuple(dict.fromkeys(filter(None, names)))

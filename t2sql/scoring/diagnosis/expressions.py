@@ -9,7 +9,7 @@ from t2sql.scoring.diagnosis.conditions import Atom, Condition
 from t2sql.scoring.diagnosis.description import OrderKey, Query, Sorting
 from t2sql.scoring.diagnosis.scope import NameProblem, Scope, outside
 from t2sql.scoring.diagnosis.terms import Call, Column, Literal, Nested, Star, Term
-from t2sql.spider.tables import fold
+from t2sql.spider.tables import Schema, fold
 
 _COMPARISONS = {
     exp.EQ: "=",
@@ -56,11 +56,13 @@ class ExpressionReader:
         scope: Scope,
         problems: list[NameProblem],
         sql: str,
+        schema: Schema,
         read_query: Callable[[exp.Expression, Scope], Query],
     ):
         self.scope = scope
         self.problems = problems
         self._sql = sql
+        self._schema = schema
         self._read_query = read_query
 
     def term(self, node: exp.Expression) -> Term:
@@ -130,13 +132,20 @@ class ExpressionReader:
     def _qualified(self, node: exp.Column) -> Term:
         entry, inside = self.scope.entry(node.table)
         if entry is None:
-            self.problems.append(NameProblem("table", node.table, self.scope.tables()))
-            return Column("", node.name)
+            return self._unread(node)
         term = entry.get(node.name)
         if term is None:
             self.problems.append(NameProblem("column", node.name, (entry.name,)))
             return Column("", node.name)
         return term if inside else outside(term)
+
+    def _unread(self, node: exp.Column) -> Column:
+        """A column of something that FROM does not name: a missing join, or an invention."""
+        column = self._schema.column(node.table, node.name)
+        if column is not None:
+            return Column(self._schema.table(node.table).name, column.name)
+        self.problems.append(NameProblem("qualifier", node.table, self.scope.tables()))
+        return Column("", node.name)
 
     def value(self, node: exp.Expression) -> Term:
         """Reads what a column is compared with: an unknown name in double quotes is text."""

@@ -1,11 +1,11 @@
 """Findings about names that do not resolve."""
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator
 
 from t2sql.scoring.diagnosis.findings import Finding
 from t2sql.scoring.diagnosis.scope import NameProblem
+from t2sql.scoring.diagnosis.spelling import closest
 from t2sql.spider.tables import Schema, fold
 
 # SQLite's own words (sqlite/src/resolve.c, build.c), for what only it has seen.
@@ -28,7 +28,7 @@ def name_findings(
         name, and only those that it took as text are invented.
     """
     told = set()
-    for problem in (*problems, *_sqlite_problem(message)):
+    for problem in tuple(problems) or _sqlite_problem(message):
         known = (problem.kind, fold(problem.name))
         if known in told or (message is None and not problem.as_text):
             continue
@@ -37,6 +37,7 @@ def name_findings(
 
 
 def _sqlite_problem(message: str | None) -> Iterator[NameProblem]:
+    """The name that SQLite trips over, where reading the query found none."""
     for kind, pattern in _SQLITE.items():
         if found := pattern.search(message or ""):
             yield NameProblem(kind, found.group(1).strip().strip('"`[]'))
@@ -44,9 +45,15 @@ def _sqlite_problem(message: str | None) -> Iterator[NameProblem]:
 
 def _finding(problem: NameProblem, schema: Schema) -> Finding:
     name = f"`{problem.name}`"
+    if problem.kind == "qualifier":
+        read = ", ".join(problem.tables) or "nothing"
+        return Finding(
+            "invented_table", f"{name} is no table or alias of the query; it reads {read}"
+        )
     if problem.kind == "table":
-        close = _closest(problem.name, (table.name for table in schema.tables))
-        return Finding("invented_table", f"{name} is not a table of {schema.db_id}{close}")
+        guess = closest(problem.name, (table.name for table in schema.tables))
+        message = f"{name} is not a table of {schema.db_id}{_question(guess)}"
+        return Finding("invented_table", message)
     if problem.kind == "ambiguous":
         owners = " and ".join(dict.fromkeys(problem.tables)) or "several of its tables"
         return Finding("ambiguous_column", f"{name} is a column of {owners}: which one is meant?")
@@ -62,25 +69,9 @@ def _hint(problem: NameProblem, schema: Schema) -> str:
         return f"{where}, but of {' and '.join(owners)}"
     tables = [table for name in problem.tables if (table := schema.table(name))]
     known = [[column.name for column in table.columns] for table in (*tables, *schema.tables)]
-    guesses = (_closest(problem.name, names, problem.tables) for names in known)
-    return where + next(filter(None, guesses), "")
+    guesses = (closest(problem.name, names, problem.tables) for names in known)
+    return where + _question(next(filter(None, guesses), None))
 
 
-def _closest(name: str, known: Iterable[str], tables: Iterable[str] = ()) -> str:
-    """The most alike known name, as a question; "" where none is much like it.
-
-    A name that carries its table's name, such as singer_name, stands for the column name.
-    """
-    folded = {fold(each): each for each in known}
-    words = _words(name)
-    own = set().union(*map(_words, tables))
-    parts = [each for each in folded if _words(each) <= words and words <= _words(each) | own]
-    close = parts or difflib.get_close_matches(fold(name), folded, n=1, cutoff=0.6)
-    close = close or [each for each in folded if _words(each) < words]
-    return f"; did you mean {folded[close[0]]}?" if close else ""
-
-
-def _words(name: str) -> set[str]:
-    """The words of a name in snake_case or CamelCase, folded."""
-    split = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
-    return set(re.findall(r"[^\W_]+", fold(split)))
+def _question(guess: str | None) -> str:
+    return f"; did you mean {guess}?" if guess else ""

@@ -2,6 +2,7 @@
 
 from sqlglot import exp
 
+from t2sql.scoring.diagnosis import merging
 from t2sql.scoring.diagnosis.core_reading import CoreReader
 from t2sql.scoring.diagnosis.description import Query, SetOperation, cores
 from t2sql.scoring.diagnosis.expressions import ExpressionReader
@@ -22,12 +23,14 @@ class QueryReader:
     Attributes:
       schema: the schema that names are looked up in.
       sql: the statement's text, for how a name is quoted.
+      likely: tables that it is expected to read: an invented one may stand for one of them.
       problems: the names that do not resolve.
     """
 
-    def __init__(self, schema: Schema, sql: str):
+    def __init__(self, schema: Schema, sql: str, likely: tuple[str, ...] = ()):
         self.schema = schema
         self.sql = sql
+        self.likely = likely
         self.problems: list[NameProblem] = []
         self._cores = 0
 
@@ -54,12 +57,16 @@ class QueryReader:
         self._cores += 1
         if self._cores > MAX_CORES:
             raise TooComplexError(f"it expands into more than {MAX_CORES} SELECTs")
-        return CoreReader(self, parent, ctes).read(node)
+        return merging.merged(CoreReader(self, parent, ctes).read(node), node)
 
     def expressions(self, scope: Scope, ctes: Ctes) -> ExpressionReader:
         """A reader for the expressions of a SELECT that sees `scope` and `ctes`."""
         return ExpressionReader(
-            scope, self.problems, self.sql, lambda node, scope: self.read(node, scope, ctes)
+            scope,
+            self.problems,
+            self.sql,
+            self.schema,
+            lambda node, scope: self.read(node, scope, ctes),
         )
 
     def _set_operation(

@@ -14,7 +14,8 @@ class NameProblem:
     """A name that does not resolve.
 
     Attributes:
-      kind: "table", "column" or "ambiguous".
+      kind: "table", "column", "ambiguous", or "qualifier" for a T3 in T3.name that nothing
+        in FROM is called.
       name: the name as written, without its qualifier.
       tables: the tables that it was looked for in, or, if ambiguous, found in.
       as_text: whether SQLite takes it as text, because it is in double quotes.

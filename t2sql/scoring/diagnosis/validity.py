@@ -40,7 +40,8 @@ def _database(schema: Schema) -> sqlite3.Connection:
 
 def _create(schema: Schema) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    for table in schema.tables:
+    # SQLite keeps names with this prefix for its own tables, which Spider lists too.
+    for table in (each for each in schema.tables if not fold(each.name).startswith("sqlite_")):
         connection.execute(f"CREATE TABLE IF NOT EXISTS {_quoted(table.name)} ({_columns(table)})")
     connection.set_authorizer(
         lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY

@@ -27,6 +27,8 @@ def compare_group(pair: Pair) -> Iterator[Finding]:
 def _group(pair: Pair, core: Core) -> frozenset[Term]:
     """What it groups by, less the columns that the table's key in it decides."""
     keys = frozenset(map(pair.key, core.group))
+    if pair.strict:
+        return keys
     names = {(_place(term), fold(term.name)) for term in core.group if isinstance(term, Column)}
     decided = {
         place

@@ -3,7 +3,15 @@
 from collections.abc import Iterator, Sequence
 
 from t2sql.scoring.diagnosis import conditions
-from t2sql.scoring.diagnosis.description import Core, OrderKey, Query, Sorting, cores, subqueries
+from t2sql.scoring.diagnosis.description import (
+    Core,
+    OrderKey,
+    Query,
+    Sorting,
+    all_cores,
+    cores,
+    subqueries,
+)
 from t2sql.scoring.diagnosis.findings import Finding
 from t2sql.scoring.diagnosis.pairs import Pair
 from t2sql.scoring.diagnosis.terms import Call, Literal, Term, columns_of
@@ -55,11 +63,10 @@ def _shown(sorting: Sorting) -> str:
 def compare_superlative(gold: Query, predicted: Query) -> Iterator[Finding]:
     """misread_superlative; looked for in the whole query, wherever the extreme is taken."""
     extreme = next(filter(None, map(_extreme, cores(gold))), None)
-    if (
-        extreme is None
-        or any(map(_extreme, cores(predicted)))
-        or _aggregates_instead(gold, predicted)
-    ):
+    orders = any(core.sorting.order for core in cores(predicted)) or predicted.sorting.order
+    if extreme is None or orders or any(map(_extreme, cores(predicted))):
+        return
+    if _aggregates_instead(gold, predicted):
         return
     wanted, by = extreme
     tested = [
@@ -91,13 +98,8 @@ def _is_min_or_max(term: Term) -> bool:
 def _aggregates_instead(gold: Query, predicted: Query) -> bool:
     """Whether some SELECT of gold returns MIN or MAX and one predicted another aggregate."""
     wanted, found = (
-        [item for core in _all_cores(query) for item in core.items] for query in (gold, predicted)
+        [item for core in all_cores(query) for item in core.items] for query in (gold, predicted)
     )
     return any(map(_is_min_or_max, wanted)) and any(
         isinstance(item, Call) and item.is_aggregate for item in found
     )
-
-
-def _all_cores(query: Query) -> list[Core]:
-    nested = [core for inner in subqueries(query) for core in _all_cores(inner)]
-    return cores(query) + nested

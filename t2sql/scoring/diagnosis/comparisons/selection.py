@@ -108,7 +108,8 @@ def _drops_duplicates(pair: Pair, core: Core) -> bool:
         return True
     if core.items and all(map(aggregates_of, core.items)) and not core.group:
         return True
-    if len(core.sources) != 1 or core.group:
+    # Spider lists one column of a composite key: trusted only as long as other things differ.
+    if pair.strict or len(core.sources) != 1 or core.group:
         return False
     keys = [key for key in pair.schema.primary_keys if key.table == core.sources[0].table]
     returned = {column.name for column in core.items if isinstance(column, Column)}
