@@ -1,0 +1,66 @@
+"""Grain deals the plan: whatever the number of hosts, no unit is lost or done twice."""
+
+import numpy as np
+import pytest
+
+from t2sql import loader, prompts
+from t2sql.runs.units import plan_units
+from t2sql.spider import examples as examples_lib
+from t2sql.spider import sources
+
+PROMPT = prompts.make_prompt("completion")
+
+
+@pytest.fixture(scope="module")
+def plan():
+    examples = examples_lib.read_examples(sources.SAMPLE, "dev")
+    return plan_units(examples, unit_size=4, length=loader.estimate_tokens(PROMPT))
+
+
+def _load(plan, index=0, count=1, finished=(), buckets=(2048,)):
+    return list(
+        loader.load(
+            plan,
+            encode=lambda text: [2, *text.encode()],
+            prompt=PROMPT,
+            buckets=buckets,
+            process_index=index,
+            process_count=count,
+            finished=finished,
+        )
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 64])
+def test_hosts_share_the_plan(plan, count):
+    dealt = [unit.unit.name for index in range(count) for unit in _load(plan, index, count)]
+    assert sorted(dealt) == sorted(unit.name for unit in plan)
+
+
+def test_finished_units_are_left_out_after_dealing(plan):
+    finished = {unit.name for unit in plan[::3]}
+    for index in range(4):
+        names = [unit.unit.name for unit in _load(plan, index, 4, finished)]
+        assert names == [unit.name for unit in plan[index::4] if unit.name not in finished]
+
+
+def test_groups_hold_the_prompts(plan):
+    for loaded in _load(plan):
+        for index, example in enumerate(loaded.unit.examples):
+            group = loaded.group
+            tokens = np.concatenate(
+                [
+                    group.prefix[: group.prefix_length],
+                    group.suffixes[index, : group.lengths[index]],
+                ]
+            )
+            assert tokens.tolist() == [2, *PROMPT.text(example).encode()]
+            assert loaded.prompt_tokens[index] == len(tokens)
+
+
+def test_prompts_over_the_largest_bucket_are_counted_and_left_out(plan):
+    limit = int(np.median([n for unit in _load(plan) for n in unit.prompt_tokens]))
+    for loaded in _load(plan, buckets=(64, limit)):
+        fits = tuple(i for i, n in enumerate(loaded.prompt_tokens) if n <= limit)
+        assert loaded.fitting == fits
+        assert (loaded.group is None) == (not fits)

@@ -1,0 +1,88 @@
+"""The commands as a user types them: exit codes, messages, signals."""
+
+import os
+import signal
+import time
+
+import jobs
+import pytest
+
+
+def _wait_for_first_object(output, process) -> None:
+    deadline = time.monotonic() + 240
+    while not jobs.objects(output):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# The dummy is fast: a large answer and small units leave time to stop it in the middle.
+SLOW = ("--config.sampling.max_new_tokens=2000", "--config.unit_size=2", "--config.batch_size=2")
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_so_and_goes_on(tmp_path, stop, code):
+    process = jobs.start(tmp_path / "run", *SLOW)
+    _wait_for_first_object(tmp_path / "run", process)
+    process.send_signal(stop)
+    returncode, output, error = jobs.finish(process)
+    assert returncode == code, error
+    assert "the same command goes on from there" in output
+    assert "Traceback" not in error
+    assert not os.path.exists(tmp_path / "run" / "done.json")
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--config.batchsize=8", "batchsize"),
+        ("--config.batch_size=many", "batch_size"),
+        ("--config.sampling.seeed=1", "seeed"),
+        ("--confg=configs/quickstart.py", "confg"),
+        ("--config.data.path=/nowhere", "/nowhere: no such data directory"),
+        ("stray", "stray"),
+    ],
+)
+def test_a_mistake_is_named_in_one_message(tmp_path, flag, message):
+    returncode, _, error = jobs.finish(jobs.start(tmp_path / "run", flag))
+    assert returncode == 2, error
+    assert message in error
+    assert "Traceback" not in error
+    assert not os.path.exists(tmp_path / "run")
+
+
+def test_no_such_config_file(tmp_path):
+    returncode, _, error = jobs.finish(jobs.start(tmp_path / "run", config="configs/nothing.py"))
+    assert returncode == 2
+    assert "configs/nothing.py" in error
+    assert "Traceback" not in error
+
+
+def test_output_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    process = jobs.start(tmp_path / "file" / "run")
+    returncode, _, error = jobs.finish(process)
+    assert returncode == 2, error
+    assert str(tmp_path / "file") in error
+    assert "Traceback" not in error
+
+
+def test_inspect_shows_the_example(tmp_path):
+    process = jobs.start(
+        tmp_path,
+        "--index=3",
+        "--config.model.name=dummy",
+        "--config.model.source=dummy:0",
+        module="t2sql.inspect",
+    )
+    returncode, output, error = jobs.finish(process)
+    assert returncode == 0, error
+    for part in ("dev/0003", "CREATE TABLE", "2:'<bos>'", "to the letter", "in a bucket of"):
+        assert part in output
+
+
+def test_inspect_names_the_range_of_its_index(tmp_path):
+    process = jobs.start(tmp_path, "--index=99999", module="t2sql.inspect")
+    returncode, _, error = jobs.finish(process)
+    assert returncode == 2
+    assert "--index is 99999" in error

