@@ -48,7 +48,12 @@ def diagnose(
     """
     findings = list(_outcome(predicted, execution, status))
     if predicted.strip():
-        findings += _examine(gold, predicted, schema, execution)
+        try:
+            findings += _examine(gold, predicted, schema, execution)
+        except TooComplexError as error:
+            findings += _beyond_bounds(str(error), execution)
+        except RecursionError:
+            findings += _beyond_bounds("its expressions are nested too deeply", execution)
     return list(dict.fromkeys(findings))
 
 
@@ -68,25 +73,27 @@ def _examine(
     gold: str | None, predicted: str, schema: Schema, execution: ExecutionResult | None
 ) -> Iterator[Finding]:
     wanted = _read_gold(gold, schema)
-    try:
-        query, problems = _read(predicted, schema, tables_of(wanted) if wanted else ())
-        message = _message(predicted, schema, execution, is_read=query is not None)
-    except TooComplexError as error:
-        if execution is not None and execution.status == "error":
-            yield Finding("invalid_sql", execution.message)
-        yield Finding("wrong_nesting", f"cannot be compared with gold: {error}")
-        return
+    query, problems = _read(predicted, schema, tables_of(wanted) if wanted else ())
+    message = _message(predicted, schema, execution, is_read=query is not None)
     if message is not None:
         yield Finding("invalid_sql", message + _wrapping(predicted))
     yield from name_findings(problems, schema, message)
     if wanted is not None and query is not None:
         yield from _compare(wanted, query, schema)
+    elif query is None and message is None:
+        yield from _beyond_bounds("it is no SELECT", execution)
+
+
+def _beyond_bounds(reason: str, execution: ExecutionResult | None) -> Iterator[Finding]:
+    if execution is not None and execution.status == "error":
+        yield Finding("invalid_sql", execution.message)
+    yield Finding("wrong_nesting", f"cannot be compared with gold: {reason}")
 
 
 def _read_gold(gold: str | None, schema: Schema) -> Query | None:
     try:
         return None if gold is None else _read(gold, schema)[0]
-    except TooComplexError:
+    except (TooComplexError, RecursionError):
         return None
 
 

@@ -74,6 +74,12 @@ def tokenize(text: str, start: int = 0) -> Iterator[Token]:
         start = token.end
 
 
+def first_statement(sql: str) -> str:
+    """The text up to the first semicolon that ends a statement."""
+    ends = (token.start for token in tokenize(sql) if token.text == ";")
+    return sql[: next(ends, len(sql))]
+
+
 def _closers(text: str, start: int) -> dict[str, list[int]]:
     """Offsets of all that may close a curly quote or a bracket, looked up once for all."""
     found = {mark: [] for mark in _CLOSERS}

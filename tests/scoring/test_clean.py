@@ -1,6 +1,5 @@
 """What `clean_sql` keeps, what it takes away, and what it costs on hostile text."""
 
-import os
 import pathlib
 import sqlite3
 import time
@@ -16,15 +15,10 @@ COUNT = "SELECT COUNT(*) FROM singer"
 TRICKY = """SELECT 'a;b -- c ``` “d” /* e */ <eos>', "x;y", `z` FROM [t u] WHERE v = 'it''s'"""
 
 
-def spider() -> pathlib.Path:
-    if not os.environ.get("T2SQL_SPIDER_DIR"):
-        pytest.fail("set T2SQL_SPIDER_DIR to a directory that holds Spider 1.0")
-    return pathlib.Path(os.environ["T2SQL_SPIDER_DIR"])
-
-
-def gold(split: str) -> list[tuple[str, str]]:
-    lines = (spider() / f"{split}_gold.sql").read_text().splitlines()
-    return [tuple(line.rsplit("\t", 1)) for line in lines if line.strip()]
+def gold(root: pathlib.Path, split: str) -> list[list[str]]:
+    """The distinct (query, db_id) of a split."""
+    lines = set((root / f"{split}_gold.sql").read_text().splitlines())
+    return [line.rsplit("\t", 1) for line in sorted(lines) if line.strip()]
 
 
 def essence(sql: str) -> list[str]:
@@ -134,8 +128,8 @@ def test_no_statement_is_empty(text):
 
 @pytest.mark.spider
 @pytest.mark.parametrize("split", ["dev", "train"])
-def test_gold_queries_keep_every_token(split):
-    for query, _ in gold(split):
+def test_gold_queries_keep_every_token(split, spider_root):
+    for query, _ in gold(spider_root, split):
         cleaned = clean_sql(query)
         assert essence(cleaned) == essence(query)
         assert clean_sql(cleaned) == cleaned
@@ -144,16 +138,16 @@ def test_gold_queries_keep_every_token(split):
 
 
 @pytest.mark.spider
-def test_gold_queries_give_the_same_rows():
-    for query, db_id in gold("dev")[::7]:
-        path = spider() / "database" / db_id / f"{db_id}.sqlite"
+def test_gold_queries_give_the_same_rows(spider_root):
+    for query, db_id in gold(spider_root, "dev")[::4]:
+        path = spider_root / "database" / db_id / f"{db_id}.sqlite"
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
             connection.text_factory = bytes
             rows = connection.execute(query).fetchmany(1000)
             assert connection.execute(clean_sql(query)).fetchmany(1000) == rows
 
 
-PIECES = """SELECT|select|WITH a AS (|FROM|t|name|'x'|'|"|`|```|```sql|;|--|/*|*/|\n|\n\n| |(|)|,|.|*|
+PIECES = """SELECT|select|WITH a AS (|FROM|t|'x'|'|"|`|```|```sql|;|--|/*|*/|\n|\n\n| |(|)|,|.|*|
 1|This is the query|Explanation:|<eos>|<end_of_turn>|“|”|‘|’|UNION|\\|\0|é|[|]|**|#|AS|b c d|:"""
 
 

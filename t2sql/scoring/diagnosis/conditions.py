@@ -87,7 +87,7 @@ def compare(left: Term, operator: str, right: Term) -> Atom:
 
 
 def _weight(term: Term) -> int:
-    kinds = (Call, Column, Nested, Literal)
+    kinds = (Column, Call, Nested, Literal)
     return kinds.index(type(term)) if isinstance(term, kinds) else len(kinds)
 
 

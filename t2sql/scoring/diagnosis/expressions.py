@@ -139,13 +139,13 @@ class ExpressionReader:
             return Column("", node.name)
         return term if inside else outside(term)
 
-    def _unread(self, node: exp.Column) -> Column:
+    def _unread(self, node: exp.Column) -> Term:
         """A column of something that FROM does not name: a missing join, or an invention."""
         column = self._schema.column(node.table, node.name)
         if column is not None:
             return Column(self._schema.table(node.table).name, column.name)
         self.problems.append(NameProblem("qualifier", node.table, self.scope.tables()))
-        return Column("", node.name)
+        return self.scope.find(node.name)[0] or Column("", node.name)
 
     def value(self, node: exp.Expression) -> Term:
         """Reads what a column is compared with: an unknown name in double quotes is text."""
@@ -169,8 +169,8 @@ class ExpressionReader:
             return self.condition(node.this, joins=joins)
         if isinstance(node, exp.And | exp.Or):
             operator = "AND" if isinstance(node, exp.And) else "OR"
-            sides = (self.condition(side, joins=joins) for side in (node.this, node.expression))
-            return conditions.junction(operator, sides)
+            parts = (self.condition(part, joins=joins) for part in _operands(node))
+            return conditions.junction(operator, parts)
         if isinstance(node, exp.Not):
             return conditions.negate(self.condition(node.this, joins=joins))
         if type(node) in _COMPARISONS:
@@ -187,8 +187,9 @@ class ExpressionReader:
 
     def _comparison(self, node: exp.Expression, *, joins: bool) -> Condition:
         left, right = node.this, node.expression
-        # The side in double quotes that is no column is text if the other side is a column.
-        if not joins and self._as_text(left) and not self._as_text(right):
+        # A left side in double quotes that is no column is text if the right side has one.
+        is_value = not self._as_text(right) and right.find(exp.Column) is not None
+        if not joins and is_value and self._as_text(left):
             sides = self.value(left), self.term(right)
         else:
             sides = self.term(left), self.term(right) if joins else self.value(right)
@@ -241,3 +242,15 @@ class ExpressionReader:
             position = int(node.this) if len(node.this) < 6 else 0
             return items[position - 1] if 0 < position <= len(items) else self.term(node)
         return self.term(node)
+
+
+def _operands(node: exp.Expression) -> list[exp.Expression]:
+    """All that a chain of ANDs, or of ORs, combines; a long one is too deep to recurse into."""
+    found, pending = [], [node]
+    while pending:
+        each = pending.pop()
+        if type(each) is type(node):
+            pending += [each.expression, each.this]
+        else:
+            found.append(each)
+    return found

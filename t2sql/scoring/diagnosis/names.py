@@ -10,9 +10,9 @@ from t2sql.spider.tables import Schema, fold
 
 # SQLite's own words (sqlite/src/resolve.c, build.c), for what only it has seen.
 _SQLITE = {
-    "table": re.compile(r"no such table: (?:main\.)?(.+)"),
-    "column": re.compile(r"no such column: (?:.*\.)?(.+?)(?: - should this be.*)?$"),
-    "ambiguous": re.compile(r"ambiguous column name: (?:.*\.)?(.+)"),
+    "table": re.compile(r"no such table: (.+)"),
+    "column": re.compile(r"no such column: (.+?)(?: - should this be.*)?$"),
+    "ambiguous": re.compile(r"ambiguous column name: (.+)"),
 }
 
 
@@ -28,7 +28,7 @@ def name_findings(
         name, and only those that it took as text are invented.
     """
     told = set()
-    for problem in tuple(problems) or _sqlite_problem(message):
+    for problem in tuple(problems) or _sqlite_problem(message, schema):
         known = (problem.kind, fold(problem.name))
         if known in told or (message is None and not problem.as_text):
             continue
@@ -36,11 +36,13 @@ def name_findings(
         yield _finding(problem, schema)
 
 
-def _sqlite_problem(message: str | None) -> Iterator[NameProblem]:
+def _sqlite_problem(message: str | None, schema: Schema) -> Iterator[NameProblem]:
     """The name that SQLite trips over, where reading the query found none."""
     for kind, pattern in _SQLITE.items():
         if found := pattern.search(message or ""):
-            yield NameProblem(kind, found.group(1).strip().strip('"`[]'))
+            qualifier, _, name = found.group(1).strip().rpartition(".")
+            if not schema.column(qualifier, name):
+                yield NameProblem(kind, name.strip('"`[]'))
 
 
 def _finding(problem: NameProblem, schema: Schema) -> Finding:

@@ -12,8 +12,8 @@ def closest(
 ) -> str | None:
     """The known name most like `name`, or None.
 
-    A name that repeats its context, such as singer_name in singer, stands for the rest; one
-    that only adds words to a known name stands for that.
+    Words of the context may be in excess or missing: in the table singer, singer_name stands
+    for name and id for singer_id. A name that only adds words to a known one stands for that.
 
     Args:
       name: the unknown name.
@@ -24,8 +24,9 @@ def closest(
     candidates = {fold(each): each for each in known}
     words = _words(name)
     own = set().union(*map(_words, context))
-    parts = [each for each in candidates if _words(each) and _words(each) <= words]
-    rest = [each for each in parts if words <= _words(each) | own]
+    shared = [each for each in candidates if _words(each) & words]
+    parts = [each for each in shared if _words(each) <= words]
+    rest = [each for each in shared if _words(each) ^ words <= own]
     close = rest or difflib.get_close_matches(fold(name), candidates, n=1, cutoff=cutoff) or parts
     return candidates[close[0]] if close else None
 

@@ -3,6 +3,7 @@
 import collections
 import sqlite3
 
+from t2sql.scoring.lexing import first_statement
 from t2sql.spider.tables import Schema, Table, fold
 
 _ALLOWED = frozenset(
@@ -17,11 +18,11 @@ _databases: "collections.OrderedDict[int, tuple[Schema, sqlite3.Connection]]" = 
 def sqlite_message(sql: str, schema: Schema) -> str | None:
     """SQLite's message where it rejects the query, else None.
 
-    The query is prepared over empty tables, never run. Only queries within the bounds of
+    The first statement is prepared over empty tables, never run. Only queries within the bounds of
     `parsing` and `reading` belong here: SQLite expands every use of a CTE as it prepares.
     """
     try:
-        _database(schema).execute("EXPLAIN " + sql).close()
+        _database(schema).execute("EXPLAIN " + first_statement(sql)).close()
     except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
         return str(error)
     return None

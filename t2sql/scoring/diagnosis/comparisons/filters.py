@@ -1,5 +1,6 @@
 """Which rows and groups are kept: the conditions of WHERE and HAVING."""
 
+import collections
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
@@ -68,35 +69,44 @@ def _compare_nesting(matching: Matching) -> Iterator[Finding]:
 
 def _match(pair: Pair, gold: Condition, predicted: Condition, nested: CompareNested) -> Matching:
     missing, extra = list(conditions.atoms(gold)), list(conditions.atoms(predicted))
-    equal = list(_take(missing, extra, lambda g, p: _is_equal(pair, g, p, nested), 1))
-    changed = list(_take(missing, extra, lambda g, p: _likeness(pair, g, p), _ENOUGH))
+    equal = list(_take_equal(pair, missing, extra, nested))
+    changed = list(_take_alike(pair, missing, extra))
     return Matching(equal, changed, missing, extra)
 
 
-def _take(
-    missing: list[Atom], extra: list[Atom], score: Callable[[Atom, Atom], int], enough: int
+def _take_equal(
+    pair: Pair, missing: list[Atom], extra: list[Atom], nested: CompareNested
 ) -> Iterator[tuple[Atom, Atom]]:
-    """Takes out of both lists, and yields, the pairs that score `enough`, the best first."""
-    scored = [
-        (-score(wanted, found), i, j)
+    """Takes out of both lists, and yields, the atoms that say the same."""
+    wanted_by_meaning = collections.defaultdict(list)
+    for atom in missing:
+        wanted_by_meaning[_meaning(pair, atom)].append(atom)
+    for found in list(extra):
+        for wanted in wanted_by_meaning[_meaning(pair, found)]:
+            queries = _queries(wanted, found)
+            if not queries or not nested(*queries):
+                wanted_by_meaning[_meaning(pair, found)].remove(wanted)
+                missing.remove(wanted)
+                extra.remove(found)
+                yield wanted, found
+                break
+
+
+def _take_alike(pair: Pair, missing: list[Atom], extra: list[Atom]) -> Iterator[tuple[Atom, Atom]]:
+    """Takes out of both lists, and yields, atoms of which one is meant to be the other."""
+    scored = sorted(
+        (-_likeness(pair, wanted, found), i, j)
         for (i, wanted), (j, found) in itertools.product(enumerate(missing), enumerate(extra))
-    ]
+    )
     atoms = list(missing), list(extra)
     taken: tuple[set[int], set[int]] = set(), set()
-    for negative, i, j in sorted(scored):
-        if -negative >= enough and i not in taken[0] and j not in taken[1]:
+    for negative, i, j in scored:
+        if -negative >= _ENOUGH and i not in taken[0] and j not in taken[1]:
             taken[0].add(i)
             taken[1].add(j)
             yield atoms[0][i], atoms[1][j]
     missing[:] = [atom for i, atom in enumerate(atoms[0]) if i not in taken[0]]
     extra[:] = [atom for j, atom in enumerate(atoms[1]) if j not in taken[1]]
-
-
-def _is_equal(pair: Pair, wanted: Atom, found: Atom, nested: CompareNested) -> bool:
-    if _meaning(pair, wanted) != _meaning(pair, found):
-        return False
-    queries = _queries(wanted, found)
-    return not queries or not nested(*queries)
 
 
 def _meaning(pair: Pair, atom: Atom) -> tuple:

@@ -19,9 +19,7 @@ def compare_tables(pair: Pair) -> Iterator[Finding]:
     for wanted, found in zip(missing, extra, strict=False):
         yield Finding("wrong_table", f"reads {found.table}; gold reads {wanted.table}")
     for source in missing[len(extra) :]:
-        yield Finding(
-            "missing_join", f"does not read {_again(source, predicted)}, which gold joins"
-        )
+        yield Finding("missing_join", f"does not read {_again(source, predicted)}, as gold does")
     for source in extra[len(missing) :]:
         yield Finding("extra_join", f"reads {_again(source, gold)}, which gold does not need")
 

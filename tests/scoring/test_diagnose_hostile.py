@@ -1,0 +1,75 @@
+"""Whatever the text, the diagnosis comes back soon and raises nothing."""
+
+import time
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+from test_diagnose import SCHEMA
+
+from t2sql.scoring.diagnose import diagnose
+
+GOLD = (
+    "SELECT T1.name, count(*) FROM singer AS T1 JOIN concert AS T2 ON T1.singer_id = T2.singer_id"
+    " WHERE T2.year > 2014 AND T1.age > (SELECT avg(age) FROM singer)"
+    " GROUP BY T1.singer_id HAVING count(*) > 1 ORDER BY count(*) DESC LIMIT 1"
+)
+MORE = "( ) , ; ' \" ` UNION EXCEPT WITH x AS NOT IN EXISTS * . CASE WHEN"
+WORDS = f"{GOLD} {MORE}".split()
+CTES = ", ".join(f"c{i} AS (SELECT a.* FROM c{i - 1} a, c{i - 1} b)" for i in range(1, 40))
+
+HOSTILE = {
+    "deep brackets": "SELECT " + "(" * 5_000 + "1" + ")" * 5_000,
+    "deep subqueries": "SELECT * FROM singer WHERE age IN " * 400 + "(1)",
+    "deep queries": "SELECT " + "(SELECT " * 500 + "1" + ")" * 500,
+    "negations": "SELECT name FROM singer WHERE " + "NOT " * 1_500 + "age",
+    "minuses": "SELECT " + "- " * 1_900 + "1",
+    "conjunction": "SELECT name FROM singer WHERE " + " AND ".join(["age > 1"] * 450),
+    "disjunction": "SELECT name FROM singer WHERE " + " OR ".join(f"age={i}" for i in range(450)),
+    "columns": "SELECT " + ", ".join(["name"] * 900) + " FROM singer",
+    "self joins": "SELECT * FROM " + ", ".join(f"singer s{i}" for i in range(60)),
+    "unions": " UNION ".join(["SELECT name FROM singer"] * 90),
+    "doubling ctes": f"WITH c0 AS (SELECT 1 AS a), {CTES} SELECT * FROM c39",
+    "recursive cte": "WITH RECURSIVE n AS (SELECT 1 UNION ALL SELECT * FROM n) SELECT * FROM n",
+    "circular ctes": "WITH a AS (SELECT * FROM b), b AS (SELECT * FROM a) SELECT * FROM a",
+    "a megabyte": "SELECT '" + "x" * 1_000_000 + "'",
+    "a megabyte of words": "SELECT name FROM singer " * 40_000,
+    "nul bytes": "SELECT name\0 FROM singer",
+    "surrogates": "SELECT '\ud800' FROM singer",
+    "attach": "ATTACH 'x.db' AS x",
+    "pragma": "PRAGMA writable_schema = 1",
+    "drop": "DROP TABLE singer",
+    "insert": "INSERT INTO singer SELECT * FROM singer",
+    "values": "VALUES (1), (2)",
+    "parameters": "SELECT ?1, :name, @x FROM singer",
+    "windows": "SELECT rank() OVER (PARTITION BY age ORDER BY name) FROM singer WINDOW w AS ()",
+    "natural": "SELECT * FROM singer NATURAL JOIN concert NATURAL LEFT JOIN stadium",
+    "no from": "SELECT *",
+    "huge numbers": "SELECT name FROM singer ORDER BY 99999999999999999999 LIMIT 1e999",
+    "huge ordinals": f"SELECT name FROM singer GROUP BY {'9' * 5_000}",
+    "row values": "SELECT name FROM singer WHERE (age, name) IN (SELECT age, name FROM singer)",
+    "json": "SELECT age -> '$.a' ->> 'b' FROM singer",
+    "no columns": "SELECT FROM singer",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("gold", [GOLD, "SELECT name FROM singer UNION SELECT name FROM stadium"])
+def test_hostile_text_is_diagnosed_soon(name, gold):
+    started = time.process_time()
+    found = diagnose(gold, HOSTILE[name], SCHEMA)
+    assert found, "it differs from gold and nothing was found"
+    assert time.process_time() - started < 3
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_gold_is_no_trouble(name):
+    diagnose(HOSTILE[name], GOLD, SCHEMA)
+    diagnose(HOSTILE[name], HOSTILE[name], SCHEMA)
+
+
+@hypothesis.given(st.one_of(st.text(), st.lists(st.sampled_from(WORDS), max_size=40).map(" ".join)))
+@hypothesis.settings(max_examples=400)
+def test_any_text_is_diagnosed(text):
+    for finding in diagnose(GOLD, text, SCHEMA):
+        assert "\n" not in finding.message
