@@ -5,7 +5,7 @@ import shutil
 import jobs
 import pytest
 
-from t2sql import errors
+from t2sql import distributed, errors
 from t2sql.scoring.clean import clean_sql
 from t2sql.spider import examples as examples_lib
 from t2sql.spider import sources
@@ -90,6 +90,14 @@ def test_another_fingerprint_is_refused_with_the_field(copy, values, field):
 def test_overwrite_starts_over(copy):
     rows = jobs.run(copy, **{"overwrite": True, "data.limit": 3})
     assert len(rows) == 3
+
+
+def test_overwrite_is_refused_with_several_processes(copy, monkeypatch):
+    process = distributed.Process(index=0, count=2, found="one of two")
+    monkeypatch.setattr("t2sql.distributed.start", lambda: process)
+    with pytest.raises(errors.RefusedError, match="config.overwrite with 2 processes"):
+        jobs.run(copy, overwrite=True)
+    assert len(jobs.read_rows(copy)) == 24
 
 
 def test_a_prompt_that_is_too_long_is_a_row(tmp_path):
