@@ -41,6 +41,7 @@ main() {
 }
 
 left_there() {
+  jobs -p | xargs --no-run-if-empty kill 2>/dev/null || true # the sleep of wait_a_while
   note "Stopped watching. $NAME stays as it is, and costs money: run this again to go on (without \
 --fresh), or launch/tpu/delete.sh to end it"
 }

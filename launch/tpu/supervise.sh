@@ -4,13 +4,13 @@
 #
 #   supervise.sh DIRECTORY RESTARTS COMMAND...
 #
-# Waits 5, 10, 20... up to 300 s before each restart, and tells the command in T2SQL_RESTARTS how
+# Waits before each restart, 5 s at first and 300 s at most, and tells the command in T2SQL_RESTARTS how
 # often it began again. Writes DIRECTORY/pid, /restarts and, at the end, /exit-code; holds
 # DIRECTORY/lock, so that a second supervisor leaves. SIGTERM goes on to the command and ends both.
 set -euo pipefail
 
 readonly DIRECTORY=$1 RESTARTS=$2
-readonly FIRST_PAUSE=${T2SQL_FIRST_PAUSE:-5} LONGEST_PAUSE=300
+read -r -a PAUSES <<<"${T2SQL_PAUSES:-5 10 20 40 80 160 300}" # seconds
 shift 2
 CHILD=
 STOPPED=no
@@ -21,7 +21,7 @@ main() {
   flock --timeout 5 9 || exit 0 # 5 s: who asks whether it is held holds it for a moment
   echo "$$" >"$DIRECTORY/pid"
   trap stop TERM INT HUP
-  local pause=$FIRST_PAUSE code
+  local code
   while :; do
     echo "$RESTART" >"$DIRECTORY/restarts"
     code=0
@@ -31,10 +31,8 @@ main() {
       break
     fi
     RESTART=$((RESTART + 1))
-    note "restart $RESTART of $RESTARTS in $pause s"
-    pause_for "$pause"
+    pause
     [[ $STOPPED == no ]] || break
-    pause=$((pause * 2 < LONGEST_PAUSE ? pause * 2 : LONGEST_PAUSE))
   done
   echo "$code" >"$DIRECTORY/exit-code"
   exit "$code"
@@ -61,10 +59,11 @@ can_be_mended() {
   (($1 == 1 || $1 == 75 || $1 > 128))
 }
 
-# pause_for SECONDS: `wait` ends at a signal, `sleep` would not.
-pause_for() {
-  local sleeper
-  sleep "$1" 9>&- &
+# `wait` ends at a signal, `sleep` alone would not.
+pause() {
+  local index=$((RESTART <= ${#PAUSES[@]} ? RESTART - 1 : ${#PAUSES[@]} - 1)) sleeper
+  note "restart $RESTART of $RESTARTS in ${PAUSES[index]} s"
+  sleep "${PAUSES[index]}" 9>&- &
   sleeper=$!
   wait "$sleeper" || kill "$sleeper" 2>/dev/null || true
 }

@@ -22,6 +22,7 @@ def job_flags() -> list[str]:
         "--config.batch_size=2",
         "--config.data.limit=48",
         "--config.storage.upload_threads=1",
+        "--config.prompt_buckets=(128, 1024)",
     ]
 
 
@@ -63,7 +64,7 @@ def test_a_pod_goes_from_create_to_report_through_a_preemption(cloud, gcs_server
         return fault_proxy.Fault.SLOW if request.is_upload else fault_proxy.Fault.NONE
 
     log = tmp_path / "log"
-    flags = [f"--output={bucket}/run", "--report-data=sample", "--poll-seconds=1"]
+    flags = [f"--output={bucket}/run", "--report-data=sample", "--poll-seconds=2"]
     flags += ["--config=configs/quickstart.py", f"--coordinator-port={free_port()}"]
     with fault_proxy.running(gcs_server.url, slow_uploads) as proxy:
         cloud.set_worker_environment(

@@ -1,0 +1,334 @@
+"""The scripts of `launch/tpu` one by one, with the stand-in for gcloud."""
+
+import json
+import subprocess
+import time
+
+import fake_gcloud
+import pytest
+
+# Plays the Python of the workers: the job writes what it sees, and does as it is told.
+JOB = """#!/bin/sh
+printf '%s\\n' "$*" "$T2SQL_PROCESS_ID of $T2SQL_NUM_PROCESSES at $T2SQL_COORDINATOR" >>"$HOME/ran"
+pwd >>"$HOME/ran"
+ps -o args= >"$HOME/processes"
+eval "$TEST_JOB"
+"""
+CREATE = ("compute", "tpus", "queued-resources", "create")
+
+
+@pytest.fixture
+def project(cloud, tmp_path):
+    """A project whose workers run a job of one line of shell, `sleep 30` at first."""
+    python = tmp_path / "python"
+    python.write_text(JOB)
+    python.chmod(0o755)
+
+    def set_job(line: str) -> None:
+        cloud.set_worker_environment(T2SQL_PYTHON=str(python), TEST_JOB=line)
+
+    cloud.set_job = set_job
+    cloud.set_job("sleep 30")
+    return cloud
+
+
+@pytest.fixture
+def granted(project):
+    """The same with a slice of one worker."""
+    fake_gcloud.grant(1)
+    return project
+
+
+@pytest.fixture
+def pod(project):
+    """The same with a slice of four."""
+    fake_gcloud.grant(4)
+    return project
+
+
+def home(project, worker: int):
+    return project.state / "workers" / str(worker)
+
+
+def states(project) -> list[str]:
+    """What status.sh says of the workers, in their order."""
+    lines = project.run("status").splitlines()
+    return sorted(line for line in lines if line.startswith("worker "))
+
+
+# create.sh
+
+
+def test_create_asks_for_a_spot_slice_with_the_image_of_its_generation(project):
+    assert "v5litepod-16 (4 hosts), spot, in us-west4-a" in project.run("create")
+    (call,) = project.calls(*CREATE)
+    assert "--spot" in call
+    assert "--runtime-version=v2-alpha-tpuv5-lite" in call
+    assert "--node-id=t2sql" in call
+
+
+def test_create_takes_settings_from_a_file_and_flags_above_it(project, tmp_path):
+    settings = tmp_path / "mine.sh"
+    settings.write_text("ACCELERATOR_TYPE=v6e-8\nPROVISIONING=on-demand\nNAME=filed\n")
+    project.run("create", f"--settings={settings}", "--name=mine", "--project=my-project")
+    (call,) = project.calls(*CREATE)
+    assert call[4] == "mine"
+    assert {"--accelerator-type=v6e-8", "--project=my-project"} <= set(call)
+    assert "--spot" not in call
+
+
+def test_create_does_nothing_where_the_slice_exists(project):
+    project.run("create")
+    assert (
+        "t2sql exists: its state is PROVISIONING"
+        in (project.run("create"), project.run("create"))[1]
+    )
+    assert len(project.calls(*CREATE)) == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--accelerator-type=v9x-8", "no image is known"),
+        ("--accelerator-type=large", "expected one such as v5litepod-16"),
+        ("--acelerator-type=v6e-8", "unknown flag '--acelerator-type'"),
+        ("--provisioning=cheap", "expected spot or on-demand"),
+        ("--zone=", "ZONE is empty"),
+        ("--name=T2SQL", "expected lower-case letters"),
+        ("--poll-seconds=soon", "expected a number"),
+        ("--settings=/no/such/file", "there is no such file"),
+        ("spot", "unexpected argument 'spot'"),
+    ],
+)
+def test_wrong_settings_are_bad_input(project, flag, message):
+    assert message in project.run("create", flag, code=2)
+    assert not project.calls(*CREATE)
+
+
+# submit.sh
+
+
+def test_submit_starts_the_job_of_one_commit_on_every_worker(pod):
+    pod.run("submit", "--output=gs://bucket/run", "--", "--config.prompt=few_shot")
+    assert states(pod) == [f"worker {i} running, restarted 0 times" for i in range(4)]
+    for worker in range(4):
+        arguments, place, directory = (home(pod, worker) / "ran").read_text().splitlines()
+        assert arguments == (
+            "-m t2sql.main --config=configs/tpu_pod.py --config.output=gs://bucket/run"
+            " --config.prompt=few_shot"
+        )
+        assert place == f"{worker} of 4 at 127.0.0.1:8476"
+        head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=directory, text=True)
+        assert head.strip() == pod.commit
+
+
+def test_submit_again_leaves_the_running_job_alone(granted):
+    granted.run("submit", "--output=gs://bucket/run")
+    assert "the job runs already" in granted.run("submit", "--output=gs://bucket/run")
+    assert len((home(granted, 0) / "ran").read_text().splitlines()) == 3
+
+
+def test_submit_of_another_job_is_refused_unless_it_is_to_restart(granted):
+    granted.run("submit", "--output=gs://bucket/run")
+    refused = granted.run("submit", "--output=gs://bucket/other", code=75)
+    assert "runs another job" in refused
+    assert "--restart" in refused
+    granted.run("submit", "--output=gs://bucket/other", "--restart")
+    assert "gs://bucket/other" in (home(granted, 0) / "ran").read_text()
+    jobs = [pid for pid in fake_gcloud.worker_processes() if "sleep" in command_of(pid)]
+    assert len(jobs) == 1
+
+
+def command_of(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            return file.read().replace("\0", " ")
+    except FileNotFoundError:
+        return ""
+
+
+def test_submit_waits_for_no_slice(project):
+    project.run("create")
+    said = project.run("submit", "--output=gs://bucket/run", code=75)
+    assert "its state is WAITING_FOR_RESOURCES" in said
+    assert "launch/tpu/run.sh waits" in said
+
+
+@pytest.mark.parametrize("output", ["", "gs://bucket", "/tmp/run", "bucket/run"])
+def test_submit_needs_a_run_directory_in_a_bucket(granted, output):
+    assert "gs://BUCKET/RUN" in granted.run("submit", f"--output={output}", code=2)
+
+
+def test_submit_refuses_a_commit_that_is_not_there(granted):
+    said = granted.run("submit", "--output=gs://bucket/run", "--commit=deadbeef", code=2)
+    assert "COMMIT is 'deadbeef'" in said
+
+
+def test_fresh_deletes_the_old_run_once(granted, gcs_server, bucket):
+    for name in ("run/run.json", "run/predictions/unit-0.jsonl", "running/kept"):
+        fake_gcloud.put(f"{bucket}/{name}")
+    assert "give --yes" in granted.run("submit", f"--output={bucket}/run", "--fresh", code=2)
+    granted.run("submit", f"--output={bucket}/run", "--fresh", "--yes")
+    assert list(gcs_server.objects(bucket.removeprefix("gs://"))) == ["running/kept"]
+
+
+# Kaggle's login
+
+
+def assert_secret_only_in_its_file(project) -> None:
+    login = home(project, 0) / ".kaggle" / "kaggle.json"
+    assert login.read_text() == '{"key": "s3cr3t"}'
+    assert login.stat().st_mode & 0o077 == 0
+    assert login.parent.stat().st_mode & 0o077 == 0
+    for path in ("processes", "t2sql/job/log", "t2sql/job/what"):
+        assert "s3cr3t" not in (home(project, 0) / path).read_text()
+    assert "s3cr3t" not in (project.state / "calls.jsonl").read_text()
+
+
+def test_the_login_comes_from_secret_manager(granted):
+    (granted.state / "secrets").mkdir()
+    (granted.state / "secrets" / "kaggle").write_text('{"key": "s3cr3t"}')
+    said = granted.run("submit", "--output=gs://bucket/run", "--kaggle-secret=kaggle")
+    assert "s3cr3t" not in said
+    assert_secret_only_in_its_file(granted)
+
+
+def test_the_login_comes_from_a_file(granted, tmp_path):
+    login = tmp_path / "kaggle.json"
+    login.write_text('{"key": "s3cr3t"}')
+    login.chmod(0o644)
+    flags = ("--output=gs://bucket/run", f"--kaggle-file={login}")
+    assert "chmod 600" in granted.run("submit", *flags, code=2)
+    login.chmod(0o600)
+    assert "s3cr3t" not in granted.run("submit", *flags)
+    assert_secret_only_in_its_file(granted)
+
+
+# status.sh, logs.sh, delete.sh
+
+
+def test_status_of_nothing(project):
+    said = project.run("status")
+    assert "queued resource t2sql: ABSENT" in said
+    assert "costs money" not in said
+
+
+def test_logs_are_one_file_per_worker(pod):
+    pod.set_job("echo this is $T2SQL_PROCESS_ID; sleep 30")
+    pod.run("submit", "--output=gs://bucket/run")
+    pod.run("logs")
+    (logs,) = pod.results.glob("logs-*")
+    for worker in range(4):
+        assert f"this is {worker}\n" in (logs / f"{worker}.log").read_text()
+
+
+def test_delete_asks_first(granted):
+    assert "give --yes" in granted.run("delete", code=2)
+    assert (granted.state / "slice.json").exists()
+    assert "nothing of t2sql is left" in granted.run("delete", "--yes")
+    assert not fake_gcloud.worker_processes()
+    assert "There is no t2sql" in granted.run("delete", "--yes")
+
+
+# run.sh
+
+
+def test_a_rehearsal_runs_no_command(project):
+    said = project.run(
+        "run",
+        "--output=gs://bucket/run",
+        "--dry-run",
+        "--report-data=sample",
+        "--",
+        "--config.a=b c",
+    )
+    assert not project.calls()
+    commands = [line for line in said.splitlines() if line.startswith(("gcloud ", "python "))]
+    kinds = [
+        "queued-resources create",
+        "tpu-vm scp",
+        "worker.sh prepare",
+        "worker.sh start 3 4",
+        "storage ls",
+        "t2sql.report",
+        "queued-resources delete",
+    ]
+    places = [next(i for i, line in enumerate(commands) if kind in line) for kind in kinds]
+    assert places == sorted(places)
+    words = [line for line in commands if "worker.sh start 0" in line][0]
+    assert subprocess.check_output(["bash", "-c", f"printf '%s\\n' {words}"], text=True).endswith(
+        "--config.output=gs://bucket/run '--config.a=b c'\n"
+    )
+
+
+RUN = ("--accelerator-type=v6e-8", "--poll-seconds=0", "--max-restarts=0")
+
+
+def test_run_gives_up_on_a_job_that_no_try_can_mend(project, bucket):
+    project.set_job("echo wrong flag >&2; exit 2")
+    said = project.run("run", f"--output={bucket}/run", *RUN, code=2)
+    assert "every worker has ended" in said
+    assert not (project.state / "slice.json").exists()
+    (logs,) = project.results.glob("logs-*")
+    assert "wrong flag" in (logs / "0.log").read_text()
+
+
+def test_run_gives_up_on_a_slice_that_is_always_preempted(project, bucket):
+    flags = (f"--output={bucket}/run", *RUN, "--max-recreations=1")
+    process = subprocess.Popen(
+        project.command("run", *flags),
+        env=project.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    while process.poll() is None:
+        path = project.state / "slice.json"
+        if path.exists() and json.loads(path.read_text())["state"] == "ACTIVE":
+            fake_gcloud.preempt()
+        time.sleep(0.05)
+    said = process.communicate()[0]
+    assert process.returncode == 75, said
+    assert "was preempted 2 times" in said
+    assert not (project.state / "slice.json").exists()
+
+
+def test_run_shows_why_a_request_failed(project, bucket):
+    project.run("create")
+    known = json.loads((project.state / "slice.json").read_text())
+    (project.state / "slice.json").write_text(json.dumps(known | {"state": "FAILED"}))
+    said = project.run("run", f"--output={bucket}/run", *RUN, code=1)
+    assert "the request failed: out of capacity" in said
+    assert not (project.state / "slice.json").exists()
+
+
+def test_run_of_a_finished_run_asks_for_no_slice(project, bucket):
+    fake_gcloud.put(f"{bucket}/run/done.json")
+    assert "The run is complete" in project.run("run", f"--output={bucket}/run", *RUN)
+    assert not project.calls(*CREATE)
+
+
+def test_an_interrupted_run_says_that_the_slice_costs(project, bucket):
+    process = subprocess.Popen(
+        project.command("run", f"--output={bucket}/run", "--poll-seconds=30"),
+        env=project.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while "is WAITING" not in process.stdout.readline():
+        assert process.poll() is None
+    process.terminate()
+    said = process.communicate(timeout=10)[0]
+    assert process.returncode == 143
+    assert "costs money" in said
+    assert (project.state / "slice.json").exists()
+
+
+def test_the_stand_in_refuses_what_gcloud_does_not_know(project):
+    for arguments in (
+        ["compute", "tpus", "queued-resources", "create", "x", "--zone=z", "--cheap"],
+        ["compute", "tpus", "tpu-vm", "ssh", "x", "--zone=z", "--batch-size=4"],
+        ["compute", "tpus", "queued-resources", "reboot", "x"],
+    ):
+        done = subprocess.run(["gcloud", *arguments], env=project.environment, capture_output=True)
+        assert done.returncode != 0
