@@ -73,7 +73,8 @@ check_settings() {
     die "PROVISIONING is '$PROVISIONING': expected spot or on-demand"
   [[ $INTERNAL_IPS =~ ^(yes|no)$ ]] || die "INTERNAL_IPS is '$INTERNAL_IPS': expected yes or no"
   local name
-  for name in COORDINATOR_PORT MAX_RESTARTS POLL_SECONDS MAX_RECREATIONS MAX_HOURS; do
+  for name in COORDINATOR_PORT MAX_RESTARTS POLL_SECONDS MAX_SUBMISSIONS MAX_RECREATIONS \
+    MAX_HOURS; do
     [[ ${!name} =~ ^[0-9]+$ ]] || die "$name is '${!name}': expected a number"
   done
   RESULTS=${RESULTS:-$ROOT/runs/tpu-$NAME}

@@ -18,6 +18,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 readonly MOST_FAILURES=10 # of gcloud in a row, before the watch is given up
 FAILURES=0
 CREATIONS=0
+SUBMISSIONS=0 # to this slice
 
 main() {
   read_settings "$@"
@@ -92,6 +93,7 @@ ask_for_slice() {
 ask_again() {
   note "$NAME $1: asking for it again"
   WARM=no
+  SUBMISSIONS=0
   "$TPU/delete.sh" "${SETTING_FLAGS[@]}" --yes || count_failure
 }
 
@@ -127,9 +129,19 @@ look_at_workers() {
   elif grep -q ' running' <<<"$1"; then
     wait_a_while "$(grep -c ' running' <<<"$1") workers run, $(progress)$(restarts_of "$1")"
   elif ! is_done; then
-    printf '%s\n' "$1" >&2
-    give_up "every worker has ended, and units are missing" "$(worst_code "$1")"
+    submit_the_rest "$1"
   fi
+}
+
+# submit_the_rest STATES: every worker has ended, and units are missing.
+submit_the_rest() {
+  local code
+  code=$(worst_code "$1")
+  printf '%s\n' "$1" >&2
+  ((code != BAD_INPUT && code != REFUSED && SUBMISSIONS < MAX_SUBMISSIONS)) ||
+    give_up "every worker has ended, and units are missing" "$code"
+  note "Every worker has ended, and units are missing: submitting again"
+  submit
 }
 
 # restarts_of STATES: prints how often the worst worker began again, where one did.
@@ -140,6 +152,7 @@ restarts_of() {
 }
 
 submit() {
+  SUBMISSIONS=$((SUBMISSIONS + 1))
   "$TPU/submit.sh" "${SETTING_FLAGS[@]}" -- "${JOB_FLAGS[@]}" && return
   local code=$?
   ((code != BAD_INPUT && code != REFUSED)) || give_up "the job cannot be submitted" "$code"

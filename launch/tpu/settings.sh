@@ -28,5 +28,6 @@ KAGGLE_FILE=                  # that file on this machine, such as ~/.kaggle/kag
 REPORT_DATA=                  # Spider directory on this machine for the report; empty: no report
 RESULTS=                      # directory for logs and report; empty: runs/tpu-NAME
 POLL_SECONDS=60               # between two looks at the slice
+MAX_SUBMISSIONS=3             # to one slice, where every worker has ended and units are missing
 MAX_RECREATIONS=10            # slices asked for again after preemption
 MAX_HOURS=12                  # then the slice is deleted, finished or not

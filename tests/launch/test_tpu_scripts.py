@@ -19,7 +19,7 @@ CREATE = ("compute", "tpus", "queued-resources", "create")
 
 @pytest.fixture
 def project(cloud, tmp_path):
-    """A project whose workers run a job of one line of shell, `sleep 30` at first."""
+    """A project whose workers run a job of one line of shell, which sleeps at first."""
     python = tmp_path / "python"
     python.write_text(JOB)
     python.chmod(0o755)
@@ -28,7 +28,7 @@ def project(cloud, tmp_path):
         cloud.set_worker_environment(T2SQL_PYTHON=str(python), TEST_JOB=line)
 
     cloud.set_job = set_job
-    cloud.set_job("sleep 30")
+    cloud.set_job("exec sleep 30")
     return cloud
 
 
@@ -214,7 +214,7 @@ def test_status_of_nothing(project):
 
 
 def test_logs_are_one_file_per_worker(pod):
-    pod.set_job("echo this is $T2SQL_PROCESS_ID; sleep 30")
+    pod.set_job("echo this is $T2SQL_PROCESS_ID; exec sleep 30")
     pod.run("submit", "--output=gs://bucket/run")
     pod.run("logs")
     (logs,) = pod.results.glob("logs-*")
@@ -271,6 +271,17 @@ def test_run_gives_up_on_a_job_that_no_try_can_mend(project, bucket):
     assert not (project.state / "slice.json").exists()
     (logs,) = project.results.glob("logs-*")
     assert "wrong flag" in (logs / "0.log").read_text()
+
+
+def test_run_submits_again_while_units_are_missing(project, bucket):
+    done = (
+        f"/upload/storage/v1/b/{bucket.removeprefix('gs://')}/o?uploadType=media&name=run/done.json"
+    )
+    upload = f"curl --silent --data '{{}}' '{project.environment['STORAGE_EMULATOR_HOST']}{done}'"
+    project.set_job(f"[ -e once ] && {upload} && exit; touch once; exit 1")
+    said = project.run("run", f"--output={bucket}/run", *RUN)
+    assert said.count("Submitting commit") == 2
+    assert "The run is complete" in said
 
 
 def test_run_gives_up_on_a_slice_that_is_always_preempted(project, bucket):
