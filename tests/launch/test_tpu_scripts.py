@@ -1,7 +1,9 @@
 """The scripts of `launch/tpu` one by one, with the stand-in for gcloud."""
 
 import json
+import pathlib
 import subprocess
+import sys
 import time
 
 import fake_gcloud
@@ -11,7 +13,7 @@ import pytest
 JOB = """#!/bin/sh
 printf '%s\\n' "$*" "$T2SQL_PROCESS_ID of $T2SQL_NUM_PROCESSES at $T2SQL_COORDINATOR" >>"$HOME/ran"
 pwd >>"$HOME/ran"
-ps -o args= >"$HOME/processes"
+cat /proc/[0-9]*/cmdline >"$HOME/processes" 2>/dev/null
 eval "$TEST_JOB"
 """
 CREATE = ("compute", "tpus", "queued-resources", "create")
@@ -274,10 +276,9 @@ def test_run_gives_up_on_a_job_that_no_try_can_mend(project, bucket):
 
 
 def test_run_submits_again_while_units_are_missing(project, bucket):
-    done = (
-        f"/upload/storage/v1/b/{bucket.removeprefix('gs://')}/o?uploadType=media&name=run/done.json"
-    )
-    upload = f"curl --silent --data '{{}}' '{project.environment['STORAGE_EMULATOR_HOST']}{done}'"
+    put = f"{sys.executable} -c 'import fake_gcloud as g; g.put(\"{bucket}/run/done.json\")'"
+    storage = f"STORAGE_EMULATOR_HOST={project.environment['STORAGE_EMULATOR_HOST']}"
+    upload = f"PYTHONPATH={pathlib.Path(__file__).parent} {storage} {put}"
     project.set_job(f"[ -e once ] && {upload} && exit; touch once; exit 1")
     said = project.run("run", f"--output={bucket}/run", *RUN)
     assert said.count("Submitting commit") == 2
