@@ -3,13 +3,9 @@
 import contextlib
 import dataclasses
 import functools
-import hashlib
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +13,19 @@ import jax
 import ml_collections
 
 from t2sql import cache as cache_lib
+from t2sql import (
+    compilation,
+    distributed,
+    errors,
+    loader,
+    progress,
+    prompts,
+    provenance,
+    sampling,
+    signals,
+    summary,
+)
 from t2sql import config as config_lib
-from t2sql import distributed, errors, loader, progress, prompts, sampling, signals, summary
 from t2sql.model import factory as factory_lib
 from t2sql.runs import manifest, storage
 from t2sql.runs.rows import Prediction
@@ -27,8 +34,6 @@ from t2sql.scoring.clean import clean_sql
 from t2sql.spider import examples as examples_lib
 from t2sql.spider import sources
 from t2sql.spider.examples import Example
-
-RECORDED_PACKAGES = ("jax", "jaxlib", "gemma", "grain", "orbax-checkpoint", "numpy")
 
 
 class Stopwatch:
@@ -81,7 +86,7 @@ def run(config: ml_collections.ConfigDict) -> None:
         work = prepare_work(config)
     factory = make_factory(config)
     with stopwatch.time("load"):
-        fingerprint = make_fingerprint(config, work, factory)
+        fingerprint = provenance.make_fingerprint(config, work.examples, work.prompt, factory)
     open_run = _open_run(config, work, process, fingerprint)
     try:
         _predict(config, work, factory, process, open_run, stopwatch, console, watch)
@@ -154,68 +159,6 @@ def resolve_cache_dir(config: ml_collections.ConfigDict) -> Path:
     return Path(config.cache_dir).expanduser() if config.cache_dir else cache_lib.default_dir()
 
 
-def make_fingerprint(
-    config: ml_collections.ConfigDict, work: Work, factory: factory_lib.LLMModuleFactory
-) -> dict[str, Any]:
-    """Everything that decides which bytes the run writes."""
-    return {
-        "data": {
-            "split": config.data.split,
-            "limit": config.data.limit,
-            "sha256": _digest(work.examples),
-        },
-        "model": {
-            "name": config.model.name,
-            "weights_sha256": factory.checkpoint.weights_sha256,
-        },
-        "adapter": None,
-        "prompt": {"name": work.prompt.name, "sha256": work.prompt.digest},
-        "sampling": _sampling_values(config, work.prompt),
-        "dtype": factory.dtype,
-        "prompt_buckets": list(config.prompt_buckets),
-        "unit_size": config.unit_size,
-    }
-
-
-def _digest(examples: Sequence[Example]) -> str:
-    digest = hashlib.sha256()
-    for example in examples:
-        digest.update(repr(dataclasses.astuple(example)).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
-
-
-def _sampling_values(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> dict[str, Any]:
-    """The values of `SamplingConfig`; the prompt's own stop strings come first."""
-    stop = tuple(dict.fromkeys((*prompt.stop, *config.sampling.stop)))
-    return config.sampling.to_dict() | {"stop": stop}
-
-
-def _recorded(config: ml_collections.ConfigDict, process: distributed.Process) -> dict[str, Any]:
-    """Facts for whoever reads the run; they may differ between processes that add to it."""
-    return {
-        "command": sys.argv,
-        "commit": _commit(),
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "data": config.data.path,
-        "model_source": config.model.source,
-        "output": config.output,
-        "batch_size": config.batch_size,
-        "hosts": process.count,
-        "versions": {name: metadata.version(name) for name in RECORDED_PACKAGES},
-    }
-
-
-def _commit() -> str | None:
-    """The commit of the code, None outside a git checkout."""
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
 def _open_run(
     config: ml_collections.ConfigDict,
     work: Work,
@@ -234,7 +177,7 @@ def _open_run(
         output,
         units=work.plan,
         fingerprint=fingerprint,
-        recorded=_recorded(config, process),
+        recorded=provenance.make_record(config, process),
         config=storage_config(config),
     )
 
@@ -304,13 +247,16 @@ def _make_sampler(
     stopwatch: Stopwatch,
 ) -> sampling.BatchSampler:
     """A sampler that is compiled for `slots`, which goes on while the weights are read."""
-    _keep_compiled_programs(config)
+    programs = compilation.CompilationCache(
+        config.compilation_cache, resolve_cache_dir(config), storage_config(config)
+    )
+    programs.open()
     sampler = sampling.BatchSampler(
         model=factory.model,
         params=factory.abstract_params,
         tokenizer=factory.tokenizer,
         mesh=factory.mesh,
-        config=sampling.SamplingConfig(**_sampling_values(config, work.prompt)),
+        config=sampling.SamplingConfig(**provenance.sampling_values(config, work.prompt)),
         batch_size=config.batch_size,
         prompt_buckets=config.prompt_buckets,
         prefill_tokens=config.prefill_tokens,
@@ -319,6 +265,7 @@ def _make_sampler(
         params = pool.submit(_timed, stopwatch, "load", factory.load_params)
         with stopwatch.time("compile"):
             sampler.compile(slots)
+            programs.publish()
         sampler.params = params.result()
     return sampler
 
@@ -326,15 +273,6 @@ def _make_sampler(
 def _timed(stopwatch: Stopwatch, stage: str, function: Callable[[], Any]) -> Any:
     with stopwatch.time(stage):
         return function()
-
-
-def _keep_compiled_programs(config: ml_collections.ConfigDict) -> None:
-    if config.compilation_cache:
-        directory = resolve_cache_dir(config) / "xla"
-        if config.compilation_cache != "auto":
-            directory = Path(config.compilation_cache).expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(directory))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def _predictions(

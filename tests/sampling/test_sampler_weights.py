@@ -38,9 +38,7 @@ def prompts(spider_root, modules):
     completion = prompts_lib.make_prompt("completion")
     schemas = sorted({example.db_definitions for example in examples}, key=len)
     texts = [
-        "".join(schemas[-2:]) * (index % 10 == 3)
-        + schemas[-1] * (index == 13)
-        + completion.text(example)
+        "".join(schemas[-2:]) * (index % 10 == 3) + completion.text(example)
         for index, example in enumerate(examples)
     ]
     lengths = [len(modules.tokenizer.encode(text, add_bos=True)) for text in texts]

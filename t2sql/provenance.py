@@ -1,0 +1,84 @@
+"""What decides a run's output (its fingerprint), and what is noted beside it."""
+
+import dataclasses
+import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from t2sql import distributed, prompts
+from t2sql.model import factory as factory_lib
+from t2sql.spider.examples import Example
+
+RECORDED_PACKAGES = ("jax", "jaxlib", "gemma", "grain", "orbax-checkpoint", "numpy")
+
+
+def make_fingerprint(
+    config: ml_collections.ConfigDict,
+    examples: Sequence[Example],
+    prompt: prompts.Prompt,
+    factory: factory_lib.LLMModuleFactory,
+) -> dict[str, Any]:
+    """Everything that decides which bytes the run writes."""
+    return {
+        "data": {
+            "split": config.data.split,
+            "limit": config.data.limit,
+            "sha256": _digest(examples),
+        },
+        "model": {
+            "name": config.model.name,
+            "weights_sha256": factory.checkpoint.weights_sha256,
+        },
+        "adapter": None,
+        "prompt": {"name": prompt.name, "sha256": prompt.digest},
+        "sampling": sampling_values(config, prompt),
+        "dtype": factory.dtype,
+        "prompt_buckets": list(config.prompt_buckets),
+        "unit_size": config.unit_size,
+    }
+
+
+def _digest(examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(repr(dataclasses.astuple(example)).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def sampling_values(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> dict[str, Any]:
+    """The values of `SamplingConfig`; the prompt's own stop strings come first."""
+    stop = tuple(dict.fromkeys((*prompt.stop, *config.sampling.stop)))
+    return config.sampling.to_dict() | {"stop": stop}
+
+
+def make_record(config: ml_collections.ConfigDict, process: distributed.Process) -> dict[str, Any]:
+    """Facts for whoever reads the run; they may differ between processes that add to it."""
+    return {
+        "command": sys.argv,
+        "commit": _commit(),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "data": config.data.path,
+        "model_source": config.model.source,
+        "output": config.output,
+        "batch_size": config.batch_size,
+        "hosts": process.count,
+        "versions": {name: metadata.version(name) for name in RECORDED_PACKAGES},
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the code, None outside a git checkout."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
