@@ -14,7 +14,7 @@ GOLD = (
     " WHERE T2.year > 2014 AND T1.age > (SELECT avg(age) FROM singer)"
     " GROUP BY T1.singer_id HAVING count(*) > 1 ORDER BY count(*) DESC LIMIT 1"
 )
-MORE = "( ) , ; ' \" ` UNION EXCEPT WITH x AS NOT IN EXISTS * . CASE WHEN"
+MORE = "count() ( ) , ; ' \" ` UNION EXCEPT WITH x AS NOT IN EXISTS * . CASE WHEN"
 WORDS = f"{GOLD} {MORE}".split()
 CTES = ", ".join(f"c{i} AS (SELECT a.* FROM c{i - 1} a, c{i - 1} b)" for i in range(1, 40))
 
@@ -50,6 +50,9 @@ HOSTILE = {
     "row values": "SELECT name FROM singer WHERE (age, name) IN (SELECT age, name FROM singer)",
     "json": "SELECT age -> '$.a' ->> 'b' FROM singer",
     "no columns": "SELECT FROM singer",
+    "fetch": "SELECT name FROM singer FETCH FIRST 1 ROWS ONLY",
+    "table functions": "SELECT value FROM json_each('[1]'), pragma_table_info('singer')",
+    "empty calls": "SELECT count(), sum(), total() FROM singer WHERE age IN ()",
 }
 
 

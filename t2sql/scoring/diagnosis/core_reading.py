@@ -91,20 +91,30 @@ class CoreReader:
 
     def _add_table(self, node: exp.Table, outer: str) -> None:
         key = fold(node.name)
-        if key in self._ctes:
+        if isinstance(node.this, exp.Func):
+            self._add_unknown(node, type(node.this).__name__.upper(), outer)
+        elif key in self._ctes:
             self._add_cte(node, key, outer)
-            return
+        else:
+            self._add_named(node, outer)
+
+    def _add_named(self, node: exp.Table, outer: str) -> None:
         table = self._queries.schema.table(node.name)
         if table is None:
             self._queries.problems.append(NameProblem("table", node.name))
             table = self._meant(node.name)
         if table is None:
-            entry = Entry(alias=fold(node.alias or key), name=node.name, columns={}, is_open=True)
-        else:
-            instance = sum(source.table == table.name for source in self._sources)
-            entry = table_entry(table, node.alias or node.name, instance)
-        self._sources.append(Source(entry.name, outer))
-        self._scope.entries.append(entry)
+            self._add_unknown(node, node.name, outer)
+            return
+        instance = sum(source.table == table.name for source in self._sources)
+        self._sources.append(Source(table.name, outer))
+        self._scope.entries.append(table_entry(table, node.alias or node.name, instance))
+
+    def _add_unknown(self, node: exp.Table, name: str, outer: str) -> None:
+        """Adds a table whose columns are not known: any name may be one."""
+        alias = fold(node.alias or name)
+        self._sources.append(Source(name, outer))
+        self._scope.entries.append(Entry(alias=alias, name=name, columns={}, is_open=True))
 
     def _meant(self, name: str) -> Table | None:
         """The table that an invented name stands for, so that the rest can be compared."""
@@ -116,9 +126,7 @@ class CoreReader:
     def _add_cte(self, node: exp.Table, key: str, outer: str) -> None:
         cte = self._ctes[key]
         if cte is None:
-            alias = fold(node.alias or key)
-            self._sources.append(Source(node.name, outer))
-            self._scope.entries.append(Entry(alias=alias, name=node.name, columns={}, is_open=True))
+            self._add_unknown(node, node.name, outer)
             return
         names = tuple(column.name for column in cte.args["alias"].columns)
         inner = self._ctes | {key: None}

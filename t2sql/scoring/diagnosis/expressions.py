@@ -65,8 +65,10 @@ class ExpressionReader:
         self._schema = schema
         self._read_query = read_query
 
-    def term(self, node: exp.Expression) -> Term:
-        """Reads a value."""
+    def term(self, node: exp.Expression | None) -> Term:
+        """Reads a value; sqlglot gives None where the text leaves out what SQL asks for."""
+        if node is None:
+            return Literal("")
         if isinstance(node, exp.Paren | exp.Alias | exp.Ordered):
             return self.term(node.this)
         if isinstance(node, exp.Column):
@@ -109,7 +111,8 @@ class ExpressionReader:
         return self.value(node)
 
     def _aggregate(self, node: exp.Expression, name: str) -> Call:
-        argument = node.this if name != "TOTAL" else next(iter(node.expressions), exp.Star())
+        # SQLite reads `count()` as `count(*)`.
+        argument = (node.this if name != "TOTAL" else node.find(exp.Column)) or exp.Star()
         distinct = isinstance(argument, exp.Distinct)
         found = argument.expressions if distinct else [argument]
         read = [self.term(each) for each in found]
@@ -212,6 +215,8 @@ class ExpressionReader:
         values = [self.value(each) for each in node.expressions]
         if len(values) == 1 and isinstance(values[0], Nested):
             return Atom(left, "IN", values[0])
+        if not values:
+            return Atom(left, "IN", Literal("()"))
         return conditions.junction("OR", (conditions.compare(left, "=", v) for v in values))
 
     def group(self, node: exp.Expression, items: Sequence[Term]) -> tuple[Term, ...]:
@@ -225,7 +230,9 @@ class ExpressionReader:
         keys = order.expressions if order else ()
         return Sorting(
             order=tuple(OrderKey(self._sort_key(k, items), bool(k.args.get("desc"))) for k in keys),
-            limit=self.term(limit.expression) if limit else None,
+            limit=self.term(limit.args.get("expression", limit.args.get("count")))
+            if limit
+            else None,
             offset=self.term(offset.expression) if offset else None,
         )
 
