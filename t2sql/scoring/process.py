@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import pathlib
 import signal
 import socket
 import subprocess
@@ -16,7 +17,8 @@ from t2sql.scoring.worker import Message, Task
 _START_SECONDS = 60.0
 _MAX_RESTARTS = 3
 # -S: nothing outside the standard library and this package is needed, and `site` takes longer
-# to import than both.
+# to import than both. An editable installation of the package relies on `site`: hence its place.
+_PACKAGE_PARENT = str(pathlib.Path(__file__).parents[2])
 _BOOT = """
 import sys
 sys.path[:] = {path!r}
@@ -131,4 +133,4 @@ class Process:
 
 
 def _boot(descriptor: int, limits: Limits) -> str:
-    return _BOOT.format(path=sys.path, descriptor=descriptor, limits=limits)
+    return _BOOT.format(path=[_PACKAGE_PARENT, *sys.path], descriptor=descriptor, limits=limits)
