@@ -92,7 +92,9 @@ class CoreReader:
     def _add_table(self, node: exp.Table, outer: str) -> None:
         key = fold(node.name)
         if isinstance(node.this, exp.Func):
-            self._add_unknown(node, type(node.this).__name__.upper(), outer)
+            call = node.this
+            name = call.name if isinstance(call, exp.Anonymous) else call.sql_name()
+            self._add_unknown(node, name.lower(), outer)
         elif key in self._ctes:
             self._add_cte(node, key, outer)
         else:
