@@ -2,12 +2,20 @@
 
 import itertools
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import gcs_server as gcs_server_lib
 import hypothesis
 import pytest
+
+# Tests compile the same small programs over and over, in many processes (workers of pytest-xdist
+# and commands under test inherit the environment).
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _programs = tempfile.TemporaryDirectory(prefix="t2sql-test-programs-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 # A first call may compile or import; speed is measured in benchmarks/.
 hypothesis.settings.register_profile("t2sql", deadline=None)
