@@ -19,16 +19,20 @@ main() {
 }
 
 what_next() {
-  local python run
+  local python run config
   python=$(printf %q "$PYTHON")
   run=$(printf %q "$1")
+  config=$(printf %q "$ROOT/configs/quickstart.py")
   cat <<END
 
 The predictions are in $1/predictions
-What to try next:
-  judge them      $python -m t2sql.report --predictions=$run --data=sample --output=$run/report
-  see a prompt    $python -m t2sql.inspect --config=$(printf %q "$ROOT")/configs/quickstart.py --index=0
-  your questions  README.md says how a data directory looks: --config.data.path=DIR
+
+What to try next: the report on them, which opens in a browser
+  $python -m t2sql.report --predictions=$run --data=sample --output=$run/report
+the first question as the model sees it
+  $python -m t2sql.inspect --config=$config --index=0
+your own questions: the README says what such a directory holds
+  $(printf %q "$ROOT/launch/quickstart.sh") --config.data.path=DIRECTORY
 END
 }
 

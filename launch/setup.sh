@@ -85,23 +85,33 @@ install_uv() {
   UV=$PRIVATE/tool/bin/uv
   local version python
   version=$(sed -n 's/^uv==//p' "$CONSTRAINTS")
+  python=$(first_that has_pip) || python=
+  [[ -z $python ]] || use_pips_settings "$python"
   [[ $("$UV" --version 2>/dev/null) == "uv $version"* ]] && return
-  if ! python=$(first_that has_pip); then
+  if [[ -z $python ]]; then
     UV=$(type -P uv) || die "no python3 with pip here, and no uv: install one of them"
     return
   fi
-  use_pips_index "$python"
   say "Installing uv $version into .uv"
   rm -rf -- "$PRIVATE/tool"
   PIP_USER=0 logged "Installing uv" \
     "$python" -m pip install --quiet --target "$PRIVATE/tool" --constraint "$CONSTRAINTS" uv
 }
 
-# uv reads no settings of pip: a mirror configured there has to serve here too.
-use_pips_index() {
-  local index
-  index=${PIP_INDEX_URL:-$("$1" -m pip config get global.index-url 2>/dev/null || true)}
+# uv reads no settings of pip: a mirror configured there, or its certificates, have to serve
+# here too.
+use_pips_settings() {
+  local settings index certificates
+  settings=$("$1" -m pip config list 2>/dev/null) || settings=
+  index=${PIP_INDEX_URL:-$(setting_of_pip index-url <<<"$settings")}
+  certificates=${PIP_CERT:-$(setting_of_pip cert <<<"$settings")}
   [[ -z $index ]] || export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}
+  [[ -z $certificates ]] || export SSL_CERT_FILE=${SSL_CERT_FILE:-$certificates}
+}
+
+# setting_of_pip NAME: from the output of "pip config list", as "pip config get" reads one file.
+setting_of_pip() {
+  sed -n "s/^\(global\|install\)\.$1='\(.*\)'$/\2/p" | tail -n 1
 }
 
 # first_that PREDICATE: prints the first Python of this machine that PREDICATE accepts.
@@ -116,10 +126,18 @@ first_that() {
 # Every match on the PATH, since the first may be a shim that does not run, then pyenv's.
 pythons() {
   type -aP python3.12 python3.13 python3 python || true
-  local python
-  for python in "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/3.1[23].*/bin/python3; do
-    [[ ! -x $python ]] || printf '%s\n' "$python"
-  done
+  local root python
+  while read -r root; do
+    for python in "$root"/versions/3.1[23].*/bin/python3; do
+      [[ ! -x $python ]] || printf '%s\n' "$python"
+    done
+  done < <(pyenv_roots)
+}
+
+# As pyenv says, and beside its shims on the PATH: HOME may be another user's.
+pyenv_roots() {
+  printf '%s\n' "${PYENV_ROOT:-${HOME:-}/.pyenv}"
+  type -aP python3 | sed -n 's|/shims/python3$||p'
 }
 
 has_pip() {

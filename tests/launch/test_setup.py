@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -130,11 +131,42 @@ def test_passes_over_pythons_that_do_not_run_or_do_not_fit(clone, tmp_path):
     run_python(clone, "import t2sql")
 
 
+def test_finds_the_versions_beside_pyenvs_shims(clone, tmp_path):
+    shims, versions = tmp_path / "shims", tmp_path / "versions"
+    shims.mkdir()
+    for name in ("python3.12", "python3.13", "python3", "python"):
+        _script(shims / name, "exit 127")
+    (versions / "3.12.9" / "bin").mkdir(parents=True)
+    (versions / "3.12.9" / "bin" / "python3").symlink_to(sys.executable)
+    path = f"{shims}:{_tools(tmp_path)}"
+    asked = tmp_path / "asked"
+    _script(tmp_path / "tools" / "uv", f'printf "%s\\n" "$*" >>"{asked}"; exit 1')
+    environment = {"PATH": path, "HOME": str(tmp_path)}
+    shutil.rmtree(clone / ".uv", ignore_errors=True)
+    subprocess.run([clone / "launch" / "setup.sh"], env=environment, capture_output=True)
+    assert f"--python {versions}/3.12.9/bin/python3" in asked.read_text()
+
+
+def test_uv_gets_the_index_and_the_certificates_that_pip_has(clone, tmp_path):
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nindex-url = https://mirror.invalid/simple\ncert = /a/bundle.pem\n"
+    )
+    tool = clone / ".uv" / "tool" / "bin"
+    shutil.rmtree(clone / ".uv", ignore_errors=True)
+    tool.mkdir(parents=True)
+    asked = tmp_path / "asked"
+    pin = re.search("^uv==(.*)$", (clone / "requirements/constraints.txt").read_text(), re.M)
+    body = f'echo "uv {pin[1]}"; echo "$UV_DEFAULT_INDEX $SSL_CERT_FILE" >"{asked}"'
+    _script(tool / "uv", body)  # there already: an earlier run was interrupted
+    unset = ("UV_DEFAULT_INDEX", "SSL_CERT_FILE", "PIP_INDEX_URL", "PIP_CERT")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    environment["PIP_CONFIG_FILE"] = str(tmp_path / "pip.conf")
+    subprocess.run([clone / "launch" / "setup.sh"], env=environment, capture_output=True)
+    assert asked.read_text() == "https://mirror.invalid/simple /a/bundle.pem\n"
+
+
 def test_without_a_fitting_python_uv_is_asked_to_bring_one(clone, tmp_path):
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name in TOOLS:
-        (tools / name).symlink_to(shutil.which(name))
+    tools = _tools(tmp_path)
     shutil.rmtree(clone / ".uv", ignore_errors=True)
     asked = tmp_path / "asked"
     _script(tools / "uv", f'printf "%s\\n" "$*" >>"{asked}"; exit 1')
@@ -162,6 +194,15 @@ def test_an_unknown_extra_is_bad_input(clone):
     result = run_setup(clone, "tpus", check=False)
     assert result.returncode == 2
     assert result.stderr == "error: unknown extra 'tpus': it is one of weights, tpu, gpu, dev\n"
+
+
+def _tools(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A directory that holds `TOOLS` and nothing else."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in TOOLS:
+        (tools / name).symlink_to(shutil.which(name))
+    return tools
 
 
 def _script(path: pathlib.Path, body: str) -> None:

@@ -16,8 +16,9 @@ def job_flags() -> list[str]:
     return [
         "--config.model.name=dummy",
         "--config.model.source=dummy:0",
+        "--config.data.path=sample",
+        "--config.prompt=completion",
         "--config.sampling.max_new_tokens=8",
-        "--config.show=False",
         "--config.unit_size=2",
         "--config.batch_size=2",
         "--config.data.limit=48",
@@ -65,7 +66,7 @@ def test_a_pod_goes_from_create_to_report_through_a_preemption(cloud, gcs_server
 
     log = tmp_path / "log"
     flags = [f"--output={bucket}/run", "--report-data=sample", "--poll-seconds=2"]
-    flags += ["--config=configs/quickstart.py", f"--coordinator-port={free_port()}"]
+    flags += [f"--coordinator-port={free_port()}"]
     with fault_proxy.running(gcs_server.url, slow_uploads) as proxy:
         cloud.set_worker_environment(
             STORAGE_EMULATOR_HOST=proxy.url,
