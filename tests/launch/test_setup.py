@@ -137,7 +137,8 @@ def test_finds_the_versions_beside_pyenvs_shims(clone, tmp_path):
     for name in ("python3.12", "python3.13", "python3", "python"):
         _script(shims / name, "exit 127")
     (versions / "3.12.9" / "bin").mkdir(parents=True)
-    (versions / "3.12.9" / "bin" / "python3").symlink_to(sys.executable)
+    without_pip = f'[ "$1" != -m ] || exit 1; exec "{sys.executable}" "$@"'
+    _script(versions / "3.12.9" / "bin" / "python3", without_pip)
     path = f"{shims}:{_tools(tmp_path)}"
     asked = tmp_path / "asked"
     _script(tmp_path / "tools" / "uv", f'printf "%s\\n" "$*" >>"{asked}"; exit 1')
