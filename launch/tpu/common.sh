@@ -88,6 +88,25 @@ need_output() {
   OUTPUT=${OUTPUT%/}
 }
 
+# check_job: sets COMMIT to the full name of the commit that is to run, on every worker the same.
+check_job() {
+  local named=$COMMIT
+  COMMIT=$(git -C "$ROOT" rev-parse --verify --quiet "$named^{commit}") ||
+    die "COMMIT is '$named': $ROOT has no such commit"
+  [[ $named != HEAD || -z $(git -C "$ROOT" status --porcelain --untracked-files=no) ]] ||
+    die "there are changes that are not committed, and would not run: commit them, or name what \
+is to run with --commit=${COMMIT:0:12}"
+  git -C "$ROOT" cat-file -e "$COMMIT:$CONFIG" 2>/dev/null ||
+    die "CONFIG is '$CONFIG': commit ${COMMIT:0:12} has no such file"
+  [[ -z $KAGGLE_FILE ]] || check_kaggle_file
+}
+
+check_kaggle_file() {
+  [[ -f $KAGGLE_FILE ]] || die "KAGGLE_FILE is '$KAGGLE_FILE': there is no such file"
+  [[ -z $(find -L "$KAGGLE_FILE" -perm /077) ]] ||
+    die "$KAGGLE_FILE can be read by others on this machine: chmod 600 it first"
+}
+
 # act ARGUMENT...: gcloud does something; a dry run prints the command.
 act() {
   ask "" "$@"

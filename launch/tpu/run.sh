@@ -27,6 +27,8 @@ main() {
     die "REPORT_DATA is '$REPORT_DATA': there is no such directory"
   REPORT=(-m t2sql.report --predictions="$OUTPUT" --data="$REPORT_DATA"
     --output="$RESULTS/report")
+  check_job # before there is a slice to pay for
+  SETTING_FLAGS+=(--commit="$COMMIT")
   if [[ $DRY_RUN == yes ]]; then
     rehearse
     return
@@ -124,7 +126,7 @@ tend() {
 # look_at_workers STATES
 look_at_workers() {
   FAILURES=0
-  if grep -q ' idle' <<<"$1"; then
+  if ((SUBMISSIONS == 0)) || grep -q ' idle' <<<"$1"; then
     submit
   elif grep -q ' running' <<<"$1"; then
     wait_a_while "$(grep -c ' running' <<<"$1") workers run, $(progress)$(restarts_of "$1")"
@@ -155,7 +157,8 @@ submit() {
   SUBMISSIONS=$((SUBMISSIONS + 1))
   "$TPU/submit.sh" "${SETTING_FLAGS[@]}" -- "${JOB_FLAGS[@]}" && return
   local code=$?
-  ((code != BAD_INPUT && code != REFUSED)) || give_up "the job cannot be submitted" "$code"
+  ((code != BAD_INPUT)) || give_up "the job cannot be submitted" "$code"
+  ((code != REFUSED)) || { left_there && exit "$code"; } # somebody's other job runs there
   count_failure
 }
 

@@ -19,8 +19,8 @@ main() {
   need_output
   SCRATCH=$(mktemp -d)
   trap 'rm -rf -- "$SCRATCH"' EXIT
-  resolve_commit
-  check_kaggle_file
+  check_job
+  CODE=t2sql/code/$COMMIT # on the worker, below the home directory
   [[ $FRESH == no ]] || ask_user "Delete everything below $OUTPUT?" || die "nothing was changed" 3
   check_slice
   local workers
@@ -36,25 +36,6 @@ main() {
     on_every_worker "Stopping the job" "$(worker stop)"
   [[ $FRESH == no ]] || delete_output
   start_jobs "${workers[@]}"
-}
-
-# The code that runs is a commit, on every worker the same.
-resolve_commit() {
-  local named=$COMMIT
-  COMMIT=$(git -C "$ROOT" rev-parse --verify --quiet "$named^{commit}") ||
-    die "COMMIT is '$named': $ROOT has no such commit"
-  CODE=t2sql/code/$COMMIT # on the worker, below the home directory
-  [[ $named == HEAD ]] || return 0
-  [[ -z $(git -C "$ROOT" status --porcelain --untracked-files=no) ]] ||
-    die "there are changes that are not committed, and would not run: commit them, or name what \
-is to run with --commit=${COMMIT:0:12}"
-}
-
-check_kaggle_file() {
-  [[ -n $KAGGLE_FILE ]] || return 0
-  [[ -f $KAGGLE_FILE ]] || die "KAGGLE_FILE is '$KAGGLE_FILE': there is no such file"
-  [[ -z $(find -L "$KAGGLE_FILE" -perm /077) ]] ||
-    die "$KAGGLE_FILE can be read by others on this machine: chmod 600 it first"
 }
 
 check_slice() {
@@ -109,7 +90,7 @@ on_every_worker() {
 
 # start_jobs ADDRESS...: each worker is told its number; 16 connections at a time.
 start_jobs() {
-  local index pids=() failed=0 at_once=16
+  local index pids=() failed=0 worst=0 at_once=16
   [[ $DRY_RUN == no ]] || at_once=1
   for ((index = 0; index < $#; index++)); do
     ((${#pids[@]} < at_once)) || wait_first
@@ -117,12 +98,16 @@ start_jobs() {
     pids+=("$!")
   done
   while ((${#pids[@]})); do wait_first; done
+  ((worst != REFUSED)) || die "a worker is busy (above)" "$REFUSED"
   ((failed == 0)) || die "the job did not start on $failed workers: submit again" "$TRY_AGAIN"
 }
 
-# wait_first: uses pids and failed of start_jobs.
+# wait_first: uses the variables of start_jobs.
 wait_first() {
-  wait "${pids[0]}" || failed=$((failed + 1))
+  local code=0
+  wait "${pids[0]}" || code=$?
+  ((code == 0)) || failed=$((failed + 1))
+  ((code != REFUSED)) || worst=$REFUSED
   pids=("${pids[@]:1}")
 }
 

@@ -132,7 +132,7 @@ def test_submit_again_leaves_the_running_job_alone(granted):
 
 def test_submit_of_another_job_is_refused_unless_it_is_to_restart(granted):
     granted.run("submit", "--output=gs://bucket/run")
-    refused = granted.run("submit", "--output=gs://bucket/other", code=75)
+    refused = granted.run("submit", "--output=gs://bucket/other", code=3)
     assert "runs another job" in refused
     assert "--restart" in refused
     granted.run("submit", "--output=gs://bucket/other", "--restart")
@@ -303,6 +303,28 @@ def test_run_gives_up_on_a_slice_that_is_always_preempted(project, bucket):
     assert process.returncode == 75, said
     assert "was preempted 2 times" in said
     assert not (project.state / "slice.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--commit=deadbeef", "has no such commit"),
+        ("--config=configs/no_such.py", "has no such file"),
+        ("--kaggle-file=/no/such.json", "there is no such file"),
+        ("--report-data=/no/such", "there is no such directory"),
+    ],
+)
+def test_run_checks_what_it_can_before_there_is_a_slice(project, bucket, flag, message):
+    assert message in project.run("run", f"--output={bucket}/run", *RUN, flag, code=2)
+    assert not project.calls()
+
+
+def test_run_leaves_a_slice_that_does_other_work(granted, bucket):
+    granted.run("submit", f"--output={bucket}/other")
+    said = granted.run("run", f"--output={bucket}/run", *RUN, code=3)
+    assert "runs another job" in said
+    assert (granted.state / "slice.json").exists()
+    assert fake_gcloud.worker_processes()
 
 
 def test_run_shows_why_a_request_failed(project, bucket):
