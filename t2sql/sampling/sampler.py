@@ -171,9 +171,29 @@ class BatchSampler:
                     f"prompt {index} has {len(ids)} tokens; at most "
                     f"{self.prompt_buckets[-1]} fit (prompt_buckets)"
                 )
-        group = groups_lib.group_prompts(tokens, prompt, buckets=self.prompt_buckets)
-        ((_, generations),) = self.generate([group])
-        return [generation.text for generation in generations]
+        texts: dict[int, str] = {}
+        for group, generations in self.generate(self._by_length(tokens, prompt)):
+            texts |= {
+                place: generation.text
+                for place, generation in zip(group.tag, generations, strict=True)
+            }
+        return [texts[place] for place in range(len(prompt))]
+
+    def _by_length(
+        self, tokens: Sequence[Sequence[int]], prompts: Sequence[str]
+    ) -> Iterator[groups_lib.PromptGroup]:
+        """Groups prompts of one bucket, tagged with their places: short ones need no padding."""
+        places: dict[int, list[int]] = {}
+        for place, ids in enumerate(tokens):
+            size = groups_lib.bucket(len(ids), self.prompt_buckets)
+            places.setdefault(size, []).append(place)
+        for _, some in sorted(places.items()):
+            yield groups_lib.group_prompts(
+                [tokens[place] for place in some],
+                [prompts[place] for place in some],
+                buckets=self.prompt_buckets,
+                tag=some,
+            )
 
 
 def _single_device_mesh() -> jax.sharding.Mesh:

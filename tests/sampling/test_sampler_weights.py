@@ -19,6 +19,7 @@ from t2sql.model import factory as factory_lib
 pytestmark = [pytest.mark.weights, pytest.mark.spider]
 
 NEW_TOKENS = 16
+BUCKETS = (64, 256, 512, 1024, 2048)
 COUNT = 32
 
 
@@ -56,7 +57,7 @@ def make_sampler(modules, batch_size: int, **kwargs) -> sampling.BatchSampler:
         mesh=modules.mesh,
         config=sampling.SamplingConfig(max_new_tokens=NEW_TOKENS, **kwargs),
         batch_size=batch_size,
-        prompt_buckets=(64, 512, 2048),
+        prompt_buckets=BUCKETS,
     )
 
 
@@ -69,7 +70,7 @@ def by_schema(tokenizer, prompts) -> list[sampling.PromptGroup]:
         sampling.group_prompts(
             [tokenizer.encode(prompts[place], add_bos=True) for place in places],
             [str(place) for place in places],
-            buckets=(64, 512, 2048),
+            buckets=BUCKETS,
             tag=places,
         )
         for places in groups.values()
@@ -93,6 +94,7 @@ def answers(modules, prompts):
 
 def test_alone(modules, prompts, answers):
     sampler = make_sampler(modules, 1)
+    assert len(set(answers)) > COUNT // 2
     assert [sampler.sample(prompt) for prompt in prompts] == answers
 
 
@@ -115,7 +117,7 @@ def test_gemmas_own_sampler(modules, prompts, answers):
         tokenizer=modules.tokenizer,
         cache_length=2048,
         max_out_length=NEW_TOKENS,
-        pad_length=(512, 2048),
+        pad_length=BUCKETS,
     )
     order = sorted(range(COUNT), key=lambda place: len(prompts[place]))
     texts = {}
