@@ -1,0 +1,83 @@
+"""`launch/quickstart.sh` and `launch/test.sh` with a stand-in for Python."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+LAUNCH = pathlib.Path(__file__).parents[2] / "launch"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs a script of a clone whose path has a space; Python prints its arguments."""
+    clone, python = tmp_path / "a clone", tmp_path / "python"
+    shutil.copytree(LAUNCH, clone / "launch")
+    (tmp_path / "chromium").write_text("")
+    (tmp_path / "chromium").chmod(0o755)
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nexit ${CODE:-0}\n')
+    python.chmod(0o755)
+
+    def start(script: str, *flags: str, **variables: str):
+        environment = {**os.environ, "T2SQL_PYTHON": str(python), "T2SQL_SPIDER_DIR": ""}
+        environment |= {"CI": "", "PATH": f"{tmp_path}:{os.environ['PATH']}", **variables}
+        return subprocess.run(
+            [clone / "launch" / script, *flags],
+            cwd="/",
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+
+    start.clone = clone
+    return start
+
+
+def test_quickstart_has_a_new_directory_each_time(run):
+    for _ in range(3):
+        assert run("quickstart.sh").returncode == 0
+    assert len(list((run.clone / "runs").iterdir())) == 3
+
+
+def test_quickstart_runs_the_job_and_says_what_next(run):
+    said = run("quickstart.sh", "--config.data.limit=4").stdout
+    (output,) = (run.clone / "runs").iterdir()
+    assert f"--config={run.clone}/configs/quickstart.py\n" in said
+    assert f"--config.output={output}\n" in said
+    assert "--config.data.limit=4\n" in said
+    assert f"The predictions are in {output}/predictions" in said
+
+
+def test_quickstarts_hints_can_be_pasted(run):
+    said = run("quickstart.sh").stdout
+    (output,) = (run.clone / "runs").iterdir()
+    hints = [line for line in said.splitlines() if line.startswith("  ")]
+    report, inspect = (
+        subprocess.check_output(["bash", "-c", hint], text=True).splitlines() for hint in hints[:2]
+    )
+    assert report[:3] == ["-m", "t2sql.report", f"--predictions={output}"]
+    assert inspect[:2] == ["-m", "t2sql.inspect"]
+
+
+def test_quickstart_ends_as_the_job_ends(run):
+    result = run("quickstart.sh", CODE="2")
+    assert result.returncode == 2
+    assert "What to try next" not in result.stdout
+
+
+def test_the_tests_that_need_spider_are_left_out_aloud(run):
+    said = run("test.sh", "tests/runs").stdout
+    assert "T2SQL_SPIDER_DIR is not set" in said
+    assert said.endswith("-m\npytest\n-m\nnot spider\ntests/runs\n")
+
+
+def test_all_tests_run_where_spider_is(run):
+    assert run("test.sh", "-x", T2SQL_SPIDER_DIR="/spider").stdout == "-m\npytest\n-x\n"
+
+
+def test_ci_leaves_no_test_out(run):
+    result = run("test.sh", CI="true")
+    assert result.returncode == 2
+    assert "T2SQL_SPIDER_DIR is not set" in result.stderr
