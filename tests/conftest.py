@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,14 @@ hypothesis.settings.register_profile("t2sql", deadline=None)
 hypothesis.settings.load_profile("t2sql")
 
 _BUCKETS = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def signal_mask() -> Iterator[None]:
+    """The job blocks SIGTERM for good; what later tests start would inherit that."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @pytest.fixture(scope="session")
