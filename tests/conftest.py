@@ -11,6 +11,8 @@ import gcs_server as gcs_server_lib
 import hypothesis
 import pytest
 
+_SIGNAL_MASK = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
 # Tests compile the same small programs over and over, in many processes (workers of pytest-xdist
 # and commands under test inherit the environment).
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -26,11 +28,9 @@ _BUCKETS = itertools.count()
 
 
 @pytest.fixture(autouse=True)
-def signal_mask() -> Iterator[None]:
-    """The job blocks SIGTERM for good; what later tests start would inherit that."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    yield
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def signal_mask() -> None:
+    """The job blocks SIGTERM for good; what a later test starts would inherit that."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, _SIGNAL_MASK)
 
 
 @pytest.fixture(scope="session")
