@@ -25,7 +25,7 @@ import jax
 import numpy as np
 import rich.console
 import rich.table
-from absl import app, flags
+from absl import app, flags, logging
 
 from t2sql import prompts, sampling
 from t2sql.model import factory as factory_lib
@@ -195,4 +195,5 @@ def main(argv) -> None:
 
 
 if __name__ == "__main__":
+    logging.set_verbosity(logging.WARNING)
     app.run(main)

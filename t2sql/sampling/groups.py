@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32, UInt32
 
-PROMPT_BUCKETS = (64, 128, 256, 512, 1024, 2048)
+PROMPT_BUCKETS = (32, 64, 128, 256, 512, 1024, 2048)
 PAD_ID = 0
 # Fewer prompts than this are not worth a shelf of the cache (see `cache.py`): there are
 # two, and many small groups run side by side only where they need none.
