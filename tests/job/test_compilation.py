@@ -1,19 +1,22 @@
 """The compilation cache: kept on disk, or shared through a bucket."""
 
 import jax
-import jax.experimental.compilation_cache.compilation_cache
 import jobs
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from t2sql.runs import storage
 
 
 @pytest.fixture(autouse=True)
-def no_cache_afterwards():
+def own_cache():
+    """JAX opens its cache once, for the first program of the process: here, not before."""
     before = jax.config.jax_compilation_cache_dir
+    compilation_cache.reset_cache()
+    jax.clear_caches()
     yield
     jax.config.update("jax_compilation_cache_dir", before)
-    jax.experimental.compilation_cache.compilation_cache.reset_cache()
+    compilation_cache.reset_cache()
 
 
 @pytest.mark.parametrize("remote", [False, True])
@@ -31,7 +34,7 @@ def test_programs_are_kept_and_found_again(tmp_path, bucket, remote):
     assert kept
     hits.clear()
     jax.clear_caches()
-    jax.experimental.compilation_cache.compilation_cache.reset_cache()
+    compilation_cache.reset_cache()
     again = jobs.run(tmp_path / "second", cache_dir=str(tmp_path / "host2"), **values)
     jax.monitoring.clear_event_listeners()
     assert again == rows
