@@ -42,6 +42,13 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except (flags.Error, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-        message = error.args[0] if error.args else error
-        print(f"error: {message}\nSee --help for the flags.", file=sys.stderr)
+        print(f"error: {_reason(error)}\nSee --help for the flags.", file=sys.stderr)
         sys.exit(errors.InputError.exit_code)
+
+
+def _reason(error: Exception) -> str:
+    """What was wrong, out of the exceptions that config_flags wraps into each other."""
+    cause = error.args[0] if error.args else error
+    if isinstance(cause, Exception) and cause is not error:
+        return _reason(cause)
+    return f"no such config value: {cause}" if isinstance(error, KeyError) else str(cause)

@@ -66,8 +66,12 @@ class Work:
     plan: Sequence[Unit[Example]]
 
 
-def run(config: ml_collections.ConfigDict) -> None:
+def run(config: ml_collections.ConfigDict, watch: signals.TerminationWatch) -> None:
     """Runs the job that `config` describes, or what is left of it.
+
+    Args:
+      config: as `default_config` lays it out.
+      watch: asked between steps whether SIGTERM has come.
 
     Raises:
       InputError: a config value or the data is wrong.
@@ -77,14 +81,19 @@ def run(config: ml_collections.ConfigDict) -> None:
     """
     config_lib.check(config)
     console = progress.make_console()
-    watch = signals.TerminationWatch(config.grace_seconds)
-    watch.start()
     process = distributed.start()
     console.print(f"host: {process.found}", highlight=False)
     stopwatch = Stopwatch()
     with stopwatch.time("data"):
         work = prepare_work(config)
+    console.print(_describe(config, work), highlight=False)
     factory = make_factory(config)
+    sampling.check(
+        sampling.SamplingConfig(**provenance.sampling_values(config, work.prompt)),
+        batch_size=config.batch_size,
+        prompt_buckets=config.prompt_buckets,
+        mesh=factory.mesh,
+    )
     with stopwatch.time("load"):
         fingerprint = provenance.make_fingerprint(config, work.examples, work.prompt, factory)
     open_run = _open_run(config, work, process, fingerprint)
@@ -94,11 +103,20 @@ def run(config: ml_collections.ConfigDict) -> None:
         open_run.flush()
         done, total = len(open_run.finished()), len(work.plan)
         console.print(
-            f"Stopped with {done} of {total} units written to {config.output}; "
-            "the same command goes on from there.",
+            f"Stopped with {done} of {total} units written; "
+            f"the same command with --config.output={config.output} goes on from there.",
             highlight=False,
         )
         raise
+
+
+def _describe(config: ml_collections.ConfigDict, work: Work) -> str:
+    databases = len({example.db_id for example in work.examples})
+    return (
+        f"data: {len(work.examples)} questions on {databases} databases of {config.data.path} "
+        f"{config.data.split}, in {len(work.plan)} units\n"
+        f"weights: {config.model.source} (fetched and converted on their first use)"
+    )
 
 
 def prepare_work(config: ml_collections.ConfigDict) -> Work:

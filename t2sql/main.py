@@ -6,15 +6,17 @@ python -m t2sql.main --config=configs/spider_dev.py --config.output=runs/dev
 from absl import flags, logging
 from ml_collections import config_flags
 
-from t2sql import cli
+from t2sql import cli, signals
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/gpu.py.")
 
 
 def main(argv) -> None:
-    from t2sql import job
+    watch = signals.TerminationWatch(_CONFIG.value.grace_seconds)
+    watch.start()
+    from t2sql import job  # JAX and its threads
 
-    job.run(_CONFIG.value)
+    job.run(_CONFIG.value, watch)
 
 
 if __name__ == "__main__":

@@ -32,8 +32,6 @@ class Progress:
             rich.progress.MofNCompleteColumn(),
             "examples",
             "{task.fields[rates]}",
-            rich.progress.TimeRemainingColumn(),
-            "left",
             console=console,
             disable=not console.is_terminal,
         )
@@ -56,16 +54,15 @@ class Progress:
 
     def _print_line(self) -> None:
         self._last_line = time.monotonic()
-        rate = self._examples / max(self._last_line - self._started, 1e-9)
-        left = (self._total - self._examples) / rate
         self._console.print(
-            f"{self._examples}/{self._total} examples  {self._rates()}  {left:.0f} s left",
-            highlight=False,
+            f"{self._examples}/{self._total} examples  {self._rates()}", highlight=False
         )
 
     def _rates(self) -> str:
         seconds = max(time.monotonic() - self._started, 1e-9)
-        return f"{self._examples / seconds:.2f} examples/s  {self._tokens / seconds:.0f} tokens/s"
+        rate = self._examples / seconds
+        left = (self._total - self._examples) / rate
+        return f"{rate:.2f} examples/s  {self._tokens / seconds:.0f} tokens/s  {left:.0f} s left"
 
 
 def make_console() -> rich.console.Console:

@@ -28,7 +28,11 @@ class TerminationWatch:
         self._asked = threading.Event()
 
     def start(self) -> None:
-        """Call on the main thread, before other threads start: they inherit its mask."""
+        """Call on the main thread, before other threads start: they inherit its mask.
+
+        NumPy starts some when it is imported. The signal would end the process at once in a
+        thread that does not block it.
+        """
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=self._wait, daemon=True, name="sigterm").start()
 

@@ -60,7 +60,7 @@ def print_summary(
     total = sum(outcome.statuses.values())
     statuses = ", ".join(f"{count} {status}" for status, count in outcome.statuses.most_common())
     table.add_row("examples", f"{total}" + (f" ({statuses})" if statuses else ", all done before"))
-    if outcome.counters:
+    if outcome.counters and outcome.counters.padded_prompt_tokens:
         table.add_row("speed", _speed(total, outcome))
         table.add_row("padding", _padding(outcome.counters))
     table.add_row("time", _times(seconds))
@@ -87,8 +87,8 @@ def _speed(total: int, outcome: Outcome) -> str:
 def _padding(counters) -> str:
     share = 1 - counters.computed_prompt_tokens / max(counters.padded_prompt_tokens, 1)
     return (
-        f"{share:.0%} of prefill; {counters.prompt_tokens} prompt tokens needed "
-        f"{counters.computed_prompt_tokens}, as schemas are shared"
+        f"{share:.0%} of prefill; of {counters.prompt_tokens} prompt tokens "
+        f"{counters.computed_prompt_tokens} were computed, the others shared"
     )
 
 

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,6 @@ from pathlib import Path
 import gcs_server as gcs_server_lib
 import hypothesis
 import pytest
-
-_SIGNAL_MASK = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 # Tests compile the same small programs over and over, in many processes (workers of pytest-xdist
 # and commands under test inherit the environment).
@@ -25,12 +22,6 @@ hypothesis.settings.register_profile("t2sql", deadline=None)
 hypothesis.settings.load_profile("t2sql")
 
 _BUCKETS = itertools.count()
-
-
-@pytest.fixture(autouse=True)
-def signal_mask() -> None:
-    """The job blocks SIGTERM for good; what a later test starts would inherit that."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, _SIGNAL_MASK)
 
 
 @pytest.fixture(scope="session")

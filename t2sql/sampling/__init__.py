@@ -1,7 +1,7 @@
 """Jitted, padded batch sampling of Gemma models on one host's devices."""
 
 from t2sql.sampling.groups import PROMPT_BUCKETS, PromptGroup, group_prompts
-from t2sql.sampling.sampler import BatchSampler, SamplingConfig
+from t2sql.sampling.sampler import BatchSampler, SamplingConfig, check
 from t2sql.sampling.stops import STATUS_MAX_TOKENS, STATUS_OK, STATUS_TOO_LONG, Generation
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "Generation",
     "PromptGroup",
     "SamplingConfig",
+    "check",
     "group_prompts",
 ]

@@ -75,7 +75,7 @@ class BatchSampler:
         prefill_tokens: int = 1024,
     ):
         mesh = mesh or _single_device_mesh()
-        _check(config, batch_size, prompt_buckets, mesh)
+        check(config, batch_size=batch_size, prompt_buckets=prompt_buckets, mesh=mesh)
         self.tokenizer = tokenizer
         self.config = config
         self.batch_size = batch_size
@@ -200,16 +200,28 @@ def _single_device_mesh() -> jax.sharding.Mesh:
     return jax.sharding.Mesh(np.array(jax.local_devices()[:1]).reshape(1, 1), ("data", "model"))
 
 
-def _check(config: SamplingConfig, batch_size: int, buckets: Sequence[int], mesh) -> None:
-    """Refuses values that cannot be sampled with."""
+def check(
+    config: SamplingConfig,
+    *,
+    batch_size: int,
+    prompt_buckets: Sequence[int],
+    mesh: jax.sharding.Mesh,
+) -> None:
+    """Refuses values that cannot be sampled with.
+
+    Raises:
+      InputError: names the value and the rule.
+    """
     devices = mesh.shape["data"]
     if batch_size < 1 or batch_size % devices:
         raise errors.InputError(
             f"batch_size is {batch_size}; it has to be a positive multiple of the "
             f"{devices} devices on the mesh's data axis"
         )
-    if not buckets or list(buckets) != sorted(set(buckets)) or buckets[0] < 1:
-        raise errors.InputError(f"prompt_buckets {tuple(buckets)} are not ascending sizes")
+    buckets = tuple(prompt_buckets)
+    sizes = all(isinstance(bucket, int) and bucket >= 1 for bucket in buckets)
+    if not (buckets and sizes and list(buckets) == sorted(set(buckets))):
+        raise errors.InputError(f"prompt_buckets is {buckets}; it has to be ascending sizes")
     rules = {
         "max_new_tokens": (config.max_new_tokens >= 1, "at least 1"),
         "temperature": (config.temperature >= 0, "at least 0"),

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from t2sql import config as config_lib
-from t2sql import job
+from t2sql import job, signals
 from t2sql.runs.rows import Prediction
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def make_config(output, **values):
 
 
 def run(output, **values) -> dict[str, Prediction]:
-    job.run(make_config(output, **values))
+    job.run(make_config(output, **values), signals.TerminationWatch(grace_seconds=1))
     return read_rows(output)
 
 

@@ -132,9 +132,11 @@ def test_questions_without_gold(tmp_path):
         ({"model.name": "gemma9"}, "gemma9"),
         ({"model.dtype": "int3"}, "model.dtype is 'int3'"),
         ({"prompt_buckets": (64, 32)}, "prompt_buckets"),
+        ({"prompt_buckets": ("long",)}, "prompt_buckets"),
         ({"sampling.temperature": -1.0}, "sampling.temperature"),
     ],
 )
 def test_bad_values_are_named(tmp_path, values, message):
     with pytest.raises(errors.InputError, match=message):
         jobs.run(**({"output": tmp_path / "run"} | values))
+    assert not (tmp_path / "run").exists()  # it would refuse the values put right

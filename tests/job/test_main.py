@@ -27,7 +27,7 @@ def test_a_stopped_run_says_so_and_goes_on(tmp_path, stop, code):
     process.send_signal(stop)
     returncode, output, error = jobs.finish(process)
     assert returncode == code, error
-    assert "the same command goes on from there" in output
+    assert f"--config.output={tmp_path / 'run'} goes on from there" in output
     assert "Traceback" not in error
     assert not os.path.exists(tmp_path / "run" / "done.json")
 
@@ -35,9 +35,9 @@ def test_a_stopped_run_says_so_and_goes_on(tmp_path, stop, code):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--config.batchsize=8", "batchsize"),
+        ("--config.batchsize=8", "no such config value: 'batchsize'"),
         ("--config.batch_size=many", "batch_size"),
-        ("--config.sampling.seeed=1", "seeed"),
+        ("--config.sampling.seeed=1", "no such config value: 'seeed'"),
         ("--confg=configs/quickstart.py", "confg"),
         ("--config.data.path=/nowhere", "/nowhere: no such data directory"),
         ("stray", "stray"),
