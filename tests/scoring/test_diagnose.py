@@ -155,6 +155,19 @@ def test_an_invented_column_gets_a_guess(predicted, expected):
     assert message("SELECT name FROM singer", predicted, "invented_column") == expected
 
 
+def test_a_guess_from_a_table_that_is_not_read_names_it():
+    found = message("SELECT name FROM singer", "SELECT capacities FROM singer", "invented_column")
+    assert found == "`capacities` is not a column of singer; did you mean stadium.Capacity?"
+
+
+def test_findings_follow_the_order_of_the_query():
+    # Enough conditions that an order by hash would hardly ever be this one.
+    wanted = [f"singer.Age != {number}" for number in range(12, 0, -1)]
+    gold = f"SELECT name FROM singer WHERE {' AND '.join(wanted)}"
+    found = [finding.message for finding in diagnose(gold, "SELECT name FROM singer", SCHEMA)]
+    assert found == [f"lacks the condition {condition}" for condition in wanted]
+
+
 def test_a_value_in_double_quotes_is_no_invented_column():
     for predicted in (
         'SELECT name FROM singer WHERE country = "France"',

@@ -54,29 +54,39 @@ class Atom:
 
 @dataclasses.dataclass(frozen=True)
 class Junction:
-    """Conditions that must all hold (`AND`) or of which one must (`OR`), in any order."""
+    """Conditions that must all hold (`AND`) or of which one must (`OR`), in any order.
+
+    Attributes:
+      operator: `AND` or `OR`.
+      parts: the conditions in the order of the query, each once; two junctions are equal
+        whatever theirs.
+    """
 
     operator: str
-    parts: frozenset["Condition"]
+    parts: tuple["Condition", ...] = dataclasses.field(compare=False)
+    _unordered: frozenset["Condition"] = dataclasses.field(init=False, repr=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "_unordered", frozenset(self.parts))
 
     def __str__(self) -> str:
         return "(" + f" {self.operator} ".join(sorted(map(str, self.parts))) + ")"
 
 
 Condition = Atom | Junction
-ALWAYS = Junction("AND", frozenset())
+ALWAYS = Junction("AND", ())
 
 
 def junction(operator: str, parts: Iterable[Condition]) -> Condition:
     """AND or OR of conditions, with junctions of the same operator merged."""
-    flat = set()
+    flat: dict[Condition, None] = {}
     for part in parts:
         same = isinstance(part, Junction) and (part.operator == operator or len(part.parts) == 1)
-        flat |= part.parts if same else {part}
-    flat.discard(ALWAYS)
+        flat |= dict.fromkeys(part.parts if same else (part,))
+    flat.pop(ALWAYS, None)
     if len(flat) == 1:
         return next(iter(flat))
-    return Junction(operator, frozenset(flat)) if flat else ALWAYS
+    return Junction(operator, tuple(flat)) if flat else ALWAYS
 
 
 def compare(left: Term, operator: str, right: Term) -> Atom:
@@ -100,7 +110,7 @@ def negate(condition: Condition) -> Condition:
 
 
 def atoms(condition: Condition) -> Iterator[Atom]:
-    """Yields all comparisons."""
+    """Yields all comparisons, in the order of the query."""
     if isinstance(condition, Atom):
         yield condition
     else:
@@ -108,11 +118,11 @@ def atoms(condition: Condition) -> Iterator[Atom]:
             yield from atoms(part)
 
 
-def conjuncts(condition: Condition) -> frozenset[Condition]:
+def conjuncts(condition: Condition) -> tuple[Condition, ...]:
     """What must all hold."""
     if isinstance(condition, Junction) and condition.operator == "AND":
         return condition.parts
-    return frozenset((condition,))
+    return (condition,)
 
 
 def map_atoms(condition: Condition, change: Callable[[Atom], Atom | None]) -> Condition:
@@ -136,9 +146,10 @@ def split(
     condition: Condition, wanted: Callable[[Condition], bool]
 ) -> tuple[list[Condition], Condition]:
     """The conjuncts that are wanted, and the rest."""
-    parts = conjuncts(condition)
-    chosen = [part for part in parts if wanted(part)]
-    return chosen, junction("AND", parts.difference(chosen))
+    chosen, rest = [], []
+    for part in conjuncts(condition):
+        (chosen if wanted(part) else rest).append(part)
+    return chosen, junction("AND", rest)
 
 
 def has_aggregate(condition: Condition) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from t2sql.scoring.diagnosis.findings import Finding
 from t2sql.scoring.diagnosis.scope import NameProblem
 from t2sql.scoring.diagnosis.spelling import closest
-from t2sql.spider.tables import Schema, fold
+from t2sql.spider.tables import Schema, Table, fold
 
 # SQLite's own words (sqlite/src/resolve.c, build.c), for what only it has seen.
 _SQLITE = {
@@ -70,9 +70,14 @@ def _hint(problem: NameProblem, schema: Schema) -> str:
     if owners:
         return f"{where}, but of {' and '.join(owners)}"
     tables = [table for name in problem.tables if (table := schema.table(name))]
-    known = [[column.name for column in table.columns] for table in (*tables, *schema.tables)]
-    guesses = (closest(problem.name, names, problem.tables) for names in known)
+    guesses = (_guess(problem, table) for table in (*tables, *schema.tables))
     return where + _question(next(filter(None, guesses), None))
+
+
+def _guess(problem: NameProblem, table: Table) -> str | None:
+    """The column that may be meant, with its table where the query looked elsewhere."""
+    guess = closest(problem.name, (column.name for column in table.columns), problem.tables)
+    return guess if guess is None or table.name in problem.tables else f"{table.name}.{guess}"
 
 
 def _question(guess: str | None) -> str:
