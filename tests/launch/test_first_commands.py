@@ -50,6 +50,12 @@ def test_quickstart_runs_the_job_and_says_what_next(run):
     assert f"The predictions are in {output}/predictions" in said
 
 
+def test_quickstart_goes_on_with_a_run_that_is_named(run):
+    said = run("quickstart.sh", "--config.output=here").stdout
+    assert "The predictions are in here/predictions" in said
+    assert not (run.clone / "runs").exists()
+
+
 def test_quickstarts_hints_can_be_pasted(run):
     said = run("quickstart.sh").stdout
     (output,) = (run.clone / "runs").iterdir()
