@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 a bug, 2 bad input, 3 refused or incomplete, 75 try again,
 130 and 143 stopped by SIGINT and SIGTERM.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -33,6 +34,7 @@ def _guarded(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -
         print("terminated", file=sys.stderr)
         return signals.EXIT_TERMINATED
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the next one ends it at once
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
 

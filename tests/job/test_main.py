@@ -32,6 +32,17 @@ def test_a_stopped_run_says_so_and_goes_on(tmp_path, stop, code):
     assert not os.path.exists(tmp_path / "run" / "done.json")
 
 
+def test_pressing_ctrl_c_again_ends_it_without_a_traceback(tmp_path):
+    process = jobs.start(tmp_path / "run", *SLOW)
+    _wait_for_first_object(tmp_path / "run", process)
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    returncode, _, error = jobs.finish(process)
+    assert returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in error
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
