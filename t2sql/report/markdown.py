@@ -23,9 +23,10 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     yield from _measures(report)
     if report["baseline"]:
         yield from _baseline(report["baseline"])
-    yield from _groups("Hardness", report["by"]["hardness"])
+    split = bool(report["data"]["empty_databases"])
+    yield from _groups("Hardness", report["by"]["hardness"], split=split)
     for feature, groups in report["by"]["feature"].items():
-        yield from _groups(formats.words(feature).capitalize(), groups)
+        yield from _groups(formats.words(feature).capitalize(), groups, split=split)
     yield from _groups("Database", report["by"]["database"])
     yield from _errors(report)
     yield from ["", "## How this was made", ""]
@@ -41,7 +42,8 @@ def _measures(report: dict[str, Any]) -> Iterator[str]:
     yield from _table(("Measure", "%", "95 % interval", "Examples"), rows)
 
 
-def _groups(name: str, groups: dict[str, Any]) -> Iterator[str]:
+def _groups(name: str, groups: dict[str, Any], *, split: bool = False) -> Iterator[str]:
+    """A table of groups; `split`: with the accuracy on databases that hold rows."""
     if not groups:
         return
     yield from ["", f"## {name}", ""]
@@ -49,14 +51,15 @@ def _groups(name: str, groups: dict[str, Any]) -> Iterator[str]:
         (
             group + (" (no rows)" if scores.get("empty") else ""),
             *_share(scores["execution"]),
+            *[formats.percent(scores["execution_with_rows"]["share"])] * split,
             formats.percent(scores["exact_match"]["share"]),
             formats.percent(scores["valid"]["share"]),
             formats.count(scores["examples"]),
         )
         for group, scores in groups.items()
     ]
-    heads = (name, "Execution %", "95 % interval", "Exact match %", "Valid %", "Examples")
-    yield from _table(heads, rows)
+    heads = [name, "Execution %", "95 % interval", "Exact match %", "Valid %", "Examples"]
+    yield from _table([*heads[:3], *["With rows %"] * split, *heads[3:]], rows)
 
 
 def _errors(report: dict[str, Any]) -> Iterator[str]:

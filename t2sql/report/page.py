@@ -156,16 +156,24 @@ def _charts(report: dict[str, Any], meanings: Mapping[str, str]) -> dict[str, An
         "databases": sorted(
             report["by"]["database"].items(), key=lambda item: _worst_first(item[1])
         ),
-        "befores": {
-            group: {name: scores["execution"] for name, scores in (before["by"][group].items())}
-            if before
-            else {}
-            for group in ("hardness", "database")
-        },
+        "befores": _befores(before["by"] if before else {}),
         "errors": errors,
         "most_errors": _MOST_ERRORS,
         "diagnosed": report["diagnosed"],
         "sample_note": _sample_note(report),
+    }
+
+
+def _befores(by: dict[str, Any]) -> dict[str, Any]:
+    """The baseline's execution accuracy by hardness and database, and by feature and group."""
+
+    def shares(groups: dict[str, Any]) -> dict[str, Any]:
+        return {name: scores["execution"] for name, scores in groups.items()}
+
+    return {
+        "hardness": shares(by.get("hardness", {})),
+        "database": shares(by.get("database", {})),
+        "feature": {feature: shares(groups) for feature, groups in by.get("feature", {}).items()},
     }
 
 

@@ -114,7 +114,7 @@ def _databases(
         where = f"{file.path}, line {index + 1}" if file and not examples else example.example_id
         first_use.setdefault(example.db_id, where)
     if not first_use:
-        raise errors.InputError(f"{file.path if file else root}: holds no examples")
+        raise errors.InputError(f"{root if file is None else file.path}: holds no examples")
     for db_id, where in first_use.items():
         database = schema_lib.database_path(root, db_id)
         if not database.is_file():

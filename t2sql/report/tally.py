@@ -11,19 +11,24 @@ from t2sql.report.statistics import Share, mcnemar
 
 @dataclasses.dataclass
 class Scores:
-    """The measures over one group of examples."""
+    """The measures over one group of examples; `_with_rows`: on databases that hold rows."""
 
     examples: int = 0
     judged: int = 0
+    judged_with_rows: int = 0
     execution: int = 0
+    execution_with_rows: int = 0
     exact_match: int = 0
     valid: int = 0
 
-    def add(self, verdict: Judgement) -> None:
+    def add(self, verdict: Judgement, *, empty_database: bool) -> None:
         """Counts one verdict."""
         self.examples += 1
         self.judged += verdict.execution is not None
         self.execution += verdict.execution is True
+        if not empty_database:
+            self.judged_with_rows += verdict.execution is not None
+            self.execution_with_rows += verdict.execution is True
         self.exact_match += verdict.exact_match is True
         self.valid += verdict.valid
 
@@ -32,6 +37,7 @@ class Scores:
         return {
             "examples": self.examples,
             "execution": Share(self.execution, self.judged).to_json(),
+            "execution_with_rows": Share(self.execution_with_rows, self.judged_with_rows).to_json(),
             "exact_match": Share(self.exact_match, self.judged).to_json(),
             "valid": Share(self.valid, self.examples).to_json(),
         }
@@ -54,7 +60,7 @@ class Tally:
     def add(self, example: Judged, verdict: Judgement, status: str) -> None:
         """Counts the verdict on one answer to the example."""
         for scores in self._groups(example):
-            scores.add(verdict)
+            scores.add(verdict, empty_database=example.empty_database)
         if example.empty_database:
             self._empty.add(example.db_id)
         self.statuses[status] += 1

@@ -26,22 +26,26 @@ def show(report: dict[str, Any], console: Console | None = None) -> None:
 
 
 def _summary(report: dict[str, Any]) -> Table:
-    table = _table("", "examples", "execution %", "95 %", "exact match %", "valid %")
-    _add_scores(table, "all", report["accuracy"]["all"])
-    if report["data"]["empty_databases"]:
-        _add_scores(table, "with rows", report["accuracy"]["with_rows"])
+    split = bool(report["data"]["empty_databases"])
+    heads = ["examples", "execution %", "95 %", "exact match %", "valid %"]
+    table = _table("", *heads[:3], *["with rows %"] * split, *heads[3:])
+    _add_scores(table, "all", report["accuracy"]["all"], split)
+    if split:
+        _add_scores(table, "with rows", report["accuracy"]["with_rows"], split)
     for name, scores in report["by"]["hardness"].items():
-        _add_scores(table, name, scores)
+        _add_scores(table, name, scores, split)
     return table
 
 
-def _add_scores(table: Table, name: str, scores: dict[str, Any]) -> None:
-    execution = scores["execution"]
+def _add_scores(table: Table, name: str, scores: dict[str, Any], split: bool) -> None:
+    """Adds a row; `split`: with the accuracy on databases that hold rows."""
+    execution, with_rows = scores["execution"], scores["execution_with_rows"]
     table.add_row(
         name,
         formats.count(scores["examples"]),
         formats.percent(execution["share"]),
         formats.interval(execution),
+        *[formats.percent(with_rows["share"])] * split,
         formats.percent(scores["exact_match"]["share"]),
         formats.percent(scores["valid"]["share"]),
     )

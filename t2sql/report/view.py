@@ -54,21 +54,23 @@ def notices(report: dict[str, Any]) -> list[Notice]:
 
 
 def _source_notices(report: dict[str, Any]) -> Iterator[Notice]:
-    sources = [("Incomplete run", report["system"])]
+    sources = [("run", "", report["system"])]
     if report["baseline"]:
-        sources.append(("Incomplete baseline", report["baseline"]["system"]))
-    for label, system in sources:
+        sources.append(("baseline", " of the baseline", report["baseline"]["system"]))
+    for kind, owner, system in sources:
         if not system["complete"]:
             said = "; ".join(problem["message"] for problem in system["problems"])
-            yield Notice(f"{label}: {said}.", alarm=True)
+            yield Notice(f"Incomplete {kind}: {said}.", alarm=True)
         for note in system["notes"]:
             yield Notice(f"{note}.")
         cut = system["statuses"].get("max_tokens", 0)
         if cut:
-            yield Notice(f"{formats.count(cut)} answers were cut at the token limit.")
+            yield Notice(f"{formats.count(cut)} answers{owner} were cut at the token limit.")
         long = system["statuses"].get("prompt_too_long", 0)
         if long:
-            yield Notice(f"{formats.count(long)} prompts were too long for the model: no answer.")
+            yield Notice(
+                f"{formats.count(long)} prompts{owner} were too long for the model: no answer."
+            )
 
 
 def _data_notices(report: dict[str, Any]) -> Iterator[Notice]:
@@ -76,7 +78,8 @@ def _data_notices(report: dict[str, Any]) -> Iterator[Notice]:
     if data["gold_failures"]:
         ids = [failure["example_id"] for failure in data["gold_failures"]]
         yield Notice(
-            f"{formats.count(len(ids))} gold queries fail, so no prediction can be right there: "
+            f"Gold queries that fail, so that no prediction is right there "
+            f"({formats.count(len(ids))}): "
             f"{formats.some(ids)}.",
             alarm=True,
         )

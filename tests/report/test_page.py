@@ -132,12 +132,17 @@ def test_an_example_opens_to_queries_findings_results_and_schema(opened, tmp_pat
 
 def test_the_keyboard_reaches_everything(opened, tmp_path):
     shown = opened(pages.html(examples(), tmp_path))
+    shown.emulate_media(reduced_motion="reduce")  # Scrolls at once.
     shown.keyboard.press("Tab")
     assert shown.evaluate("document.activeElement.className") == "skip"
     shown.keyboard.press("Enter")
     assert shown.evaluate("document.activeElement.id") == "examples"
     shown.keyboard.press("/")
     assert shown.evaluate("document.activeElement.id") == "q"
+    shown.keyboard.press("ArrowDown")
+    assert shown.evaluate("document.activeElement.textContent") == "Question 0?"
+    in_sight = "document.activeElement.getBoundingClientRect().bottom <= innerHeight"
+    assert shown.evaluate(in_sight)
     shown.focus("#rows button.open")
     for _ in range(50):
         shown.keyboard.press("ArrowDown")
@@ -194,6 +199,8 @@ def test_changes_against_a_baseline_can_be_listed(opened, tmp_path):
         for i, (old, now) in enumerate([(wrong, right), (right, wrong), (right, right)])
     ]
     shown = opened(pages.html(made, tmp_path))
+    # A hollow circle for each of 3 levels, 3 numbers of joins, 1 database and 4 measures.
+    assert shown.locator("circle.before").count() == 11
     shown.click("a[href='#verdict=better']")
     assert matches(shown) == "1 of 3 examples"
     assert shown.inner_text("#rows .id") == "dev/0000"

@@ -65,7 +65,7 @@ def test_a_db_id_that_leads_out_of_the_data_is_refused(tmp_path, data):
 
 
 def test_an_empty_gold_file_is_refused(tmp_path, data):
-    with pytest.raises(errors.InputError, match="holds no examples"):
+    with pytest.raises(errors.InputError, match="my_gold.sql: holds no examples"):
         read(data, gold_file(tmp_path, []))
 
 

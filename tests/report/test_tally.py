@@ -30,6 +30,10 @@ def test_examples_on_empty_databases_are_left_out_of_with_rows_only():
     accuracy = tally.accuracy()
     assert accuracy["all"]["execution"]["total"] == 2
     assert accuracy["with_rows"]["execution"]["total"] == 1
+    assert accuracy["all"]["execution_with_rows"] == accuracy["with_rows"]["execution"]
+    for groups in (tally.by()["hardness"], tally.by()["feature"]["joins"]):
+        assert sum(scores["execution"]["total"] for scores in groups.values()) == 2
+        assert sum(scores["execution_with_rows"]["total"] for scores in groups.values()) == 1
     assert tally.by()["database"]["shop"]["empty"]
     assert not tally.by()["database"]["school"]["empty"]
 

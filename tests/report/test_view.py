@@ -1,3 +1,5 @@
+import dataclasses
+
 import report_pages as pages
 
 from t2sql.report import view
@@ -37,6 +39,14 @@ def test_every_odd_thing_is_told(tmp_path):
     said = " ".join(notice.text for notice in view.notices(report))
     for part in ("token limit", "too long", "no gold query", "No rows in shop", "several SQLite"):
         assert part in said
+
+
+def test_what_the_baseline_lacks_is_said_of_the_baseline(tmp_path):
+    wrong = pages.verdict(False, "truncated")
+    example = pages.judged(0, baseline=wrong)
+    report = made(tmp_path, dataclasses.replace(example, baseline_status="max_tokens"))
+    (notice,) = view.notices(report)
+    assert notice.text == "1 answers of the baseline were cut at the token limit."
 
 
 def test_provenance_of_a_run_is_listed(tmp_path):

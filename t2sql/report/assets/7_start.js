@@ -87,6 +87,11 @@ async function start() {
   sheet.addEventListener("close", closed);
   sheet.addEventListener("click", (event) => { if (event.target === sheet) sheet.close(); });
 
+  byId("q").addEventListener("keydown", (event) => {
+    if (event.key !== "ArrowDown") return;
+    event.preventDefault();
+    focusEdge(false);
+  });
   byId("rows").addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;
@@ -101,6 +106,7 @@ async function start() {
     const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement;
     if (event.key === "/" && !typing && !sheet.open) {
       event.preventDefault();
+      byId("filters").scrollIntoView();
       byId("q").focus();
     }
     const inCode = event.target instanceof HTMLElement && event.target.closest(".scroll, .code");
