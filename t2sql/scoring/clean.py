@@ -101,7 +101,7 @@ def _statement(text: str, candidate: _Candidate) -> Iterator[tuple[str, Token]]:
         depth += {"(": 1, ")": -1}.get(token.text, 0)
         if depth < 0 or _is_end(text, token, candidate.wrapper):
             return
-        if token.text == "." and not candidate.anchored and token.end == len(text):
+        if token.text == "." and not text[token.end :].strip():
             return
         if depth == 0 and previous and _is_operand(previous):
             if selecting and token.upper == "SELECT":

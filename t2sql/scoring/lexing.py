@@ -15,9 +15,9 @@ _TOKEN = re.compile(
     r"""
     (?P<space>[\s\u00a0\u200b\u2060\ufeff]+)
   | (?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))
-  | (?P<fence>```)
+  | (?P<fence>```|(?m:^)~~~)
   | (?P<control><(?:(?:start|end)_of_(?:turn|image)|[be]os|pad|unk|mask|unused\d{1,4})>
-              |<\|[\w]{1,40}\|>|</\w{1,40}>|\[/?INST\])
+              |<\|[\w]{1,40}\|>|</\w{1,40}>|\[/?INST\]|\[/SQL\])
   | (?P<string>'[^']*(?:''[^']*)*')
   | (?P<name>"[^"]*(?:""[^"]*)*"|`[^`]+`)
   | (?P<bracket>\[)

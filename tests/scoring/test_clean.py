@@ -36,6 +36,10 @@ def essence(sql: str) -> list[str]:
         "```SQLite\n{}",
         "```sql {}```",
         "{}\n```\n\nThis query counts the singers.",
+        "~~~sql\n{}\n~~~",
+        "[SQL]{}[/SQL]",
+        "{}.",
+        "SQL: {}.\n",
         "{}<end_of_turn>",
         "{};<eos>\n<start_of_turn>model\nSELECT 2",
         "<start_of_turn>model\n{}<end_of_turn>\n",
@@ -90,6 +94,7 @@ def test_noise_goes(noisy):
         "DROP TABLE singer",
         "SELECT 'Here is the query: SELECT 1'",
         "SELECT a - b, -c, a -- b".removesuffix(" -- b"),
+        "SELECT ~~~a, [SQL], 5. FROM b",
     ],
 )
 @pytest.mark.parametrize("noisy", ["{}", "```sql\n{};\n```", "Here it is:\n{};\nDone, as you see."])
