@@ -168,6 +168,13 @@ def test_findings_follow_the_order_of_the_query():
     assert found == [f"lacks the condition {condition}" for condition in wanted]
 
 
+def test_a_column_in_the_place_of_an_aggregate_is_a_wrong_aggregate_beside_another():
+    gold, predicted = "SELECT max(age), avg(age) FROM singer", "SELECT max(age), name FROM singer"
+    assert errors(gold, predicted) == ["wrong_aggregate", "wrong_columns"]
+    assert message(gold, predicted, "wrong_aggregate") == "does not compute AVG(singer.Age)"
+    assert errors(gold, "SELECT max(age) FROM singer") == ["wrong_columns"]
+
+
 def test_a_value_in_double_quotes_is_no_invented_column():
     for predicted in (
         'SELECT name FROM singer WHERE country = "France"',

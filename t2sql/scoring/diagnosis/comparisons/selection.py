@@ -16,7 +16,8 @@ def compare_items(pair: Pair) -> Iterator[Finding]:
     if not missing and not extra:
         return
     wanted, found = any(map(aggregates_of, missing)), any(map(aggregates_of, extra))
-    if wanted and not any(map(aggregates_of, pair.predicted.items)):
+    instead = not found and len(missing) == len(extra)
+    if wanted and (instead or not any(map(aggregates_of, pair.predicted.items))):
         yield Finding(
             "wrong_aggregate", f"does not compute {_names(filter(aggregates_of, missing))}"
         )
