@@ -96,7 +96,7 @@ def _data_notices(report: dict[str, Any]) -> Iterator[Notice]:
         )
     if data["several_files"]:
         yield Notice(
-            f"{len(data['several_files'])} databases have several SQLite files: "
+            f"There are several SQLite files of {formats.some(list(data['several_files']))}: "
             "an answer is right if it agrees with gold on all of them."
         )
 
