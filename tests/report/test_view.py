@@ -37,7 +37,13 @@ def test_every_odd_thing_is_told(tmp_path):
     report = made(tmp_path, *odd)
     report["data"]["several_files"] = {"school": 2}
     said = " ".join(notice.text for notice in view.notices(report))
-    for part in ("token limit", "too long", "no gold query", "No rows in shop", "several SQLite files of school"):
+    for part in (
+        "token limit",
+        "too long",
+        "no gold query",
+        "No rows in shop",
+        "several SQLite files of school",
+    ):
         assert part in said
 
 
