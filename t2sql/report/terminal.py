@@ -27,7 +27,7 @@ def show(report: dict[str, Any], console: Console | None = None) -> None:
 
 def _summary(report: dict[str, Any]) -> Table:
     split = bool(report["data"]["empty_databases"])
-    heads = ["examples", "execution %", "95 %", "exact match %", "valid %"]
+    heads = ["examples", "execution %", "95 %", "exact %", "valid %"]
     table = _table("", *heads[:3], *["with rows %"] * split, *heads[3:])
     _add_scores(table, "all", report["accuracy"]["all"], split)
     if split:

@@ -27,3 +27,12 @@ def test_a_baseline_is_compared(tmp_path):
 def test_markup_in_a_name_is_text(tmp_path):
     example = pages.judged(0, empty_database=True, db_id="[red]shop[/red]")
     assert "[red]shop[/red]" in shown([example], tmp_path)
+
+
+def test_80_columns_show_every_number(tmp_path):
+    right = [pages.judged(i) for i in range(1_200)]
+    empty = pages.judged(1_200, empty_database=True, db_id="shop")
+    file = io.StringIO()
+    terminal.show(pages.report([*right, empty], tmp_path), Console(file=file, width=80))
+    assert "99.7–100.0" in file.getvalue()
+    assert "…" not in file.getvalue()
