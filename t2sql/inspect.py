@@ -1,6 +1,6 @@
 """Shows one example as the model sees it: prompt, token ids and pieces, length, bucket.
 
-    python -m t2sql.inspect --config=configs/quickstart.py --index=3
+python -m t2sql.inspect --config=configs/quickstart.py --index=3
 """
 
 from absl import flags, logging

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,10 @@ from pathlib import Path
 import gcs_server as gcs_server_lib
 import hypothesis
 import pytest
+
+# A suite started in the background of a shell ignores SIGINT, and so would the commands under test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests compile the same small programs over and over, in many processes (workers of pytest-xdist
 # and commands under test inherit the environment).
