@@ -16,7 +16,8 @@ import pytest
 from t2sql import sampling
 from t2sql.model import factory as factory_lib
 
-pytestmark = [pytest.mark.weights, pytest.mark.spider]
+# Minutes of work, and more where another worker shares the cores.
+pytestmark = [pytest.mark.weights, pytest.mark.spider, pytest.mark.timeout(1800)]
 
 NEW_TOKENS = 12
 BUCKETS = (32, 256, 512, 1024, 2048)
@@ -163,7 +164,7 @@ def test_eight_devices(prompts, answers):
         input=json.dumps(prompts),
         capture_output=True,
         text=True,
-        timeout=550,
+        timeout=1500,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout) == answers
