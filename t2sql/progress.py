@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import rich.console
-import rich.markup
 import rich.progress
 
 SECONDS_PER_LINE = 10.0
