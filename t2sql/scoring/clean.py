@@ -101,8 +101,6 @@ def _statement(text: str, candidate: _Candidate) -> Iterator[tuple[str, Token]]:
         depth += {"(": 1, ")": -1}.get(token.text, 0)
         if depth < 0 or _is_end(text, token, candidate.wrapper):
             return
-        if token.text == "." and not text[token.end :].strip():
-            return
         if depth == 0 and previous and _is_operand(previous):
             if selecting and token.upper == "SELECT":
                 return
@@ -171,8 +169,11 @@ def _is_prose(tokens: Sequence[Token]) -> bool:
 
 
 def _joined(statement: Iterator[tuple[str, Token]]) -> str:
+    tokens = list(statement)
+    while tokens and tokens[-1][1].text == ".":
+        tokens.pop()  # the end of a sentence around the statement
     parts = []
-    for space, token in statement:
+    for space, token in tokens:
         # Two literals that touch, once curly, would read as one with a quote inside.
         touching = parts and parts[-1][-1] == token.text[0] and token.text[0] in "'\""
         parts.append(" " + token.text if space or touching else token.text)

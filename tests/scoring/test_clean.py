@@ -160,6 +160,8 @@ PIECES = """SELECT|select|WITH a AS (|FROM|t|'x'|'|"|`|```|```sql|;|--|/*|*/|\n|
     st.one_of(st.text(), st.lists(st.sampled_from(PIECES.split("|")), max_size=40).map(" ".join))
     | st.lists(st.sampled_from(PIECES.split("|")), max_size=40).map("".join)
 )
+@hypothesis.example("SELECT.```")
+@hypothesis.example("SELECT . .")
 @hypothesis.settings(max_examples=1500, deadline=None)
 def test_any_text_cleans_once_and_for_all(text):
     cleaned = clean_sql(text)
