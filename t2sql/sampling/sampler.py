@@ -151,6 +151,7 @@ class BatchSampler:
             if lane is None or lane.shape != shape:
                 if lane is not None:
                     yield from lane.drain()
+                    lane = None  # its cache goes before the next one's comes
                 lane = schedule.Lane(self._compiler, shape, *parts)
             yield from lane.feed(group)
         if lane is not None:

@@ -43,6 +43,10 @@ for parallel in (1, 2, 8):
         jax.tree.leaves(loaded), jax.tree.leaves(mesh.param_shardings(loaded, factory.mesh))
     ):
         assert leaf.sharding.is_equivalent_to(wanted, leaf.ndim)
+    for leaf in jax.tree.leaves(loaded):
+        places = {shard.data.unsafe_buffer_pointer() for shard in leaf.addressable_shards}
+        whole = leaf.sharding.is_fully_replicated and leaf.nbytes > 64
+        assert len(places) == 1 or not whole, "a copy for each virtual device"
     held = [leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(loaded)]
     print(parallel, sum(held) / sum(leaf.nbytes for leaf in jax.tree.leaves(loaded)))
 
