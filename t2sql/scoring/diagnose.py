@@ -8,13 +8,14 @@ Both queries are parsed, read against the schema into descriptions that are free
 (`diagnosis.comparisons`). The classes are in `ERROR_CLASSES`; docs/diagnosis.md explains them.
 """
 
-from collections.abc import Iterator
+import collections
+from collections.abc import Iterable, Iterator
 
 from t2sql.scoring.clean import clean_sql
 from t2sql.scoring.diagnosis.comparing import Comparer
 from t2sql.scoring.diagnosis.description import Query, tables_of
 from t2sql.scoring.diagnosis.findings import ERROR_CLASSES, Finding
-from t2sql.scoring.diagnosis.names import name_findings
+from t2sql.scoring.diagnosis.names import name_findings, unknown_tables
 from t2sql.scoring.diagnosis.parsing import TooComplexError, parse
 from t2sql.scoring.diagnosis.reading import QueryReader
 from t2sql.scoring.diagnosis.scope import NameProblem
@@ -22,6 +23,8 @@ from t2sql.scoring.diagnosis.validity import sqlite_message
 from t2sql.scoring.lexing import tokenize
 from t2sql.scoring.sandbox import ExecutionResult
 from t2sql.spider.tables import Schema
+
+_MOST_OF_A_CLASS = 12
 
 __all__ = ["ERROR_CLASSES", "Finding", "diagnose"]
 
@@ -49,12 +52,25 @@ def diagnose(
     findings = list(_outcome(predicted, execution, status))
     if predicted.strip():
         try:
-            findings += _examine(gold, predicted, schema, execution)
+            findings += _examine(gold, predicted, schema, execution, status)
         except TooComplexError as error:
             findings += _beyond_bounds(str(error), execution)
         except RecursionError:
             findings += _beyond_bounds("its expressions are nested too deeply", execution)
-    return list(dict.fromkeys(findings))
+    return list(_bounded(dict.fromkeys(findings)))
+
+
+def _bounded(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The findings; of one class a number that people read, and how many more there are."""
+    counts = collections.Counter(finding.error for finding in findings)
+    shown: collections.Counter[str] = collections.Counter()
+    for finding in findings:
+        shown[finding.error] += 1
+        more = counts[finding.error] - _MOST_OF_A_CLASS
+        if shown[finding.error] <= _MOST_OF_A_CLASS:
+            yield finding
+        elif shown[finding.error] == _MOST_OF_A_CLASS + 1:
+            yield Finding(finding.error, f"and {more} more like these")
 
 
 def _outcome(predicted: str, execution: ExecutionResult | None, status: str) -> Iterator[Finding]:
@@ -70,14 +86,22 @@ def _outcome(predicted: str, execution: ExecutionResult | None, status: str) -> 
 
 
 def _examine(
-    gold: str | None, predicted: str, schema: Schema, execution: ExecutionResult | None
+    gold: str | None,
+    predicted: str,
+    schema: Schema,
+    execution: ExecutionResult | None,
+    status: str,
 ) -> Iterator[Finding]:
     wanted = _read_gold(gold, schema)
     query, problems = _read(predicted, schema, tables_of(wanted) if wanted else ())
+    if query is None:
+        problems = list(unknown_tables(predicted, schema))
     message = _message(predicted, schema, execution, is_read=query is not None)
     if message is not None:
         yield Finding("invalid_sql", message + _wrapping(predicted))
-    yield from name_findings(problems, schema, message)
+    # The limit of tokens may have cut the last word short.
+    cut = predicted if status == "max_tokens" else ""
+    yield from name_findings(problems, schema, message, cut=cut)
     if wanted is not None and query is not None:
         yield from _compare(wanted, query, schema)
     elif query is None and message is None:

@@ -2,16 +2,19 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from t2sql.scoring.diagnosis import combining, extremes, membership, merging
 from t2sql.scoring.diagnosis.comparisons import ordering, selection, tables
 from t2sql.scoring.diagnosis.comparisons.filters import compare_filters, compare_having
 from t2sql.scoring.diagnosis.comparisons.grouping import compare_group
 from t2sql.scoring.diagnosis.description import Core, Query, SetOperation, cores
+from t2sql.scoring.diagnosis.extremes import Extreme
 from t2sql.scoring.diagnosis.findings import Finding
-from t2sql.scoring.diagnosis.pairs import Pair, renumberings
-from t2sql.scoring.diagnosis.terms import Nested, nested_of
+from t2sql.scoring.diagnosis.pairs import Pair, leftovers, renumberings
+from t2sql.scoring.diagnosis.terms import Nested, Term, nested_of
 from t2sql.spider.tables import Schema
 
 _COMPARISONS = (
@@ -21,6 +24,10 @@ _COMPARISONS = (
     selection.compare_distinct,
     compare_group,
 )
+
+
+# Conditions tried as joins; each may have more below it.
+_MAX_JOINS = 2
 
 
 class _Place(NamedTuple):
@@ -55,8 +62,10 @@ class Comparer:
 
     def compare(self, gold: Query, predicted: Query) -> list[Finding]:
         """All that differs between two whole queries."""
-        superlative = ordering.compare_superlative(gold, predicted)
-        return _unique([*self._queries(gold, predicted, _Place()), *superlative])
+        findings = self._queries(gold, predicted, _Place())
+        if not any(finding.error == "misread_superlative" for finding in findings):
+            findings += ordering.compare_superlative(gold, predicted)
+        return _unique(findings)
 
     def _queries(self, gold: Query, predicted: Query, place: _Place) -> list[Finding]:
         if isinstance(gold, SetOperation) and isinstance(predicted, SetOperation):
@@ -66,10 +75,57 @@ class Comparer:
         return self._one_combined(gold, predicted, place)
 
     def _closest_cores(self, gold: Core, predicted: Core, place: _Place) -> list[Finding]:
-        ways = [self._cores(gold, each, place) for each in renumberings(gold, predicted)]
+        ways = list(self._by_extremes(gold, predicted, place))
+        ways += (self._cores(gold, each, place) for each in renumberings(gold, predicted))
         if (_only_source(gold) is None) != (_only_source(predicted) is None):
             ways.append(self._wrapped(gold, predicted, place))
+            counted = merging.counted(gold) or gold, merging.counted(predicted) or predicted
+            if not self.strict and counted != (gold, predicted):
+                ways.append(self._closest_cores(*counted, place))
+        ways += self._by_joins(gold, predicted, place)
         return _fewest(ways)
+
+    def _by_joins(self, gold: Core, predicted: Core, place: _Place) -> Iterator[list[Finding]]:
+        """Where one tests by IN what the other one joins: compares both as joins."""
+        counted = place.rows_count and (self.strict or not (gold.distinct and predicted.distinct))
+        sides = len(gold.sources), len(predicted.sources)
+        if sides[0] < sides[1]:
+            for core, atom in itertools.islice(membership.as_joins(gold), _MAX_JOINS):
+                message = f"joins where gold tests {atom}: a row comes once for each match"
+                found = self._closest_cores(core, predicted, place)
+                yield [_placed(Finding("wrong_nesting", message), place)] * counted + found
+        elif sides[1] < sides[0]:
+            for core, atom in itertools.islice(membership.as_joins(predicted), _MAX_JOINS):
+                message = f"tests {atom}, where gold joins: each row comes once"
+                found = self._closest_cores(gold, core, place)
+                yield [_placed(Finding("wrong_nesting", message), place)] * counted + found
+
+    def _by_extremes(self, gold: Core, predicted: Core, place: _Place) -> Iterator[list[Finding]]:
+        """Where both take an extreme in two spellings: compares what is left, and the extremes."""
+        wanted, found = extremes.taken(gold), extremes.taken(predicted)
+        if wanted is None or found is None or extremes.spelled_alike(wanted, found):
+            return
+        findings = []
+        if wanted.meaning != found.meaning:
+            findings.append(_placed(ordering.another_extreme(wanted, found), place))
+        elif self.strict:
+            ties = ordering.compare_ties(wanted, found)
+            findings += [_placed(finding, place) for finding in ties]
+        if found.inner is not None and all(source.table for source in found.inner.sources):
+            findings += self._taken_from(wanted, found, place)
+        sides = _returning(gold, wanted, found), _returning(predicted, found, wanted)
+        for core in extremes.with_conditions_of(sides[0], wanted.inner):
+            yield findings + self._closest_cores(core, sides[1], place)
+
+    def _taken_from(self, wanted: Extreme, found: Extreme, place: _Place) -> list[Finding]:
+        """Compares the rows among which a subquery looks for the extreme with gold's."""
+        inner = found.inner
+        rows = Core(sources=inner.sources, ties=inner.ties, where=inner.where)
+        if wanted.inner is not None:
+            wanted = dataclasses.replace(wanted, rest=wanted.inner)
+        within = place.within("in the subquery: ", rows_count=False)
+        ways = extremes.rows_taken_from(wanted)
+        return _fewest(self._queries(each, rows, within) for each in ways)
 
     def _wrapped(self, gold: Query, predicted: Query, place: _Place) -> list[Finding]:
         """One puts a SELECT around a subquery: compares that with the other query."""
@@ -101,7 +157,17 @@ class Comparer:
             findings.append(_set_finding(place, instead))
         if gold.operator == "EXCEPT" and ways[0] and not ways[1]:
             return [*findings, _set_finding(place, "takes the sides of EXCEPT the other way round")]
-        return findings + (ways[0] if gold.operator == "EXCEPT" else _fewest(ways))
+        findings += ways[0] if gold.operator == "EXCEPT" else _fewest(ways)
+        return findings or [_placed(each, place) for each in self._columns_paired(gold, predicted)]
+
+    def _columns_paired(self, gold: SetOperation, predicted: SetOperation) -> Iterator[Finding]:
+        """Whether the columns that stand at one place of both sides are gold's."""
+        paired = [_paired_items(each) for each in (gold, predicted)]
+        missing, extra = leftovers(*paired, frozenset)
+        if missing and extra:
+            wanted, found = (" with ".join(map(str, each[0])) for each in (missing, extra))
+            message = f"puts {found} in one column; gold puts {wanted}"
+            yield Finding("wrong_columns", message)
 
     def _one_combined(self, gold: Query, predicted: Query, place: _Place) -> list[Finding]:
         """One is a SELECT, the other combines several: compared with the most alike of them."""
@@ -114,8 +180,24 @@ class Comparer:
         else:
             message = f"combines two SELECTs by {predicted.operator}; gold is one"
             sides = [(gold, side) for side in (predicted.left, predicted.right)]
-        closest = _fewest(self._queries(*side, place) for side in sides)
-        return [_set_finding(place, message), *closest]
+        combined = _set_finding(place, message)
+        apart = [[combined, *self._queries(*side, place)] for side in sides]
+        return _fewest([*apart, *self._as_one(gold, predicted, place, combined)])
+
+    def _as_one(
+        self, gold: Query, predicted: Query, place: _Place, combined: Finding
+    ) -> Iterator[list[Finding]]:
+        """Compares the SELECT with the ones that the combined SELECTs can be written as."""
+        if isinstance(gold, SetOperation):
+            for single in combining.as_one(gold):
+                core = dataclasses.replace(single.core, distinct=predicted.distinct)
+                found = self._queries(core, predicted, place)
+                yield found if single.is_same and not self.strict else [combined, *found]
+        else:
+            for single in combining.as_one(predicted):
+                core = dataclasses.replace(single.core, distinct=gold.distinct)
+                found = self._queries(gold, core, place)
+                yield found if single.is_same and not self.strict else [combined, *found]
 
     def _cores(self, gold: Core, predicted: Core, place: _Place) -> list[Finding]:
         pair = self._pair(gold, predicted, place)
@@ -177,11 +259,24 @@ class Comparer:
         return findings + [_placed(finding, place) for finding in nesting]
 
 
+def _paired_items(operation: SetOperation) -> list[tuple[Term, Term]]:
+    sides = (cores(side)[0].items for side in (operation.left, operation.right))
+    return list(zip(*sides, strict=False))
+
+
 def _only_source(query: Query) -> Query | None:
     """The subquery that is all that a SELECT reads."""
     if isinstance(query, SetOperation) or len(query.sources) != 1:
         return None
     return query.sources[0].query
+
+
+def _returning(core: Core, extreme: Extreme, other: Extreme) -> Core:
+    """The SELECT without its extreme; MAX(x) becomes the x that the other one returns."""
+    if extreme.form != extremes.AGGREGATE:
+        return extreme.rest
+    is_returned = extremes.bare(extreme.term) in map(extremes.bare, other.rest.items)
+    return extreme.rest if is_returned else core
 
 
 def _placed(finding: Finding, place: _Place) -> Finding:

@@ -142,6 +142,12 @@ def replace_columns(condition: Condition, change: Callable[[Column], Column]) ->
     return map_atoms(condition, changed)
 
 
+def columns_of(condition: Condition) -> list[Column]:
+    """The columns in its comparisons, those of subqueries left out."""
+    sides = (side for atom in atoms(condition) for side in (atom.left, atom.right) if side)
+    return [column for side in sides for column in terms.columns_of(side)]
+
+
 def split(
     condition: Condition, wanted: Callable[[Condition], bool]
 ) -> tuple[list[Condition], Condition]:

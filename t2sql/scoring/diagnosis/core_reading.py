@@ -29,6 +29,7 @@ class CoreReader:
         self._scope = Scope(parent)
         self._sources: list[Source] = []
         self._joined: list[Condition] = []
+        self._all_of: list[str] = []
         self._expressions = queries.expressions(self._scope, ctes)
 
     def read(self, node: exp.Expression) -> Core:
@@ -48,6 +49,7 @@ class CoreReader:
             ties=frozenset(frozenset((tie.left, tie.right)) for tie in ties),
             items=terms,
             names=tuple(name for name, _ in items),
+            starred=tuple(self._all_of),
             distinct=bool(node.args.get("distinct")),
             where=conditions.junction("AND", (where, on_rows)),
             group=self._expressions.group(node, terms),
@@ -103,8 +105,9 @@ class CoreReader:
     def _add_named(self, node: exp.Table, outer: str) -> None:
         table = self._queries.schema.table(node.name)
         if table is None:
-            self._queries.problems.append(NameProblem("table", node.name))
             table = self._meant(node.name)
+            meant = table.name if table else ""
+            self._queries.problems.append(NameProblem("table", node.name, meant=meant))
         if table is None:
             self._add_unknown(node, node.name, outer)
             return
@@ -169,6 +172,7 @@ class CoreReader:
         entries = [each for each in self._scope.entries if qualifier in ("", each.alias)]
         if not entries and qualifier:
             self._queries.problems.append(NameProblem("table", qualifier))
+        self._all_of += [entry.name for entry in entries if self._queries.schema.table(entry.name)]
         found = [entry.columns.items() for entry in entries if not entry.is_open]
         return itertools.chain.from_iterable(found)
 

@@ -1,11 +1,15 @@
 """A query, described: what it reads, keeps, groups, returns and orders, free of spelling."""
 
+import collections
 import dataclasses
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from t2sql.scoring.diagnosis import conditions
-from t2sql.scoring.diagnosis.conditions import ALWAYS, Condition
-from t2sql.scoring.diagnosis.terms import Column, Nested, Term, nested_of
+from t2sql.scoring.diagnosis.conditions import ALWAYS, Atom, Condition
+from t2sql.scoring.diagnosis.terms import Column, Literal, Nested, Term, nested_of
+
+_MOST_LISTED = 8
 
 
 class OrderKey(NamedTuple):
@@ -33,6 +37,9 @@ class Source:
     outer: str = ""
     query: "Query | None" = None
 
+    def __str__(self) -> str:
+        return self.table or f"({self.query})"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sorting:
@@ -41,6 +48,12 @@ class Sorting:
     order: tuple[OrderKey, ...] = ()
     limit: Term | None = None
     offset: Term | None = None
+
+    def clauses(self) -> list[str]:
+        """ORDER BY, LIMIT and OFFSET as messages show them."""
+        order = [f"ORDER BY {', '.join(map(str, self.order))}"] if self.order else []
+        cuts = (("LIMIT", self.limit), ("OFFSET", self.offset))
+        return order + [f"{name} {term}" for name, term in cuts if term]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +65,7 @@ class Core:
       ties: pairs of columns of different sources that must be equal, from ON, USING or WHERE.
       items: what it returns, `*` spelled out.
       names: what the items are called, for the SELECT around it.
+      starred: the tables of which `*` returns all columns.
       where: the other conditions on rows.
       having: conditions on groups.
     """
@@ -60,6 +74,7 @@ class Core:
     ties: frozenset[frozenset[Column]] = frozenset()
     items: tuple[Term, ...] = ()
     names: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+    starred: tuple[str, ...] = dataclasses.field(default=(), compare=False)
     distinct: bool = False
     where: Condition = ALWAYS
     group: tuple[Term, ...] = ()
@@ -67,9 +82,20 @@ class Core:
     sorting: Sorting = Sorting()
 
     def __str__(self) -> str:
-        """The gist, on one line: what it returns and reads."""
-        read = ", ".join(source.table or "(a subquery)" for source in self.sources)
-        return f"SELECT {', '.join(map(str, self.items))}" + (f" FROM {read}" if read else "")
+        """The query on one line, as messages show it."""
+        parts = ["SELECT DISTINCT" if self.distinct else "SELECT"]
+        parts.append("*" if self.starred else ", ".join(map(str, self.items)))
+        if self.sources:
+            parts += ["FROM", " JOIN ".join(map(str, self.sources))]
+        if self.ties:
+            ties = (" = ".join(sorted(map(str, tie))) for tie in self.ties)
+            parts += ["ON", " AND ".join(sorted(ties))]
+        clauses = (("WHERE", self.where), ("GROUP BY", self.group), ("HAVING", self.having))
+        for name, clause in clauses:
+            if clause not in (ALWAYS, ()):
+                shown = map(str, clause) if isinstance(clause, tuple) else [_unbracketed(clause)]
+                parts += [name, ", ".join(shown)]
+        return " ".join([*parts, *self.sorting.clauses()])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,6 +112,29 @@ class SetOperation:
 
 
 Query = Core | SetOperation
+
+
+def listed(items: Iterable[Term], starred: Collection[str] = ()) -> str:
+    """What is returned, in words: `*` as such, repetitions counted, a long list cut."""
+    shown = collections.Counter(
+        f"all columns of {item.table}"
+        if isinstance(item, Column) and item.table in starred
+        else f"the text {item}"
+        if isinstance(item, Literal) and item.is_text
+        else str(item)
+        for item in items
+    )
+    found = [
+        f"{name} ({count} times)" if count > 1 and not name.startswith("all columns") else name
+        for name, count in shown.items()
+    ]
+    more = f" and {len(found) - _MOST_LISTED} more" if len(found) > _MOST_LISTED else ""
+    return ", ".join(found[:_MOST_LISTED]) + more
+
+
+def _unbracketed(condition: Condition) -> str:
+    text = str(condition)
+    return text if isinstance(condition, Atom) else text[1:-1]
 
 
 def cores(query: Query) -> list[Core]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from sqlglot import exp
 
-from t2sql.scoring.diagnosis import conditions, terms
+from t2sql.scoring.diagnosis import conditions, membership, terms
 from t2sql.scoring.diagnosis.conditions import Atom, Condition
 from t2sql.scoring.diagnosis.description import OrderKey, Query, Sorting
 from t2sql.scoring.diagnosis.scope import NameProblem, Scope, outside
@@ -91,6 +91,8 @@ class ExpressionReader:
         return None
 
     def _call(self, node: exp.Expression) -> Call:
+        if isinstance(node, exp.Window) and (rank := self._rank(node)):
+            return rank
         if type(node) in _ARITHMETIC:
             return terms.call(
                 _ARITHMETIC[type(node)], self.term(node.this), self.term(node.expression)
@@ -103,7 +105,26 @@ class ExpressionReader:
             name, arguments = type(node).__name__.upper(), list(node.iter_expressions())
         if name == "TOTAL":
             return self._aggregate(node, name)
-        return terms.call(name, *(self._argument(argument) for argument in arguments))
+        read = [self._argument(argument) for argument in arguments]
+        return terms.call(name, *read, text=self._written(node))
+
+    def _rank(self, node: exp.Window) -> Call | None:
+        """The place of a row among all, by one key."""
+        name = node.this.sql_name() if isinstance(node.this, exp.Func) else ""
+        order = node.args.get("order")
+        if name not in terms.RANKS or node.args.get("partition_by") or not order:
+            return None
+        first = order.expressions[0]
+        direction = "DESC" if first.args.get("desc") else "ASC"
+        text = self._written(node)
+        return terms.call(f"{name} {direction}", self.term(first.this), text=text)
+
+    def _written(self, node: exp.Expression) -> str:
+        """How SQL writes a value, with the names of its columns as in other messages."""
+        copied = node.copy()
+        for column, shown in zip(_columns(node), _columns(copied), strict=True):
+            shown.replace(exp.Var(this=str(self.value(column))))
+        return copied.sql(dialect="sqlite")
 
     def _argument(self, node: exp.Expression) -> Term:
         if isinstance(node, exp.DataType | exp.Identifier | exp.Var):
@@ -183,7 +204,10 @@ class ExpressionReader:
         if isinstance(node, exp.In):
             return self._in(node)
         if isinstance(node, exp.Exists):
-            return Atom(Star(), "EXISTS", self.term(node.this))
+            found = self.term(node.this)
+            if isinstance(found, Nested):
+                return membership.exists(found.query)
+            return Atom(Star(), "EXISTS", found)
         if isinstance(node, exp.Boolean) and node.this:
             return conditions.ALWAYS
         return Atom(self.term(node), "TRUE")
@@ -249,6 +273,12 @@ class ExpressionReader:
             position = int(node.this) if len(node.this) < 6 else 0
             return items[position - 1] if 0 < position <= len(items) else self.term(node)
         return self.term(node)
+
+
+def _columns(node: exp.Expression) -> list[exp.Column]:
+    """The columns in a value, those of subqueries left out."""
+    found = node.walk(prune=lambda each: isinstance(each, exp.Query))
+    return [each for each in found if isinstance(each, exp.Column)]
 
 
 def _operands(node: exp.Expression) -> list[exp.Expression]:

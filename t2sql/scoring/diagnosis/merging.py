@@ -10,10 +10,10 @@ import dataclasses
 
 from sqlglot import exp
 
-from t2sql.scoring.diagnosis import conditions
+from t2sql.scoring.diagnosis import conditions, terms
 from t2sql.scoring.diagnosis.conditions import ALWAYS, has_aggregate, split
 from t2sql.scoring.diagnosis.description import Core, Query, SetOperation, Sorting
-from t2sql.scoring.diagnosis.terms import aggregates_of
+from t2sql.scoring.diagnosis.terms import Star, aggregates_of
 
 
 def merged(core: Core, node: exp.Expression) -> Query:
@@ -43,6 +43,25 @@ def merged(core: Core, node: exp.Expression) -> Query:
         having=conditions.junction("AND", (inner.having, core.having, *on_groups)),
         sorting=core.sorting if core.sorting.order else _kept_order(inner, core),
     )
+
+
+def counted(core: Core) -> Core | None:
+    """`SELECT COUNT(*) FROM (SELECT DISTINCT x ...)` as a COUNT(DISTINCT x); None for others."""
+    inner = core.sources[0].query if len(core.sources) == 1 else None
+    counts_all = core.items == (terms.call("COUNT", Star()),)
+    if not (counts_all and _is_bare(core) and _is_unique(inner)):
+        return None
+    item = terms.call("COUNT", *inner.items, distinct=True)
+    return dataclasses.replace(inner, items=(item,), distinct=False, group=())
+
+
+def _is_unique(core: Query | None) -> bool:
+    """Whether it is a SELECT that returns each value of its one item once."""
+    if not isinstance(core, Core) or len(core.items) != 1 or core.sorting.limit:
+        return False
+    if aggregates_of(core.items[0]) or core.having != ALWAYS:
+        return False
+    return core.group == core.items if core.group else core.distinct
 
 
 def _is_bare(core: Core) -> bool:

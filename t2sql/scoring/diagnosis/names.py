@@ -1,11 +1,13 @@
 """Findings about names that do not resolve."""
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 
 from t2sql.scoring.diagnosis.findings import Finding
 from t2sql.scoring.diagnosis.scope import NameProblem
 from t2sql.scoring.diagnosis.spelling import closest
+from t2sql.scoring.lexing import tokenize
 from t2sql.spider.tables import Schema, Table, fold
 
 # SQLite's own words (sqlite/src/resolve.c, build.c), for what only it has seen.
@@ -14,10 +16,11 @@ _SQLITE = {
     "column": re.compile(r"no such column: (.+?)(?: - should this be.*)?$"),
     "ambiguous": re.compile(r"ambiguous column name: (.+)"),
 }
+_FAR_CUTOFF = 0.75
 
 
 def name_findings(
-    problems: Iterable[NameProblem], schema: Schema, message: str | None
+    problems: Iterable[NameProblem], schema: Schema, message: str | None, *, cut: str = ""
 ) -> Iterator[Finding]:
     """Findings for the names that do not resolve in `schema`.
 
@@ -26,14 +29,30 @@ def name_findings(
       schema: the schema of the query's database.
       message: SQLite's message where it rejects the query, else None: then it knows every
         name, and only those that it took as text are invented.
+      cut: a text whose last word may be incomplete and is not told.
     """
     told = set()
     for problem in tuple(problems) or _sqlite_problem(message, schema):
         known = (problem.kind, fold(problem.name))
-        if known in told or (message is None and not problem.as_text):
+        is_cut = cut.rstrip().endswith(problem.name) if cut else False
+        if known in told or is_cut or (message is None and not problem.as_text):
             continue
         told.add(known)
         yield _finding(problem, schema)
+
+
+def unknown_tables(sql: str, schema: Schema) -> Iterator[NameProblem]:
+    """The tables named in a text that cannot be read as a query; few words around it are sure."""
+    tokens = [token for token in tokenize(sql) if token.kind not in ("space", "comment")]
+    defined = {fold(name.text) for name, word in itertools.pairwise(tokens) if word.upper == "AS"}
+    ends = [*tokens[2:], None]
+    for word, name, following in zip(tokens, tokens[1:], ends, strict=False):
+        if word.upper not in ("FROM", "JOIN") or name.kind not in ("word", "name"):
+            continue
+        bare = name.text.strip('"`[]')
+        is_call = following is not None and following.text in ("(", ".")
+        if not is_call and not schema.table(bare) and fold(bare) not in defined:
+            yield NameProblem("table", bare)
 
 
 def _sqlite_problem(message: str | None, schema: Schema) -> Iterator[NameProblem]:
@@ -53,7 +72,7 @@ def _finding(problem: NameProblem, schema: Schema) -> Finding:
             "invented_table", f"{name} is no table or alias of the query; it reads {read}"
         )
     if problem.kind == "table":
-        guess = closest(problem.name, (table.name for table in schema.tables))
+        guess = problem.meant or closest(problem.name, (table.name for table in schema.tables))
         message = f"{name} is not a table of {schema.db_id}{_question(guess)}"
         return Finding("invented_table", message)
     if problem.kind == "ambiguous":
@@ -65,7 +84,7 @@ def _finding(problem: NameProblem, schema: Schema) -> Finding:
 
 def _hint(problem: NameProblem, schema: Schema) -> str:
     """Where the column was looked for, and what may be meant."""
-    where = " or ".join(problem.tables) or "what the query reads"
+    where = " or ".join(problem.tables) or "what the query reads (no table)"
     owners = [table.name for table in schema.tables_with(problem.name)]
     if owners:
         return f"{where}, but of {' and '.join(owners)}"
@@ -76,8 +95,12 @@ def _hint(problem: NameProblem, schema: Schema) -> str:
 
 def _guess(problem: NameProblem, table: Table) -> str | None:
     """The column that may be meant, with its table where the query looked elsewhere."""
-    guess = closest(problem.name, (column.name for column in table.columns), problem.tables)
-    return guess if guess is None or table.name in problem.tables else f"{table.name}.{guess}"
+    names = [column.name for column in table.columns]
+    if table.name in problem.tables:
+        return closest(problem.name, names, problem.tables)
+    # Among so many columns some are a little like it by chance.
+    guess = closest(problem.name, names, problem.tables, cutoff=_FAR_CUTOFF, parts=False)
+    return guess and f"{table.name}.{guess}"
 
 
 def _question(guess: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from sqlglot import exp
 
-from t2sql.scoring.diagnosis import merging
+from t2sql.scoring.diagnosis import membership, merging
 from t2sql.scoring.diagnosis.core_reading import CoreReader
 from t2sql.scoring.diagnosis.description import Query, SetOperation, cores
 from t2sql.scoring.diagnosis.expressions import ExpressionReader
@@ -57,7 +57,8 @@ class QueryReader:
         self._cores += 1
         if self._cores > MAX_CORES:
             raise TooComplexError(f"it expands into more than {MAX_CORES} SELECTs")
-        return merging.merged(CoreReader(self, parent, ctes).read(node), node)
+        core = membership.without_anti_join(CoreReader(self, parent, ctes).read(node))
+        return merging.merged(core, node)
 
     def expressions(self, scope: Scope, ctes: Ctes) -> ExpressionReader:
         """A reader for the expressions of a SELECT that sees `scope` and `ctes`."""

@@ -19,12 +19,14 @@ class NameProblem:
       name: the name as written, without its qualifier.
       tables: the tables that it was looked for in, or, if ambiguous, found in.
       as_text: whether SQLite takes it as text, because it is in double quotes.
+      meant: the table that an unknown one is read as; "" where none is like it.
     """
 
     kind: str
     name: str
     tables: tuple[str, ...] = ()
     as_text: bool = False
+    meant: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,17 @@ from collections.abc import Iterable
 
 from t2sql.spider.tables import fold
 
+# From here on two names differ by a slip.
+_ALIKE = 0.8
+
 
 def closest(
-    name: str, known: Iterable[str], context: Iterable[str] = (), *, cutoff: float = 0.6
+    name: str,
+    known: Iterable[str],
+    context: Iterable[str] = (),
+    *,
+    cutoff: float = 0.6,
+    parts: bool = True,
 ) -> str | None:
     """The known name most like `name`, or None.
 
@@ -20,14 +28,20 @@ def closest(
       known: candidates.
       context: names whose words may be left out: of the tables that the column is looked for in.
       cutoff: how alike the letters must be, from 0 to 1 (`difflib`).
+      parts: whether a known name may stand in it as one word of several.
     """
     candidates = {fold(each): each for each in known}
     words = _words(name)
     own = set().union(*map(_words, context))
     shared = [each for each in candidates if _words(each) & words]
-    parts = [each for each in shared if _words(each) <= words]
+    inner = [each for each in shared if parts and _words(each) <= words]
     rest = [each for each in shared if _words(each) ^ words <= own]
-    close = rest or difflib.get_close_matches(fold(name), candidates, n=1, cutoff=cutoff) or parts
+    close = (
+        rest
+        or difflib.get_close_matches(fold(name), candidates, n=1, cutoff=max(cutoff, _ALIKE))
+        or inner
+        or difflib.get_close_matches(fold(name), candidates, n=1, cutoff=cutoff)
+    )
     return candidates[close[0]] if close else None
 
 

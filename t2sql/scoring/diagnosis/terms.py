@@ -14,7 +14,10 @@ from t2sql.spider.tables import fold
 _COMMUTATIVE = frozenset("+*")
 # Short enough to be exact; a text with leading zeros is a code, not a number.
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})?(?:\.\d{1,15})?(?<=\d)")
+_SHOWN_CHARACTERS = 60
 _INFIX = frozenset(("+", "-", "*", "/", "%", "||", "&", "|", "<<", ">>"))
+# With DESC or ASC: the place of a row among all by one key, a window function.
+RANKS = frozenset(("RANK", "DENSE_RANK", "ROW_NUMBER"))
 AGGREGATES = frozenset(("COUNT", "SUM", "AVG", "MIN", "MAX", "TOTAL", "GROUP_CONCAT"))
 
 
@@ -43,8 +46,10 @@ class Column:
         return hash(self._key)
 
     def __str__(self) -> str:
-        use = f"#{self.instance + 1}" if self.instance > 0 else ""
-        return f"{self.table}{use}.{self.name}" if self.table else self.name
+        number = self.instance if self.instance >= 0 else -1 - self.instance
+        use = f"#{number + 1}" if number > 0 else ""
+        outer = "outer " if self.instance < 0 else ""
+        return f"{outer}{self.table}{use}.{self.name}" if self.table else self.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +60,10 @@ class Literal:
     is_text: bool = dataclasses.field(default=False, compare=False)
 
     def __str__(self) -> str:
-        return "'" + self.value.replace("'", "''") + "'" if self.is_text else self.value
+        value = self.value
+        if len(value) > _SHOWN_CHARACTERS:
+            value = f"{value[:_SHOWN_CHARACTERS]}…"
+        return "'" + value.replace("'", "''") + "'" if self.is_text else value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,28 +76,49 @@ class Star:
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A function, an operator or an aggregate applied to terms."""
+    """A function, an operator or an aggregate applied to terms.
+
+    Attributes:
+      name: its name in upper case, or its sign.
+      args: what it is applied to.
+      distinct: whether an aggregate leaves out duplicates.
+      text: how SQL writes it, where that is no plain call; "" otherwise.
+    """
 
     name: str
     args: tuple[Any, ...]
     distinct: bool = False
+    text: str = dataclasses.field(default="", compare=False)
 
     @property
     def is_aggregate(self) -> bool:
         return self.name in AGGREGATES
 
     def __str__(self) -> str:
+        if self.text:
+            return self.text
         args = [str(arg) for arg in self.args]
         if self.name in _INFIX and len(args) == 2:
-            return f"{args[0]} {self.name} {args[1]}"
+            sides = [f"({arg})" if _is_infix(arg) else str(arg) for arg in self.args]
+            return f"{sides[0]} {self.name} {sides[1]}"
         return f"{self.name}({'DISTINCT ' if self.distinct else ''}{', '.join(args)})"
+
+
+def _is_infix(term: Any) -> bool:
+    return isinstance(term, Call) and term.name in _INFIX and len(term.args) == 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Nested:
-    """A subquery used as a value; `query` is a `description.Query`."""
+    """A subquery used as a value.
+
+    Attributes:
+      query: a `description.Query`.
+      spelling: "" for IN or a comparison; else what says the same: EXISTS or LEFT JOIN.
+    """
 
     query: Any
+    spelling: str = dataclasses.field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"({self.query})" if self.query else "(a subquery)"
@@ -106,11 +135,11 @@ def literal(text: str, *, is_text: bool) -> Literal:
     return Literal(str(int(number)) if number == int(number) else repr(number), is_text=is_text)
 
 
-def call(name: str, *args: Term, distinct: bool = False) -> Call:
+def call(name: str, *args: Term, distinct: bool = False, text: str = "") -> Call:
     """A call with the operands of a commutative operator in one order."""
     if name in _COMMUTATIVE:
         args = tuple(sorted(args, key=str))
-    return Call(name, tuple(args), distinct)
+    return Call(name, tuple(args), distinct, text)
 
 
 def replace_columns(term: Term, change: Callable[[Column], Column]) -> Term:
@@ -119,7 +148,7 @@ def replace_columns(term: Term, change: Callable[[Column], Column]) -> Term:
         return change(term)
     if isinstance(term, Call):
         args = tuple(replace_columns(arg, change) for arg in term.args)
-        return call(term.name, *args, distinct=term.distinct)
+        return call(term.name, *args, distinct=term.distinct, text=term.text)
     return term
 
 

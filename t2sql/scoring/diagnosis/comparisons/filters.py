@@ -61,10 +61,10 @@ def _compare_nesting(matching: Matching) -> Iterator[Finding]:
     """wrong_nesting, for the conditions without a partner that hold a subquery."""
     for atom in matching.missing:
         if isinstance(atom.right, Nested):
-            yield Finding("wrong_nesting", f"lacks the subquery of {atom}")
+            yield Finding("wrong_nesting", f"lacks the subquery {atom.right}")
     for atom in matching.extra:
         if isinstance(atom.right, Nested):
-            yield Finding("wrong_nesting", f"uses a subquery in {atom}, where gold has none")
+            yield Finding("wrong_nesting", f"uses the subquery {atom.right}, which gold does not")
 
 
 def _match(pair: Pair, gold: Condition, predicted: Condition, nested: CompareNested) -> Matching:
@@ -138,6 +138,8 @@ def _compare_matched(
 ) -> Iterator[Finding]:
     for wanted, found in matching.changed:
         yield from _compare_atoms(pair, wanted, found, nested)
+    if pair.strict:
+        yield from _compare_spelling(matching.equal)
     partner = {id(found): wanted for wanted, found in (*matching.equal, *matching.changed)}
     kept = {id(wanted) for wanted in partner.values()}
     wanted_tree = conditions.map_atoms(gold, lambda atom: atom if id(atom) in kept else None)
@@ -146,6 +148,15 @@ def _compare_matched(
         own = conditions.map_atoms(predicted, lambda atom: atom if id(atom) in partner else None)
         message = f"combines its conditions as {own}; gold as {wanted_tree}"
         yield Finding("wrong_operator", message)
+
+
+def _compare_spelling(equal: list[tuple[Atom, Atom]]) -> Iterator[Finding]:
+    for wanted, found in equal:
+        if queries := _queries(wanted, found):
+            names = [each.spelling or found.operator for each in queries]
+            if names[0] != names[1]:
+                instead = f"asks by {names[1]} what gold asks by {names[0]}: {found}"
+                yield Finding("wrong_nesting", f"{instead}; they differ where there is a NULL")
 
 
 def _compare_atoms(

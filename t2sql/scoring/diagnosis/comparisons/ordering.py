@@ -2,18 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from t2sql.scoring.diagnosis import conditions
-from t2sql.scoring.diagnosis.description import (
-    Core,
-    OrderKey,
-    Query,
-    Sorting,
-    all_cores,
-    cores,
-    subqueries,
-)
+from t2sql.scoring.diagnosis import conditions, extremes
+from t2sql.scoring.diagnosis.description import OrderKey, Query, Sorting, all_cores, cores
+from t2sql.scoring.diagnosis.extremes import Extreme
 from t2sql.scoring.diagnosis.findings import Finding
-from t2sql.scoring.diagnosis.pairs import Pair
+from t2sql.scoring.diagnosis.pairs import Pair, leftovers
 from t2sql.scoring.diagnosis.terms import Call, Literal, Term, columns_of
 
 
@@ -62,37 +55,50 @@ def _shown(sorting: Sorting) -> str:
 
 def compare_superlative(gold: Query, predicted: Query) -> Iterator[Finding]:
     """misread_superlative; looked for in the whole query, wherever the extreme is taken."""
-    extreme = next(filter(None, map(_extreme, cores(gold))), None)
-    orders = any(core.sorting.order for core in cores(predicted)) or predicted.sorting.order
-    if extreme is None or orders or any(map(_extreme, cores(predicted))):
-        return
-    if _aggregates_instead(gold, predicted):
-        return
-    wanted, by = extreme
+    wanted, found = extremes.everywhere(gold), extremes.everywhere(predicted)
+    missing, extra = leftovers(wanted, found, lambda each: each.meaning)
+    if missing and extra:
+        yield another_extreme(missing[0], extra[0])
+    elif missing and not found and not _asks_alike(gold, predicted):
+        yield _no_extreme(missing[0], predicted)
+
+
+def another_extreme(wanted: Extreme, found: Extreme) -> Finding:
+    """The query takes an extreme, but not the one that gold takes."""
+    message = f"takes the extreme by {found.shown}; gold takes it by {wanted.shown}"
+    return Finding("misread_superlative", message)
+
+
+def _no_extreme(wanted: Extreme, predicted: Query) -> Finding:
     tested = [
         atom
         for core in cores(predicted)
         for atom in conditions.atoms(core.where)
-        if isinstance(atom.right, Literal) and set(columns_of(atom.left)) & set(columns_of(by))
+        if isinstance(atom.right, Literal)
+        and set(columns_of(atom.left)) & set(columns_of(wanted.term))
     ]
     how = f"takes {tested[0]} for it" if tested else "ignores it"
-    yield Finding("misread_superlative", f"gold takes the extreme by {wanted}; the query {how}")
+    message = f"gold takes the extreme by {wanted.shown}; the query {how}"
+    return Finding("misread_superlative", message)
 
 
-def _extreme(core: Core) -> tuple[str, Term] | None:
-    """How a SELECT takes an extreme, in words, and by which term."""
-    if core.sorting.order and core.sorting.limit:
-        first = core.sorting.order[0]
-        return f"ORDER BY {first} LIMIT {core.sorting.limit}", first.term
-    for term in core.items:
-        if _is_min_or_max(term):
-            return str(term), term
-    nested = (core for query in subqueries(core) for core in cores(query))
-    return next(filter(None, map(_extreme, nested)), None)
+def compare_ties(wanted: Extreme, found: Extreme) -> Iterator[Finding]:
+    """What sets two spellings of one extreme apart: rows that tie, and NULL."""
+    keeps_ties = wanted.form == extremes.VALUE, found.form == extremes.VALUE
+    if keeps_ties == (False, True):
+        message = f"keeps all rows that tie by {found.shown}; gold keeps the first row"
+        yield Finding("missing_limit", f"{message} by {wanted.shown}")
+    elif keeps_ties == (True, False):
+        message = f"keeps the first row by {found.shown}; gold keeps all rows that tie"
+        yield Finding("extra_limit", f"{message} by {wanted.shown}")
+    elif keeps_ties == (False, False):
+        message = f"takes the extreme by {found.shown}; gold by {wanted.shown}"
+        yield Finding("wrong_aggregate", f"{message}, which treats NULL and ties in another way")
 
 
-def _is_min_or_max(term: Term) -> bool:
-    return isinstance(term, Call) and term.name in ("MIN", "MAX")
+def _asks_alike(gold: Query, predicted: Query) -> bool:
+    """Whether it sorts as gold does and keeps all rows, or computes something else instead."""
+    return extremes.order_is_shared(gold, predicted) or _aggregates_instead(gold, predicted)
 
 
 def _aggregates_instead(gold: Query, predicted: Query) -> bool:
@@ -100,6 +106,6 @@ def _aggregates_instead(gold: Query, predicted: Query) -> bool:
     wanted, found = (
         [item for core in all_cores(query) for item in core.items] for query in (gold, predicted)
     )
-    return any(map(_is_min_or_max, wanted)) and any(
+    return any(map(extremes.is_min_or_max, wanted)) and any(
         isinstance(item, Call) and item.is_aggregate for item in found
     )

@@ -1,11 +1,11 @@
 """What is returned: columns, aggregates and duplicates."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from t2sql.scoring.diagnosis.description import Core
+from t2sql.scoring.diagnosis.description import Core, listed
 from t2sql.scoring.diagnosis.findings import Finding
 from t2sql.scoring.diagnosis.pairs import Pair, leftovers
-from t2sql.scoring.diagnosis.terms import Call, Column, Literal, Star, Term, aggregates_of
+from t2sql.scoring.diagnosis.terms import Call, Column, Star, Term, aggregates_of
 
 
 def compare_items(pair: Pair) -> Iterator[Finding]:
@@ -19,12 +19,12 @@ def compare_items(pair: Pair) -> Iterator[Finding]:
     instead = not found and len(missing) == len(extra)
     if wanted and (instead or not any(map(aggregates_of, pair.predicted.items))):
         yield Finding(
-            "wrong_aggregate", f"does not compute {_names(filter(aggregates_of, missing))}"
+            "wrong_aggregate", f"does not compute {listed(filter(aggregates_of, missing))}"
         )
     if found and not any(map(aggregates_of, pair.gold.items)):
-        text = _names(filter(aggregates_of, extra))
+        text = listed(filter(aggregates_of, extra))
         yield Finding("wrong_aggregate", f"computes {text}; gold aggregates nothing")
-    yield Finding("wrong_columns", _columns_message(missing, extra))
+    yield Finding("wrong_columns", _columns_message(pair, missing, extra))
 
 
 def _matched(pair: Pair, missing: list[Term], extra: list[Term]) -> Iterator[tuple[Term, Term]]:
@@ -76,19 +76,16 @@ def _compare_item(pair: Pair, wanted: Term, found: Term) -> Iterator[Finding]:
         yield Finding("wrong_columns", instead)
 
 
-def _columns_message(missing: Sequence[Term], extra: Sequence[Term]) -> str:
+def _columns_message(pair: Pair, missing: Sequence[Term], extra: Sequence[Term]) -> str:
+    gold, predicted = pair.gold, pair.predicted
+    if predicted.starred:
+        found, wanted = (listed(core.items, core.starred) for core in (predicted, gold))
+        return f"returns {found}; gold returns {wanted}"
     if not missing:
-        return f"also returns {_names(extra)}"
+        return f"also returns {listed(extra)}"
     if not extra:
-        return f"does not return {_names(missing)}"
-    return f"returns {_names(extra)}; gold returns {_names(missing)}"
-
-
-def _names(items: Iterable[Term]) -> str:
-    return ", ".join(
-        f"the text {item}" if isinstance(item, Literal) and item.is_text else str(item)
-        for item in items
-    )
+        return f"does not return {listed(missing)}"
+    return f"returns {listed(extra)}; gold returns {listed(missing)}"
 
 
 def compare_distinct(pair: Pair) -> Iterator[Finding]:
@@ -97,9 +94,9 @@ def compare_distinct(pair: Pair) -> Iterator[Finding]:
         return
     gold, predicted = (_drops_duplicates(pair, core) for core in (pair.gold, pair.predicted))
     if pair.gold.distinct and not predicted:
-        yield Finding("missing_distinct", f"keeps duplicates of {_names(pair.predicted.items)}")
+        yield Finding("missing_distinct", f"keeps duplicates of {listed(pair.predicted.items)}")
     if pair.predicted.distinct and not gold:
-        shown = _names(pair.predicted.items)
+        shown = listed(pair.predicted.items)
         yield Finding("extra_distinct", f"drops duplicates of {shown}, which gold keeps")
 
 
