@@ -17,7 +17,7 @@ from t2sql.runs.storage import upload
 
 FORMAT_VERSION = 1
 # Raised by hand when code changes what is written for the same config, data and weights.
-OUTPUT_VERSION = 1
+OUTPUT_VERSION = 2
 RUN_FILE = "run.json"
 DONE_FILE = "done.json"
 _FIELDS = {

@@ -18,7 +18,7 @@ _OPENER = re.compile(
     re.IGNORECASE,
 )
 # What stands before a statement: nothing on its line, a label, a prompt, a fence or a quote.
-_ANCHOR = re.compile(r"(?:^|[:>`\"'*.|\]]|```\w{0,20})\s*\(?\s*\Z")
+_ANCHOR = re.compile(r"(?:^|[:>`\"'*.|\]{]|```\w{0,20})\s*\(?\s*\Z")
 # Bounds that keep hostile text cheap: places tried as the start, tokens read to judge one.
 _MAX_CANDIDATES = 50
 _HEAD = 100
@@ -36,6 +36,10 @@ _OPERAND_WORDS = "ASC DESC END NULL ISNULL NOTNULL FIRST LAST"
 _CLAUSES = frozenset(_CLAUSE_WORDS.split())
 _KEYWORDS = _CLAUSES.union(_OPERAND_WORDS.split())
 _BLOCK_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
+# What stands right before a statement -> what ends it; `{` is LaTeX's, as in \\boxed{...}.
+_WRAPPERS = {"`": "`", '"': '"', "'": "'", "{": "}"}
+# Query #1 is no comment, nor is ## a heading one.
+_COMMENTED = re.compile(r"--|(?:^|\s)#\s")
 _ENDS_IN_COMMENT = re.compile("```|<(?:end_of_turn|eos)>")
 
 
@@ -44,7 +48,7 @@ class _Candidate(NamedTuple):
 
     Attributes:
       start: offset in the text.
-      wrapper: the quote that stands right before it, or "".
+      wrapper: the quote or bracket that ends it, for one stands right before it; or "".
       anchored: whether it opens a line or follows a label, a prompt or a fence.
     """
 
@@ -75,12 +79,12 @@ def _candidates(text: str) -> Iterator[_Candidate]:
     for match in _OPENER.finditer(text):
         start = match.start()
         before = text[text.rfind("\n", 0, start) + 1 : start]
-        if "--" in before:
+        if _COMMENTED.search(before):
             continue
-        wrapper = before[-1] if before.endswith(("`", '"', "'")) else ""
+        wrapper = "{" if before.endswith("{ ") else before[-1:]
         if before.strip() == "(":
             start -= len(before) - before.index("(")
-        yield _Candidate(start, wrapper, bool(_ANCHOR.search(before[-200:])))
+        yield _Candidate(start, _WRAPPERS.get(wrapper, ""), bool(_ANCHOR.search(before[-200:])))
 
 
 def _reads_as_sql(text: str, candidate: _Candidate) -> bool:
@@ -104,6 +108,8 @@ def _statement(text: str, candidate: _Candidate) -> Iterator[tuple[str, Token]]:
         if depth == 0 and previous and _is_operand(previous):
             if selecting and token.upper == "SELECT":
                 return
+            if "\n#" in space and token.upper not in _CLAUSES:
+                return  # a heading, and what follows it
             if "\n" in space and _starts_prose(text, token, after_blank=space.count("\n") > 1):
                 return
         selecting |= depth == 0 and token.upper == "SELECT"
@@ -112,15 +118,18 @@ def _statement(text: str, candidate: _Candidate) -> Iterator[tuple[str, Token]]:
 
 
 def _significant(text: str, start: int) -> Iterator[tuple[str, Token]]:
-    """Yields the tokens that mean something, each with the white space before it."""
+    """Yields the tokens that mean something, each with the white space before it.
+
+    A comment that starts with `#`, which may be a heading, leaves its mark in the white space.
+    """
     space = ""
-    for token in tokenize(text, start):
+    for token in tokenize(text, start, hash_comments=True):
         if token.kind == "space":
             space += token.text
         elif token.kind == "comment":
-            if _ENDS_IN_COMMENT.search(token.text):
+            if _ENDS_IN_COMMENT.search(token.text) or token.text.startswith("##"):
                 return
-            space += " "
+            space += "#" if token.text[0] == "#" else " "
         else:
             yield space, token
             space = ""
@@ -146,9 +155,9 @@ def _is_operand(token: Token) -> bool:
 def _starts_prose(text: str, token: Token, *, after_blank: bool) -> bool:
     """Whether `token`, first on its line and after a complete operand, begins prose.
 
-    SQL never has three plain words in a row here, nor a number, a heading or a label.
+    SQL never has three plain words in a row here, nor a number or a label.
     """
-    if token.kind == "number" or token.text == "#" or text.startswith("**", token.start):
+    if token.kind == "number" or text.startswith("**", token.start):
         return True
     end = text.find("\n", token.start)
     line = text[token.start : end if end >= 0 else len(text)][:_MAX_LINE]

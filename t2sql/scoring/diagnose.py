@@ -20,7 +20,7 @@ from t2sql.scoring.diagnosis.parsing import TooComplexError, parse
 from t2sql.scoring.diagnosis.reading import QueryReader
 from t2sql.scoring.diagnosis.scope import NameProblem
 from t2sql.scoring.diagnosis.validity import sqlite_message
-from t2sql.scoring.lexing import tokenize
+from t2sql.scoring.lexing import is_query, tokenize
 from t2sql.scoring.sandbox import ExecutionResult
 from t2sql.spider.tables import Schema
 
@@ -105,7 +105,8 @@ def _examine(
     if wanted is not None and query is not None:
         yield from _compare(wanted, query, schema)
     elif query is None and message is None:
-        yield from _beyond_bounds("it is no SELECT", execution)
+        reason = "SELECT" if is_query(predicted) else "query: it asks for no rows of the database"
+        yield from _beyond_bounds(f"it is no {reason}", execution)
 
 
 def _beyond_bounds(reason: str, execution: ExecutionResult | None) -> Iterator[Finding]:

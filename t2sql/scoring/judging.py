@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from t2sql.scoring import exact_match, hardness, official
+from t2sql.scoring import exact_match, hardness, lexing, official
 from t2sql.scoring.execution import results_match
 from t2sql.scoring.results import ExecutionResult
 from t2sql.scoring.sandbox import Sandbox
@@ -31,7 +31,7 @@ class JudgePair:
             hardness=reading.hardness,
             execution=execution.agree,
             exact_match=reading.exact_match,
-            valid=predicted.ok and bool(predicted.columns),
+            valid=predicted.ok and bool(predicted.columns) and lexing.is_query(pair.predicted),
             db_empty=not any(sandbox.has_rows(each) for each in pair.databases),
             gold_result=_shown_gold(pair, execution, runner),
             predicted_result=predicted.shown(sandbox.limits),

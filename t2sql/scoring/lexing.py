@@ -11,13 +11,12 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_TOKEN = re.compile(
-    r"""
+_PATTERN = r"""
     (?P<space>[\s\u00a0\u200b\u2060\ufeff]+)
-  | (?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))
+  | (?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z){hash})
   | (?P<fence>```|(?m:^)~~~)
-  | (?P<control><(?:(?:start|end)_of_(?:turn|image)|[be]os|pad|unk|mask|unused\d{1,4})>
-              |<\|[\w]{1,40}\|>|</\w{1,40}>|\[/?INST\]|\[/SQL\])
+  | (?P<control><(?:(?:start|end)_of_(?:turn|image)|[be]os|pad|unk|mask|unused\d{{1,4}})>
+              |<\|[\w]{{1,40}}\|>|</\w{{1,40}}>|\[/?INST\]|\[/SQL\])
   | (?P<string>'[^']*(?:''[^']*)*')
   | (?P<name>"[^"]*(?:""[^"]*)*"|`[^`]+`)
   | (?P<bracket>\[)
@@ -25,9 +24,10 @@ _TOKEN = re.compile(
   | (?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)
   | (?P<word>[^\W\d][\w$]*)
   | (?P<other>.)
-    """,
-    re.VERBOSE | re.DOTALL | re.IGNORECASE,
-)
+"""
+_FLAGS = re.VERBOSE | re.DOTALL | re.IGNORECASE
+_TOKEN = re.compile(_PATTERN.format(hash=""), _FLAGS)
+_TOKEN_OR_HASH = re.compile(_PATTERN.format(hash=r"|\#[^\n]*"), _FLAGS)
 # What may close a curly quote; in O’Brien the mark is part of the text.
 _CLOSERS = {
     "'": re.compile("['\u2018-\u201b](?!\\w)"),
@@ -59,11 +59,18 @@ class Token(NamedTuple):
         return self.text.upper() if self.kind == "word" else self.text
 
 
-def tokenize(text: str, start: int = 0) -> Iterator[Token]:
-    """Yields the tokens of `text` from `start` to its end, spaces and comments included."""
+def tokenize(text: str, start: int = 0, *, hash_comments: bool = False) -> Iterator[Token]:
+    """Yields the tokens of `text` from `start` to its end, spaces and comments included.
+
+    Args:
+      text: any text.
+      start: offset of the first token.
+      hash_comments: whether `#` starts a comment, as in MySQL; SQLite knows no such thing.
+    """
+    pattern = _TOKEN_OR_HASH if hash_comments else _TOKEN
     closers = _closers(text, start)
     while start < len(text):
-        match = _TOKEN.match(text, start)
+        match = pattern.match(text, start)
         token = Token(match.lastgroup, match.group(), start, match.end())
         if token.kind in ("bracket", "smart"):
             token = _closed(text, start, closers)
@@ -78,6 +85,13 @@ def first_statement(sql: str) -> str:
     """The text up to the first semicolon that ends a statement."""
     ends = (token.start for token in tokenize(sql) if token.text == ";")
     return sql[: next(ends, len(sql))]
+
+
+def is_query(sql: str) -> bool:
+    """Whether its first word asks for rows: EXPLAIN, for one, runs and returns other ones."""
+    significant = (token for token in tokenize(sql) if token.kind not in ("space", "comment"))
+    words = (token.upper for token in significant if token.text != "(")
+    return next(words, "") in ("SELECT", "WITH", "VALUES")
 
 
 def _closers(text: str, start: int) -> dict[str, list[int]]:

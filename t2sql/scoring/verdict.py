@@ -35,8 +35,8 @@ class Verdict:
       execution: whether the results agree on every database; None without a gold query. A gold
         query that fails makes it False, and `gold_result.status` tells.
       exact_match: whether every clause agrees; None without a gold query.
-      valid: whether the prediction is a query that runs to its end, within the limits, on every
-        database it was tried on.
+      valid: whether the prediction is a query (no EXPLAIN) that runs to its end, within the
+        limits, on every database it was tried on.
       db_empty: whether no database of the db_id holds a row: execution then says little.
       gold_result: the gold query's result on `database`; None without a gold query.
       predicted_result: the prediction's result on `database`.

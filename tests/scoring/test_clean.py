@@ -68,6 +68,14 @@ def essence(sql: str) -> list[str]:
         "{}\nThis is it.",
         "<sql>{}</sql>",
         '{{"sql": "{}"}}',
+        "$$\\boxed{{{}}}$$",
+        "\\boxed{{\\text{{{};}}}}.",
+        "The answer is $\\boxed{{ {} }}$, for it counts.",
+        "{} # all of them",
+        "## SQL: {}",
+        "Query #1: {}",
+        "# counts the singers: select\n{}  # it's so\n",
+        "{}\n# Explanation\n`COUNT` counts",
         "Select the number of singers:\n{}",
         "With this query we count.\n{}",
         "\ufeff{}\u00a0",
@@ -117,6 +125,12 @@ def test_wrong_sql_stays_wrong(wrong):
     assert clean_sql(f"```sql\n{wrong.replace(' FROM', '\nFROM').replace(' WH', '\nWH')}") == wrong
 
 
+def test_comments_inside_of_a_statement_go():
+    for mark in ("--", "#"):
+        noisy = f"SELECT a {mark} it's the name\n  FROM b\n{mark} FROM c\nWHERE d = '#x -- y'"
+        assert clean_sql(noisy) == "SELECT a FROM b WHERE d = '#x -- y'"
+
+
 def test_curly_quotes_become_straight_outside_of_literals_only():
     assert clean_sql("SELECT a FROM b WHERE c = ‘France’") == "SELECT a FROM b WHERE c = 'France'"
     assert clean_sql("SELECT a FROM b WHERE c = “O’Brien”") == 'SELECT a FROM b WHERE c = "O’Brien"'
@@ -153,7 +167,8 @@ def test_gold_queries_give_the_same_rows(spider_root):
 
 
 PIECES = """SELECT|select|WITH a AS (|FROM|t|'x'|'|"|`|```|```sql|;|--|/*|*/|\n|\n\n| |(|)|,|.|*|
-1|This is the query|Explanation:|<eos>|<end_of_turn>|“|”|‘|’|UNION|\\|\0|é|[|]|**|#|AS|b c d|:"""
+1|This is the query|Explanation:|<eos>|<end_of_turn>|“|”|‘|’|UNION|\\|\0|é|[|]|**|#|AS|b c d|:|{|}|
+#"""
 
 
 @hypothesis.given(
@@ -171,7 +186,8 @@ def test_any_text_cleans_once_and_for_all(text):
 @pytest.mark.parametrize(
     "unit",
     ["'", '"', "`", "[", "(", "‘a", "“", "/*", "--\n", "SELECT ", "SELECT '", "a\n", "\n", "a b\n"]
-    + ["SELECT a FROM b\n", "/**/", "<", "x 'select ", "select\n", "```", "((SELECT", "1."],
+    + ["SELECT a FROM b\n", "/**/", "<", "x 'select ", "select\n", "```", "((SELECT", "1."]
+    + ["#", "#\n", "a # b\n", "{", "\\boxed{select "],
 )
 @pytest.mark.parametrize("prefix", ["", "SELECT "])
 def test_time_grows_no_faster_than_the_text(prefix, unit):

@@ -269,6 +269,16 @@ def test_a_gold_that_cannot_be_read_is_not_compared():
     assert errors("this is no SQL", "SELECT name FROM singer") == []
 
 
+def test_what_is_no_query_is_not_compared():
+    found = diagnose(GOLD, f"EXPLAIN {GOLD}", SCHEMA, execution=ExecutionResult(status="ok"))
+    assert found == [
+        Finding(
+            "wrong_nesting",
+            "cannot be compared with gold: it is no query: it asks for no rows of the database",
+        )
+    ]
+
+
 def test_findings_are_of_known_classes():
     with pytest.raises(ValueError, match="is not an error class"):
         Finding("bad_sql", "x")

@@ -87,6 +87,10 @@ def test_a_right_answer(pair, executor, database):
         ("SELECT name FROM Singer WHERE id = 1", "SELECT name FROM Singer WHERE id = value")
         + (True, True, True),
         ("SELECT value FROM Offer", "SELECT value FROM Offer WHERE id > 0", True, False, True),
+        ("SELECT name FROM Singer", "EXPLAIN SELECT name FROM Singer", False, False, False),
+        ("SELECT name FROM Singer", "-- it is\n(SELECT 1)", False, False, False),
+        ("SELECT count(*) FROM Singer", "WITH a AS (SELECT 3) SELECT * FROM a", True, False, True),
+        ("SELECT count(*) FROM Singer", "VALUES (3)", True, False, True),
         ("SELECT name FROM Singer", ENDLESS, False, False, False),
         ("SELECT name FROM Singer", CROSS_JOIN, False, False, False),
     ],

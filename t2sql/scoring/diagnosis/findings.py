@@ -38,8 +38,8 @@ ERROR_CLASSES = {
     "extra_limit": "The query keeps the first rows only and gold keeps all.",
     "wrong_limit": "The query keeps another number of rows than gold, or starts at another row.",
     "misread_superlative": (
-        "Gold takes an extreme, by ORDER BY and LIMIT or by MIN or MAX; the query takes another one,"
-        " filters on a constant instead, or ignores it."
+        "Gold takes an extreme, by ORDER BY and LIMIT or by MIN or MAX; the query takes another"
+        " one, filters on a constant instead, or ignores it."
     ),
     "wrong_set_operation": "UNION, INTERSECT or EXCEPT is missing, in excess, or another one.",
     "wrong_nesting": "A subquery is missing, in excess, or stands where gold has none.",
