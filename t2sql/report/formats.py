@@ -13,6 +13,11 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, such as "1 example" or "1,034 examples"."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def interval(share: dict[str, Any]) -> str:
     """The two ends of a share's interval in per cent, such as "47.2–53.3"."""
     return f"{percent(share['low'])}–{percent(share['high'])}" if share["total"] else ""

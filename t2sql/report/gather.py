@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from t2sql import errors
-from t2sql.report import lines, spool
+from t2sql.report import formats, lines, spool
 from t2sql.report.questions import Questions
 from t2sql.runs import contents, rows
 from t2sql.scoring import clean
@@ -118,9 +118,9 @@ def gather_file(source: str, questions: Questions, *, cleaned: bool) -> Predicti
     if physical < len(questions) or len(file) > len(questions):
         found = physical if physical < len(questions) else len(file)
         raise errors.InputError(
-            f"{source}: {found:,} lines, but {questions.described} has {len(questions):,} "
-            "examples; line i has to be the prediction for example i (leave a line blank where "
-            "there is none)"
+            f"{source}: {formats.counted(found, 'line')}, but {questions.described} has "
+            f"{formats.counted(len(questions), 'example')}; line i has to be the prediction for "
+            "example i (leave a line blank where there is none)"
         )
     return Predictions(source=source, manifest=None, cleaned=cleaned, _answers=file)
 
@@ -198,12 +198,12 @@ class _RunReader:
             if position not in self.answers
         ]
         found = (
-            ("damaged_units", "damaged unit(s)", self._damaged),
-            ("missing_examples", "example(s) missing, counted as wrong", missing),
-            ("duplicated_examples", "example(s) repeated, the first taken", list(self._copies)),
-            ("foreign_examples", "example(s) not in the data, left out", self.foreign),
+            ("damaged_units", "damaged unit", "", self._damaged),
+            ("missing_examples", "example", " missing, counted as wrong", missing),
+            ("duplicated_examples", "example", " repeated, the first taken", list(self._copies)),
+            ("foreign_examples", "example", " not in the data, left out", self.foreign),
         )
-        return [_problem(kind, what, names) for kind, what, names in found if names]
+        return [_problem(*problem) for problem in found if problem[-1]]
 
     def _refuse_other_question(self, unit: str, row: rows.Prediction, example: Example) -> None:
         """A row made from another question has nothing to say on this one."""
@@ -218,14 +218,15 @@ class _RunReader:
                 )
 
 
-def _problem(kind: str, what: str, names: Sequence[str]) -> Problem:
-    return Problem(kind=kind, message=f"{len(names):,} {what}", names=tuple(names))
+def _problem(kind: str, noun: str, what: str, names: Sequence[str]) -> Problem:
+    message = formats.counted(len(names), noun) + what
+    return Problem(kind=kind, message=message, names=tuple(names))
 
 
 def _unit_problems(run: contents.RunContents) -> list[Problem]:
     found = []
     if run.missing:
-        found.append(_problem("missing_units", "unit(s) missing", run.missing))
+        found.append(_problem("missing_units", "unit", " missing", run.missing))
     elif run.done is None:
         found.append(
             Problem(
@@ -234,9 +235,7 @@ def _unit_problems(run: contents.RunContents) -> list[Problem]:
             )
         )
     if run.foreign:
-        found.append(
-            _problem("foreign_units", "object(s) that are no unit of this run", run.foreign)
-        )
+        found.append(_problem("foreign_units", "object", " of no unit of this run", run.foreign))
     return found
 
 

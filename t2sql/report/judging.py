@@ -15,7 +15,7 @@ from t2sql.report.describing import Case
 from t2sql.report.gather import Answer, Predictions
 from t2sql.report.judged import Judged
 from t2sql.report.questions import Questions
-from t2sql.scoring.execute import Executor, Limits
+from t2sql.scoring.execute import Executor, Limits, cores
 from t2sql.scoring.judge import judge_all
 from t2sql.scoring.verdict import Pair
 from t2sql.spider import schema, tables
@@ -35,7 +35,7 @@ class Judge:
 
     def __init__(self, questions: Questions, *, workers: int | None, timeout: float):
         self._questions = questions
-        self._workers = workers or len(os.sched_getaffinity(0))
+        self._workers = workers or cores()
         self._limits = Limits(seconds=timeout)
         self._schemas = tables.read_schemas(questions.root, questions.db_ids)
         self._databases = {

@@ -68,7 +68,8 @@ def _errors(report: dict[str, Any]) -> Iterator[str]:
         return
     shown = list(shares.items())[:_MOST_ERRORS]
     yield from ["", "## What went wrong", ""]
-    yield f"Of {formats.count(report['diagnosed'])} diagnosed examples; one may show several."
+    diagnosed = formats.counted(report["diagnosed"], "diagnosed example")
+    yield f"Of {diagnosed}; one may show several."
     if len(shares) > len(shown):
         yield f"The {len(shown)} most frequent of {len(shares)} classes; report.json has all."
     yield ""

@@ -87,15 +87,28 @@ def open_outputs(directory: str) -> Iterator[Outputs]:
     if "://" in directory:
         raise errors.InputError(f"--output={directory}: a report is written to a local directory")
     path = Path(directory).expanduser()
+    with _made(path):
+        outputs = Outputs(path)
+        try:
+            yield outputs
+        finally:
+            outputs.discard()
+
+
+@contextlib.contextmanager
+def _made(path: Path) -> Iterator[None]:
+    """Makes the directory; the end removes what it made and nothing was put in."""
     with _explained(path):
+        made = [each for each in (path, *path.parents) if not each.exists()]
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
-    outputs = Outputs(path)
     try:
-        yield outputs
+        yield
     finally:
-        outputs.discard()
+        with contextlib.suppress(OSError):
+            for each in made:
+                each.rmdir()
 
 
 @contextlib.contextmanager

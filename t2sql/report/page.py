@@ -215,6 +215,7 @@ def _template() -> jinja2.Template:
     environment.filters.update(
         percent=formats.percent,
         count=formats.count,
+        counted=formats.counted,
         signed=formats.signed,
         p_value=formats.p_value,
         words=formats.words,

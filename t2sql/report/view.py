@@ -37,8 +37,8 @@ def facts(report: dict[str, Any]) -> list[str]:
     """The setting in a few words each."""
     data, provenance = report["data"], report["system"]["provenance"]
     found = [
-        f"{formats.count(data['examples'])} examples",
-        f"{formats.count(data['databases'])} databases",
+        formats.counted(data["examples"], "example"),
+        formats.counted(data["databases"], "database"),
     ]
     found += [
         f"{name} {provenance[name]}"
@@ -65,11 +65,13 @@ def _source_notices(report: dict[str, Any]) -> Iterator[Notice]:
             yield Notice(f"{note}.")
         cut = system["statuses"].get("max_tokens", 0)
         if cut:
-            yield Notice(f"{formats.count(cut)} answers{owner} were cut at the token limit.")
+            were = "was" if cut == 1 else "were"
+            yield Notice(f"{formats.counted(cut, 'answer')}{owner} {were} cut at the token limit.")
         long = system["statuses"].get("prompt_too_long", 0)
         if long:
             yield Notice(
-                f"{formats.count(long)} prompts{owner} were too long for the model: no answer."
+                f"Too long for the model, so without an answer: {formats.counted(long, 'prompt')}"
+                f"{owner}."
             )
 
 
@@ -85,13 +87,14 @@ def _data_notices(report: dict[str, Any]) -> Iterator[Notice]:
         )
     if data["unjudged"]:
         yield Notice(
-            f"{formats.count(data['unjudged'])} examples have no gold query: shown, not judged."
+            f"Without a gold query, so shown and not judged: "
+            f"{formats.counted(data['unjudged'], 'example')}."
         )
     if data["empty_databases"]:
         names = ", ".join(data["empty_databases"])
-        examples = formats.count(sum(data["empty_databases"].values()))
+        examples = formats.counted(sum(data["empty_databases"].values()), "example")
         yield Notice(
-            f"No rows in {names} ({examples} examples): nearly any query is right there by "
+            f"No rows in {names} ({examples}): nearly any query is right there by "
             "execution, so accuracy is also given without them."
         )
     if data["several_files"]:

@@ -54,7 +54,7 @@ class Executor:
 
     def __init__(self, limits: Limits = Limits(), *, workers: int | None = None):  # noqa: B008
         self.limits = limits
-        self.workers = workers or _cores()
+        self.workers = workers or cores()
         self._pool: list[Process] = []
         self._mapping = False
 
@@ -184,5 +184,6 @@ class _Run:
         self._executor.retire(process)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

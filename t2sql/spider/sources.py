@@ -1,5 +1,6 @@
 """Where data comes from: whatever the user names becomes a local directory."""
 
+import itertools
 from pathlib import Path
 
 from t2sql import errors, kaggle
@@ -13,6 +14,7 @@ _GCS = "gs://"
 _FORMS = "give sample, a directory, gs://BUCKET/DIR or kaggle:OWNER/DATASET"
 # Archives put the layout under a top folder, sometimes two.
 _PLACES = ("", "*/", "*/*/")
+_DATABASES = "database"
 
 
 def resolve_data(path: str, *, cache_dir: Path, storage: StorageConfig | None = None) -> Path:
@@ -54,15 +56,14 @@ def _local(path: str) -> Path:
 
 
 def _layout_root(path: str, directory: Path) -> Path:
-    """The directory at or below `directory` that holds the split files.
+    """The directory at or below `directory` that holds the split files, or else databases only.
 
     Raises:
       InputError: there is none, or there are several.
     """
-    for place in _PLACES:
-        holders = {
-            found.parent for file in SPLIT_FILES.values() for found in directory.glob(place + file)
-        }
+    splits = tuple(SPLIT_FILES.values())
+    for files, place in itertools.product((splits, (_DATABASES,)), _PLACES):
+        holders = {found.parent for file in files for found in directory.glob(place + file)}
         if len(holders) > 1:
             names = ", ".join(str(holder) for holder in sorted(holders))
             raise errors.InputError(f"{path}: several data sets lie there, name one: {names}")
@@ -70,6 +71,6 @@ def _layout_root(path: str, directory: Path) -> Path:
             return holders.pop()
     found = ", ".join(sorted(entry.name for entry in directory.iterdir())[:10]) or "nothing"
     raise errors.InputError(
-        f"{path}: none of {', '.join(SPLIT_FILES.values())} is in {directory} or two folders "
-        f"below (there is: {found})"
+        f"{path}: none of {', '.join(splits)} and no folder {_DATABASES} is in {directory} or two "
+        f"folders below (there is: {found})"
     )

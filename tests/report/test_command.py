@@ -105,7 +105,7 @@ def test_a_wrong_file_is_diagnosed_row_by_row(tmp_path, data):
 def test_an_incomplete_run_is_reported_on_and_exits_with_3(tmp_path, data):
     world.make_run(str(tmp_path / "run"), data, world.golds(), without_units=1)
     done, found = report(tmp_path / "run", data, tmp_path / "out", expect=3)
-    assert "1 unit(s) missing: predictions/unit-" in done.stderr
+    assert "1 unit missing: predictions/unit-" in done.stderr
     assert not found["system"]["complete"]
     missing = found["system"]["statuses"]["missing"]
     assert found["accuracy"]["all"]["execution"] | {"low": 0, "high": 0} == {
@@ -124,7 +124,7 @@ def test_a_corrupted_unit_is_named(tmp_path, data):
     name = sorted(place.names("predictions/"))[0]
     (tmp_path / "run" / name).write_bytes(b"\x00garbage")
     done, _ = report(tmp_path / "run", data, tmp_path / "out", expect=3)
-    assert "1 damaged unit(s)" in done.stderr and name in done.stderr
+    assert "1 damaged unit" in done.stderr and name in done.stderr
 
 
 def test_a_baseline_is_compared(tmp_path, data):
@@ -178,6 +178,23 @@ def test_several_files_under_one_db_id_all_have_to_agree(tmp_path):
     assert "several SQLite files" in done.stdout
 
 
+def test_databases_are_all_the_data_that_a_gold_file_needs(tmp_path, data):
+    shutil.copytree(data / "database", tmp_path / "bare" / "database")
+    gold = write(tmp_path / "g.sql", ["SELECT 1\tschool", "SELECT 2\tshop"])
+    path = write(tmp_path / "p.txt", ["SELECT 1", "SELECT 3"])
+    _, found = report(path, tmp_path / "bare", tmp_path / "out", gold=gold)
+    assert found["accuracy"]["all"]["execution"]["count"] == 1
+    with pytest.raises(errors.InputError, match=r"no split 'dev': dev\.json is not there"):
+        report(path, tmp_path / "bare", tmp_path / "no")
+
+
+def test_one_of_a_kind_is_no_plural(tmp_path, data):
+    gold = write(tmp_path / "g.sql", ["SELECT 1\tshop"])
+    done, _ = report(write(tmp_path / "p.txt", ["SELECT 2"]), data, tmp_path / "out", gold=gold)
+    told = done.stdout + (tmp_path / "out" / "report.md").read_text()
+    assert "(1 example)" in told and "1 database " in told and "Of 1 diagnosed example;" in told
+
+
 def test_crlf_predictions_score_like_any_other(tmp_path, data):
     path = tmp_path / "p.txt"
     path.write_bytes("\r\n".join(world.golds()).encode())
@@ -221,7 +238,7 @@ def test_a_stopped_report_leaves_nothing_behind(tmp_path, data, number, code):
     wait_until(lambda: commands_below(process.pid).count("\n") >= 2)
     process.send_signal(number)
     assert process.wait(timeout=30) == code
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_workers_end_with_a_killed_report(tmp_path, data):
@@ -300,7 +317,7 @@ def test_bad_input_is_refused_by_name(tmp_path, data):
         with pytest.raises(errors.InputError) as raised:
             command.report(command.Options(**paths))
         assert re.search(message, str(raised.value)), (changes, raised.value)
-    assert not list((tmp_path / "out").iterdir())
+        assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("flags", [[], ["--workers=0"], ["--nonsense=1"], ["stray"]])

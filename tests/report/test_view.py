@@ -22,9 +22,9 @@ def test_a_clean_report_has_no_notice(tmp_path):
 
 def test_what_affects_the_numbers_is_alarming(tmp_path):
     report = made(tmp_path, pages.judged(0, gold_error="error: no such table"))
-    report["system"] |= {"complete": False, "problems": [{"message": "3 unit(s) missing"}]}
+    report["system"] |= {"complete": False, "problems": [{"message": "3 units missing"}]}
     assert [notice.alarm for notice in view.notices(report)] == [True, True]
-    assert "3 unit(s) missing" in view.notices(report)[0].text
+    assert "3 units missing" in view.notices(report)[0].text
 
 
 def test_every_odd_thing_is_told(tmp_path):
@@ -39,8 +39,8 @@ def test_every_odd_thing_is_told(tmp_path):
     said = " ".join(notice.text for notice in view.notices(report))
     for part in (
         "token limit",
-        "too long",
-        "no gold query",
+        "Too long for the model",
+        "Without a gold query",
         "No rows in shop",
         "several SQLite files of school",
     ):
@@ -52,7 +52,7 @@ def test_what_the_baseline_lacks_is_said_of_the_baseline(tmp_path):
     example = pages.judged(0, baseline=wrong)
     report = made(tmp_path, dataclasses.replace(example, baseline_status="max_tokens"))
     (notice,) = view.notices(report)
-    assert notice.text == "1 answers of the baseline were cut at the token limit."
+    assert notice.text == "1 answer of the baseline was cut at the token limit."
 
 
 def test_provenance_of_a_run_is_listed(tmp_path):
