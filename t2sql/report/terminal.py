@@ -73,7 +73,7 @@ def _baseline(baseline: dict[str, Any]) -> Table:
 
 
 def _table(first: str, *others: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column(first)
     for name in others:
         table.add_column(name, justify="right")

@@ -37,8 +37,14 @@ function queryPanel(title, tokens, side, verdict) {
   return make("div", { className: "panel" }, heading, tokens.length ? codeBlock(tokens, side) : empty);
 }
 
+/** Text in which `names` stand in backticks. */
+function prose(message) {
+  const parts = message.split("`");
+  return make("span", {}, ...parts.map((part, i) => (i % 2 ? make("code", {}, part) : part)));
+}
+
 function findingList(findings) {
-  const line = ([error, message]) => make("li", {}, make("span", {}, words(error)), make("span", {}, message));
+  const line = ([error, message]) => make("li", {}, make("span", {}, words(error)), prose(message));
   return findings.length ? make("ul", { className: "findings" }, ...findings.map(line)) : null;
 }
 
@@ -94,8 +100,8 @@ function fillSheet(index, row, details) {
   byId("sheet-facts").replaceChildren(...sheetFacts(row));
   byId("sheet-question").textContent = row.question || row.id;
   const parts = [
-    details.note ? make("p", { className: "notice" }, details.note) : null,
     findingList(details.findings),
+    details.note ? make("p", { className: "notice" }, details.note) : null,
     ...queries(row, details),
     results(details),
     before?.findings.length ? make("h3", {}, "What was wrong in the baseline") : null,

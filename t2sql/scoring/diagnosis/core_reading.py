@@ -19,6 +19,9 @@ from t2sql.spider.tables import Table, fold
 if TYPE_CHECKING:
     from t2sql.scoring.diagnosis.reading import Ctes, QueryReader
 
+# Names that are this much alike differ by a slip.
+_SLIP = 0.85
+
 
 class CoreReader:
     """Reads one SELECT: first what it reads, then the expressions over that."""
@@ -124,8 +127,9 @@ class CoreReader:
     def _meant(self, name: str) -> Table | None:
         """The table that an invented name stands for, so that the rest can be compared."""
         schema = self._queries.schema
-        names = (table.name for table in schema.tables)
-        guess = closest(name, self._queries.likely) or closest(name, names, cutoff=0.85)
+        names = [table.name for table in schema.tables]
+        slip = closest(name, names, cutoff=_SLIP, parts=False)
+        guess = slip or closest(name, self._queries.likely) or closest(name, names, cutoff=_SLIP)
         return schema.table(guess) if guess else None
 
     def _add_cte(self, node: exp.Table, key: str, outer: str) -> None:
