@@ -28,7 +28,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.model.dtype = "auto"  # float32, bfloat16; auto: float32 on CPU, else bfloat16
     config.model.parallel = 1  # devices that share one copy of the weights
 
-    config.prompt = "completion"  # zero_shot, completion, few_shot
+    config.prompt = "completion"  # zero_shot, completion, few_shot, compact
     config.shots = ml_collections.ConfigDict()  # what few_shot shows the model
     config.shots.path = "sample"
     config.shots.split = "train"
@@ -78,4 +78,4 @@ def check(config: ml_collections.ConfigDict) -> None:
     for key, (holds, rule) in rules.items():
         if not holds:
             value = functools.reduce(operator.getitem, key.split("."), config)
-            raise errors.InputError(f"config.{key} is {value!r}; it has to be {rule}")
+            raise errors.InputError(f"--config.{key} is {value!r}; it has to be {rule}")

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,25 @@ def save_params(path: Path, params: Any) -> None:
         checkpointer.save(path, params)
 
 
+class _Checked(Exception):
+    """Ends gemma's loader once it has read the shapes."""
+
+
+def check_params(path: Path, *, expected: Any, model_name: str) -> None:
+    """Compares a checkpoint's shapes with the model's; reads its metadata only.
+
+    Raises:
+      InputError: the metadata is damaged, or the checkpoint belongs to another model.
+    """
+
+    def check(stored: Any) -> Any:
+        _check_fits(stored.tree, expected, path, model_name)
+        raise _Checked
+
+    with contextlib.suppress(_Checked):
+        _load(path, check)
+
+
 def load_params(path: Path, *, expected: Any, shardings: Any, model_name: str) -> Any:
     """Returns the parameters in a checkpoint, each read once and laid where it belongs.
 
@@ -52,9 +71,14 @@ def load_params(path: Path, *, expected: Any, shardings: Any, model_name: str) -
         _check_fits(stored.tree, expected, path, model_name)
         return _one_device_each(stored)
 
+    return _place(_load(path, spread), expected, shardings)
+
+
+def _load(path: Path, sharding: Callable[[Any], Any]) -> Any:
+    """Runs gemma's loader, which hands the shapes it found to `sharding` before it reads on."""
     try:
         with _no_other_hosts():
-            params = gm.ckpts.load_params(path, text_only=True, sharding=spread)
+            return gm.ckpts.load_params(path, text_only=True, sharding=sharding)
     except Exception as error:
         # Orbax raises a bare Exception where TensorStore cannot read.
         if type(error) is not Exception and not isinstance(error, _DAMAGE):
@@ -63,7 +87,6 @@ def load_params(path: Path, *, expected: Any, shardings: Any, model_name: str) -
             f"{path}: the checkpoint is damaged or incomplete ({_reason(error)});"
             " fetch it or copy it again"
         ) from error
-    return _place(params, expected, shardings)
 
 
 def _one_device_each(stored: Any) -> Any:
@@ -115,7 +138,7 @@ def _check_fits(stored: Any, expected: Any, path: Path, model_name: str) -> None
             raise errors.InputError(
                 f"{path}: this checkpoint is not of {model_name}: {name} is"
                 f" {found.get(name, 'absent')} in the checkpoint and"
-                f" {wanted.get(name, 'absent')} in the model; set model.name"
+                f" {wanted.get(name, 'absent')} in the model; set --config.model.name"
                 f" ({_fitting_names(found) or 'no known model has these shapes'})"
             )
 

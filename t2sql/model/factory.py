@@ -112,7 +112,8 @@ class LLMModuleFactory:
         """The type that "auto" stands for on this backend, or the one that was asked for."""
         if self.config.dtype not in DTYPES:
             raise errors.InputError(
-                f"model.dtype is {self.config.dtype!r}; it has to be one of {', '.join(DTYPES)}"
+                f"--config.model.dtype is {self.config.dtype!r}; it has to be one of"
+                f" {', '.join(DTYPES)}"
             )
         if self.config.dtype != "auto":
             return self.config.dtype
@@ -121,12 +122,13 @@ class LLMModuleFactory:
     @functools.cached_property
     def tokenizer(self) -> Any:
         """The tokenizer, checked against the model."""
-        path = self._tokenizer_path()
-        tokenizer = tokenizers.load(self.config.tokenizer_cls, path)
-        tokenizers.check_vocabulary(tokenizer, self.model.config.num_embed, path)
+        tokenizer = tokenizers.load(self.config.tokenizer_cls, self.tokenizer_path)
+        tokenizers.check_vocabulary(tokenizer, self.model.config.num_embed, self.tokenizer_path)
         return tokenizer
 
-    def _tokenizer_path(self) -> Path:
+    @functools.cached_property
+    def tokenizer_path(self) -> Path:
+        """The tokenizer's file on local disk."""
         if self.config.tokenizer_path:
             return sources.fetch_file(
                 str(self.config.tokenizer_path),
@@ -135,8 +137,9 @@ class LLMModuleFactory:
             )
         if self.checkpoint.tokenizer_path is None:
             raise errors.InputError(
-                f"model.source: {self.checkpoint.source} comes without {sources.TOKENIZER_NAME};"
-                " name a SentencePiece file with model.tokenizer"
+                f"--config.model.source: {self.checkpoint.source} comes without"
+                f" {sources.TOKENIZER_NAME}; name a SentencePiece file with"
+                " --config.model.tokenizer"
             )
         return self.checkpoint.tokenizer_path
 
@@ -157,6 +160,20 @@ class LLMModuleFactory:
             shapes,
             mesh_lib.param_shardings(shapes, self.mesh),
         )
+
+    def check(self) -> None:
+        """Sees whether tokenizer and checkpoint are the model's, without reading the weights.
+
+        Raises:
+          InputError: the tokenizer or the checkpoint belongs to another model, or is damaged.
+        """
+        self.tokenizer  # noqa: B018 - checked where it is made
+        if self.checkpoint.path is not None:
+            checkpoints.check_params(
+                self.checkpoint.path,
+                expected=self.abstract_params,
+                model_name=type(self.model).__name__,
+            )
 
     def load_params(self) -> Any:
         """Reads the weights onto the mesh.

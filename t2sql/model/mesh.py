@@ -35,7 +35,8 @@ def make_mesh(parallel: int = 1) -> Mesh:
     devices = jax.local_devices()
     if parallel < 1 or len(devices) % parallel:
         raise errors.InputError(
-            f"model.parallel is {parallel}; it has to divide the {len(devices)} devices of a host"
+            f"--config.model.parallel is {parallel}; it has to divide the {len(devices)} devices "
+            "of a host"
         )
     return Mesh(np.asarray(devices).reshape(-1, parallel), (DATA_AXIS, MODEL_AXIS))
 

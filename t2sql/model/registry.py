@@ -31,7 +31,9 @@ def find(name: str) -> ModelSpec:
       InputError: there is none; lists those there are.
     """
     if name not in MODELS:
-        raise errors.InputError(f"model.name: unknown model {name!r}; one of {', '.join(MODELS)}")
+        raise errors.InputError(
+            f"--config.model.name: unknown model {name!r}; one of {', '.join(MODELS)}"
+        )
     return MODELS[name]()
 
 

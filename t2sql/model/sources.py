@@ -60,7 +60,7 @@ def resolve(
       TryAgainError: a network failed.
     """
     if not source:
-        raise errors.InputError(f"model.source is empty; give {KINDS}")
+        raise errors.InputError(f"--config.model.source is empty; give {KINDS}")
     kind, colon, rest = source.partition(":")
     if source.endswith(".gguf"):
         path = fetch_file(source, cache_dir=cache_dir, storage_config=storage_config)
@@ -76,7 +76,7 @@ def resolve(
         return _from_folder(source, kaggle.download_model(rest, cache_dir=cache_dir), cache_dir)
     if kind == "dummy":
         return _from_seed(source, rest, cache_dir)
-    raise errors.InputError(f"model.source: {source!r} is not one of {KINDS}")
+    raise errors.InputError(f"--config.model.source: {source!r} is not one of {KINDS}")
 
 
 def fetch_file(
@@ -114,7 +114,7 @@ def _from_folder(source: str, folder: Path, cache_dir: Path) -> Checkpoint:
 def _find_checkpoint(folder: Path) -> Path:
     """Returns the checkpoint that `folder` is, or holds at any depth."""
     if not folder.is_dir():
-        raise errors.InputError(f"model.source: {folder}: no such folder; give {KINDS}")
+        raise errors.InputError(f"--config.model.source: {folder}: no such folder; give {KINDS}")
     if _is_checkpoint(folder):
         return folder
     nested = [path for path in sorted(folder.rglob("*")) if path.is_dir() and _is_checkpoint(path)]
@@ -122,8 +122,8 @@ def _find_checkpoint(folder: Path) -> Path:
     if len(outermost) != 1:
         found = ", ".join(path.name for path in outermost) or "none"
         raise errors.InputError(
-            f"model.source: {folder} has to hold one complete Orbax checkpoint, a folder with a"
-            f" file {' or '.join(_CHECKPOINT_MARKS)}; found: {found}"
+            f"--config.model.source: {folder} has to hold one complete Orbax checkpoint, a folder"
+            f" with a file {' or '.join(_CHECKPOINT_MARKS)}; found: {found}"
         )
     return outermost[0]
 
@@ -140,7 +140,9 @@ def _find_tokenizer(folder: Path, checkpoint: Path) -> Path | None:
 
 def _from_seed(source: str, seed: str, cache_dir: Path) -> Checkpoint:
     if not seed.isdecimal():
-        raise errors.InputError(f"model.source: {source!r}: the seed has to be a whole number")
+        raise errors.InputError(
+            f"--config.model.source: {source!r}: the seed has to be a whole number"
+        )
     vocabulary = cache.get_or_build(
         cache_dir / f"dummy-tokenizer-v{dummy.TOKENIZER_VERSION}",
         lambda staging: _write(staging / TOKENIZER_NAME, dummy.tokenizer_model()),
@@ -165,7 +167,7 @@ def _from_package(source: str, package: packages.Package, cache_dir: Path) -> Ch
 
 def _from_gguf_file(source: str, path: Path, cache_dir: Path) -> Checkpoint:
     if not path.is_file():
-        raise errors.InputError(f"model.source: {path}: no such file")
+        raise errors.InputError(f"--config.model.source: {path}: no such file")
     sha256 = fingerprint.of_file(path, cache_dir=cache_dir)
     return _converted(source, sha256, lambda staging: _convert(path, staging), cache_dir)
 

@@ -22,17 +22,19 @@ def load(tokenizer_cls: Callable[[Path], Any], path: Path) -> Any:
       InputError: no such file, not a SentencePiece model, or special tokens at other ids.
     """
     if not path.is_file():
-        raise errors.InputError(f"model.tokenizer: {path}: no such file")
+        raise errors.InputError(f"--config.model.tokenizer: {path}: no such file")
     tokenizer = tokenizer_cls(path)
     try:
         tokenizer.vocab_size  # noqa: B018 - the file is read here
     except (RuntimeError, ValueError) as error:
-        raise errors.InputError(f"model.tokenizer: {path}: not a SentencePiece model") from error
+        raise errors.InputError(
+            f"--config.model.tokenizer: {path}: not a SentencePiece model"
+        ) from error
     for name, piece in _SPECIAL.items():
         wanted = int(tokenizer.special_tokens[name])
         if (found := _find(tokenizer, piece)) != wanted:
             raise errors.InputError(
-                f"model.tokenizer: {path} is not a tokenizer of this model: it has {piece}"
+                f"--config.model.tokenizer: {path} is not a tokenizer of this model: it has {piece}"
                 f" {'nowhere' if found is None else f'at id {found}'}, not at id {wanted}"
             )
     return tokenizer
@@ -42,7 +44,7 @@ def check_vocabulary(tokenizer: Any, rows: int, path: Path) -> None:
     """Raises InputError unless the tokenizer has as many pieces as the model has rows."""
     if tokenizer.vocab_size != rows:
         raise errors.InputError(
-            f"model.tokenizer: {path} has {tokenizer.vocab_size:,} pieces and the model"
+            f"--config.model.tokenizer: {path} has {tokenizer.vocab_size:,} pieces and the model"
             f" {rows:,}; it is the tokenizer of another model"
         )
 

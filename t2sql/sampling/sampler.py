@@ -216,13 +216,15 @@ def check(
     devices = mesh.shape["data"]
     if batch_size < 1 or batch_size % devices:
         raise errors.InputError(
-            f"batch_size is {batch_size}; it has to be a positive multiple of the "
+            f"--config.batch_size is {batch_size}; it has to be a positive multiple of the "
             f"{devices} devices on the mesh's data axis"
         )
     buckets = tuple(prompt_buckets)
     sizes = all(isinstance(bucket, int) and bucket >= 1 for bucket in buckets)
     if not (buckets and sizes and list(buckets) == sorted(set(buckets))):
-        raise errors.InputError(f"prompt_buckets is {buckets}; it has to be ascending sizes")
+        raise errors.InputError(
+            f"--config.prompt_buckets is {buckets}; it has to be ascending sizes"
+        )
     rules = {
         "max_new_tokens": (config.max_new_tokens >= 1, "at least 1"),
         "temperature": (config.temperature >= 0, "at least 0"),
@@ -233,5 +235,5 @@ def check(
     for name, (holds, rule) in rules.items():
         if not holds:
             raise errors.InputError(
-                f"sampling.{name} is {getattr(config, name)!r}; it has to be {rule}"
+                f"--config.sampling.{name} is {getattr(config, name)!r}; it has to be {rule}"
             )

@@ -12,7 +12,7 @@ from dummy_files import make_factory, random_params
 from orbax import checkpoint as ocp
 
 from t2sql import errors
-from t2sql.model import checkpoints, factory
+from t2sql.model import checkpoints, dummy, factory
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +116,18 @@ def test_checkpoint_of_another_size(params, tmp_path, cache_dir):
     config = factory.config_for("gemma3_270m", str(tmp_path / "checkpoint"), cache_dir=cache_dir)
     message = (
         r"checkpoint is not of Gemma3_270M: embedder/input_embedding is \(512, 32\) in the"
-        r" checkpoint and \(262144, 640\) in the model; set model.name"
+        r" checkpoint and \(262144, 640\) in the model; set --config.model.name"
         r" \(this looks like dummy\)"
     )
     with pytest.raises(errors.InputError, match=message):
         factory.LLMModuleFactory(config).load_params()
+
+
+def test_another_model_is_found_by_the_metadata_alone(params, tmp_path, cache_dir):
+    save(tmp_path / "checkpoint", {k: v for k, v in params.items() if k != "layer_3"})
+    (tmp_path / "tokenizer.model").write_bytes(dummy.tokenizer_model())
+    with pytest.raises(errors.InputError, match=r"layer_3/\S+ is absent in the checkpoint"):
+        make_factory(tmp_path / "checkpoint", cache_dir).check()
 
 
 def test_checkpoint_with_fewer_layers(params, tmp_path, cache_dir):

@@ -80,7 +80,7 @@ def test_values_and_shardings_for_each_split(lines):
 
 
 def test_a_split_that_does_not_divide_the_devices(lines):
-    assert lines[3] == "model.parallel is 3; it has to divide the 8 devices of a host"
+    assert lines[3] == "--config.model.parallel is 3; it has to divide the 8 devices of a host"
 
 
 @pytest.mark.parametrize("parallel", [0, -1, 1000])
