@@ -1,20 +1,31 @@
-"""Which host of how many this process is.
+"""Which host of how many this process is, and JAX's distributed runtime.
 
-Hosts are independent: JAX's distributed runtime brings them together at the start, and
-each leaves it before its work begins. While it runs, JAX ends every process when one of
+Hosts are independent: the runtime brings them together at the start, which shows that all are
+there, and each leaves it before its work begins. While it runs, JAX ends every process when one of
 them dies, and all others when the one with the coordinator is done.
 """
 
 import dataclasses
 import os
+import sys
+import threading
 from collections.abc import Mapping
 
-from t2sql import errors
+from t2sql import cluster, errors
 
-COORDINATOR = "T2SQL_COORDINATOR"
-NUM_PROCESSES = "T2SQL_NUM_PROCESSES"
-PROCESS_ID = "T2SQL_PROCESS_ID"
+COORDINATOR = cluster.COORDINATOR
+NUM_PROCESSES = cluster.NUM_PROCESSES
+PROCESS_ID = cluster.PROCESS_ID
 RESTARTS = "T2SQL_RESTARTS"
+MEETING_SECONDS = "T2SQL_MEETING_SECONDS"
+# A host of a slice opens its own chips only, all four: else the TPU runtime waits for every host
+# of the slice, at the start and again after the crash of one.
+# https://cloud.google.com/tpu/docs/jax-pods, https://github.com/pytorch/xla/issues/7714
+_OWN_CHIPS = {
+    "TPU_PROCESS_BOUNDS": "1,1,1",
+    "TPU_CHIPS_PER_PROCESS_BOUNDS": "2,2,1",
+    "TPU_VISIBLE_DEVICES": "0,1,2,3",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,12 +35,15 @@ class Process:
     Attributes:
       index: from 0.
       count: processes in the job.
-      found: how that was found out, for the log.
+      found: how that was found out, for the log; empty for a process of its own.
     """
 
     index: int
     count: int
-    found: str
+    found: str = ""
+
+
+ALONE = Process(index=0, count=1)
 
 
 def start(environ: Mapping[str, str] = os.environ) -> Process:
@@ -37,40 +51,55 @@ def start(environ: Mapping[str, str] = os.environ) -> Process:
 
     Raises:
       InputError: the variables are incomplete or no numbers.
+      TryAgainError: the metadata server of a TPU VM does not answer.
     """
-    if COORDINATOR not in environ:
-        return Process(index=0, count=1, found="a single process")
-    address = environ[COORDINATOR]
-    index, count = (_number(environ, name) for name in (PROCESS_ID, NUM_PROCESSES))
-    if not 0 <= index < count:
-        raise errors.InputError(
-            f"{PROCESS_ID} is {index}; with {count} processes it is at most {count - 1}"
-        )
-    found = f"process {index} of {count}"
-    if int(environ.get(RESTARTS, "0")):
+    found = cluster.detect(environ)
+    if found is None:
+        return ALONE
+    if cluster.is_tpu_vm():
+        for name, value in _OWN_CHIPS.items():
+            os.environ.setdefault(name, value)
+    text = f"process {found.index} of {found.count} ({found.kind})"
+    if environ.get(RESTARTS, "0") != "0":
         # The others have left the coordinator, and may be done.
-        return Process(index=index, count=count, found=f"{found}, again after a crash")
-    _meet(address, index, count)
-    return Process(index=index, count=count, found=f"{found}, met at {address}")
+        return Process(index=found.index, count=found.count, found=f"{text}, again after a crash")
+    _meet(found, float(environ.get(MEETING_SECONDS, "300")))
+    return Process(index=found.index, count=found.count, found=f"{text}, met at {found.address}")
 
 
-def _number(environ: Mapping[str, str], name: str) -> int:
-    try:
-        return int(environ[name])
-    except KeyError:
-        raise errors.InputError(f"{COORDINATOR} is set, but {name} is not") from None
-    except ValueError:
-        raise errors.InputError(f"{name} is {environ[name]!r}, not a number") from None
-
-
-def _meet(address: str, index: int, count: int) -> None:
-    """Waits for all processes at the coordinator, learns the devices, and leaves it."""
+def _meet(found: cluster.Cluster, seconds: float) -> None:
+    """Waits for all processes at the coordinator, leaves it, and is a process of its own."""
     import jax
+    from jax._src import distributed
 
     # It would take SIGTERM for itself.
     jax.config.update("jax_enable_preemption_service", False)
-    # Gloo asks the coordinator for addresses, even where all devices are this host's.
-    jax.config.update("jax_cpu_collectives_implementation", None)
-    jax.distributed.initialize(address, num_processes=count, process_id=index)
-    jax.local_devices()  # the backend asks the coordinator once
+    alarm = threading.Timer(seconds, _give_up, (found, seconds))
+    alarm.daemon = True
+    alarm.start()
+    jax.distributed.initialize(
+        found.address,
+        num_processes=found.count,
+        process_id=found.index,
+        local_device_ids=found.gpus,
+        cluster_detection_method="deactivate",  # else one GPU for each process under Slurm
+        initialization_timeout=int(seconds) + 60,  # it ends the process with a stack trace
+    )
     jax.distributed.shutdown()
+    alarm.cancel()
+    # JAX forgets the others, but not this process's number among them: then only process 0 would
+    # write the compilation cache, and the devices of each have other numbers and other keys in it.
+    distributed.global_state.process_id = 0
+    distributed.global_state.num_processes = 1
+
+
+def _give_up(found: cluster.Cluster, seconds: float) -> None:
+    """Ends the process: nothing interrupts JAX while it waits."""
+    print(
+        f"error: not all {found.count} processes ({found.kind}) came to {found.address} within "
+        f"{seconds:g} s ({MEETING_SECONDS}). See the logs of the others; the port has to be open "
+        f"between the hosts ({cluster.COORDINATOR_PORT}).",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(errors.TryAgainError.exit_code)

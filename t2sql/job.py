@@ -66,12 +66,17 @@ class Work:
     plan: Sequence[Unit[Example]]
 
 
-def run(config: ml_collections.ConfigDict, watch: signals.TerminationWatch) -> None:
+def run(
+    config: ml_collections.ConfigDict,
+    watch: signals.TerminationWatch,
+    process: distributed.Process = distributed.ALONE,
+) -> None:
     """Runs the job that `config` describes, or what is left of it.
 
     Args:
       config: as `default_config` lays it out.
-      watch: asked between steps whether SIGTERM has come.
+      watch: asked between steps whether a signal has come.
+      process: which of how many this one is.
 
     Raises:
       InputError: a config value or the data is wrong.
@@ -81,8 +86,8 @@ def run(config: ml_collections.ConfigDict, watch: signals.TerminationWatch) -> N
     """
     config_lib.check(config)
     console = progress.make_console()
-    process = distributed.start()
-    console.print(f"host: {process.found}", highlight=False)
+    if process.found:
+        console.print(f"host: {process.found}", highlight=False)
     stopwatch = Stopwatch()
     with stopwatch.time("data"):
         work = prepare_work(config)
@@ -226,9 +231,13 @@ def _predict(
     outcome = summary.Outcome()
     if units:
         slots = [unit.group.slots for unit in units if unit.group]
-        sampler = _make_sampler(config, work, factory, slots, stopwatch)
+        programs = compilation.CompilationCache(
+            config.compilation_cache, resolve_cache_dir(config), storage_config(config)
+        )
+        sampler = _make_sampler(config, work, factory, slots, programs, stopwatch)
         _print_start(config, work, factory, sampler, console)
         total = sum(len(unit.unit.examples) for unit in units)
+        watch.keep_order()
         with progress.Progress(total, console).shown() as shown:
             for unit, rows in _predictions(units, work.prompt, sampler, shown, watch):
                 with stopwatch.time("write"):
@@ -239,6 +248,7 @@ def _predict(
         stopwatch.seconds["prefill"] = sampler.counters.prefill_seconds
         stopwatch.seconds["decode"] = sampler.counters.decode_seconds
         outcome.counters = sampler.counters
+        programs.close()
     with stopwatch.time("write"):
         complete = open_run.write_done_if_complete()
     summary.print_summary(outcome, open_run, complete, config.output, stopwatch.seconds, console)
@@ -262,13 +272,10 @@ def _make_sampler(
     work: Work,
     factory: factory_lib.LLMModuleFactory,
     slots: Sequence[tuple[int, int]],
+    programs: compilation.CompilationCache,
     stopwatch: Stopwatch,
 ) -> sampling.BatchSampler:
     """A sampler that is compiled for `slots`, which goes on while the weights are read."""
-    programs = compilation.CompilationCache(
-        config.compilation_cache, resolve_cache_dir(config), storage_config(config)
-    )
-    programs.open()
     sampler = sampling.BatchSampler(
         model=factory.model,
         params=factory.abstract_params,
@@ -281,9 +288,8 @@ def _make_sampler(
     )
     with futures.ThreadPoolExecutor(max_workers=1) as pool:
         params = pool.submit(_timed, stopwatch, "load", factory.load_params)
-        with stopwatch.time("compile"):
+        with stopwatch.time("compile"), programs.open():
             sampler.compile(slots)
-            programs.publish()
         sampler.params = params.result()
     return sampler
 

@@ -3,23 +3,45 @@
 python -m t2sql.main --config=configs/spider_dev.py --config.output=runs/dev
 """
 
+import logging as python_logging
+import os
+
 from absl import flags, logging
 from ml_collections import config_flags
 
-from t2sql import cli, signals
+from t2sql import cli, distributed, signals
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/gpu.py.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of several.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 
 
 def main(argv) -> None:
-    watch = signals.TerminationWatch(_CONFIG.value.grace_seconds)
+    config = _CONFIG.value
+    watch = signals.TerminationWatch(
+        config.grace_seconds,
+        advice=f"stopped; the same command with --config.output={config.output} goes on from there",
+    )
     watch.start()
+    process = distributed.start(os.environ | _given())
     from t2sql import job  # JAX and its threads
 
-    job.run(_CONFIG.value, watch)
+    job.run(config, watch, process)
+
+
+def _given() -> dict[str, str]:
+    """The flags about processes that were given; without them the environment decides."""
+    values = {
+        distributed.COORDINATOR: _COORDINATOR.value,
+        distributed.NUM_PROCESSES: _NUM_PROCESSES.value,
+        distributed.PROCESS_ID: _PROCESS_ID.value,
+    }
+    return {name: str(value) for name, value in values.items() if value is not None}
 
 
 if __name__ == "__main__":
     logging.set_verbosity(logging.WARNING)
+    python_logging.getLogger("t2sql").setLevel(python_logging.INFO)
     flags.mark_flag_as_required("config")
     cli.run(main)

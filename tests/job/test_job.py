@@ -5,7 +5,7 @@ import shutil
 import jobs
 import pytest
 
-from t2sql import distributed, errors
+from t2sql import distributed, errors, job, signals
 from t2sql.scoring.clean import clean_sql
 from t2sql.spider import examples as examples_lib
 from t2sql.spider import sources
@@ -92,11 +92,11 @@ def test_overwrite_starts_over(copy):
     assert len(rows) == 3
 
 
-def test_overwrite_is_refused_with_several_processes(copy, monkeypatch):
-    process = distributed.Process(index=0, count=2, found="one of two")
-    monkeypatch.setattr("t2sql.distributed.start", lambda: process)
+def test_overwrite_is_refused_with_several_processes(copy):
+    process = distributed.Process(index=0, count=2)
+    config = jobs.make_config(copy, overwrite=True)
     with pytest.raises(errors.RefusedError, match="config.overwrite with 2 processes"):
-        jobs.run(copy, overwrite=True)
+        job.run(config, signals.TerminationWatch(grace_seconds=1), process)
     assert len(jobs.read_rows(copy)) == 24
 
 

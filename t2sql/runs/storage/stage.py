@@ -17,6 +17,7 @@ from t2sql.runs import storage as storage_lib
 from t2sql.runs.storage import base, local
 
 _THREADS = 8
+_logger = logging.getLogger(__name__)
 
 
 def stage_directory(
@@ -79,7 +80,7 @@ def _stage(
     if target.exists():  # Files went missing or were cut: keep and check what is there.
         target.rename(partial)
     total = sum(info.size for info in objects)
-    logging.info("staging %s: %d objects, %.1f MB", source.url, len(objects), total / 1e6)
+    _logger.info("staging %s: %d objects, %.1f MB", source.url, len(objects), total / 1e6)
     partial.mkdir(exist_ok=True)
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         for _ in pool.map(lambda info: _fetch(source, info, partial), objects):
