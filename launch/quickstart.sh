@@ -15,7 +15,8 @@ main() {
   set_up weights
   local output
   output=$(output_among "$@")
-  [[ -n $output ]] || output=$(new_directory "$ROOT/runs/quickstart-$(date +%Y%m%d-%H%M%S)")
+  [[ -n $output ]] ||
+    output=$(from_here "$(new_directory "$ROOT/runs/quickstart-$(date +%Y%m%d-%H%M%S)")")
   "$PYTHON" -m t2sql.main --config="$ROOT/configs/quickstart.py" "$@" --config.output="$output"
   what_next "$output"
 }
@@ -29,21 +30,34 @@ output_among() {
   printf '%s\n' "$output"
 }
 
+# from_here PATH: prints it as short as it can be written in the folder where the user is.
+from_here() {
+  printf '%s\n' "${1#"$PWD/"}"
+}
+
+# pasted PATH: the same, quoted for the shell.
+pasted() {
+  printf '%q\n' "$(from_here "$1")"
+}
+
 what_next() {
-  local python run config
-  python=$(printf %q "$PYTHON")
-  run=$(printf %q "$1")
-  config=$(printf %q "$ROOT/configs/quickstart.py")
+  local python run
+  python=$(pasted "$PYTHON")
+  run=$(pasted "$1")
   cat <<END
 
 The predictions are in $1/predictions
 
-What to try next: the report on them, which opens in a browser
-  $python -m t2sql.report --predictions=$run --data=sample --output=$run/report
-the first question as the model sees it
-  $python -m t2sql.inspect --config=$config --index=0
-your own questions: the README says what such a directory holds
-  $(printf %q "$ROOT/launch/quickstart.sh") --config.data.path=DIRECTORY
+What to try next
+* the report on them: report.html in its output, for a browser
+  $python -m t2sql.report --data=sample \\
+    --predictions=$run \\
+    --output=$run/report
+* the first question as the model sees it
+  $python -m t2sql.inspect \\
+    --config=$(pasted "$ROOT/configs/quickstart.py") --index=0
+* your own questions: the README says what such a directory holds
+  $(pasted "$ROOT/launch/quickstart.sh") --config.data.path=DIRECTORY
 END
 }
 

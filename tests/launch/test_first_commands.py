@@ -20,12 +20,12 @@ def run(tmp_path):
     python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nexit ${CODE:-0}\n')
     python.chmod(0o755)
 
-    def start(script: str, *flags: str, **variables: str):
+    def start(script: str, *flags: str, cwd: pathlib.Path | str = "/", **variables: str):
         environment = {**os.environ, "T2SQL_PYTHON": str(python), "T2SQL_SPIDER_DIR": ""}
         environment |= {"CI": "", "PATH": f"{tmp_path}:{os.environ['PATH']}", **variables}
         return subprocess.run(
             [clone / "launch" / script, *flags],
-            cwd="/",
+            cwd=cwd,
             env=environment,
             capture_output=True,
             text=True,
@@ -59,12 +59,24 @@ def test_quickstart_goes_on_with_a_run_that_is_named(run):
 def test_quickstarts_hints_can_be_pasted(run):
     said = run("quickstart.sh").stdout
     (output,) = (run.clone / "runs").iterdir()
-    hints = [line for line in said.splitlines() if line.startswith("  ")]
-    report, inspect = (
-        subprocess.check_output(["bash", "-c", hint], text=True).splitlines() for hint in hints[:2]
+    report, inspect, _ = (
+        hint.partition("\n")[2] for hint in said.partition("What to try next")[2].split("\n* ")[1:]
     )
-    assert report[:3] == ["-m", "t2sql.report", f"--predictions={output}"]
-    assert inspect[:2] == ["-m", "t2sql.inspect"]
+    assert subprocess.check_output(["bash", "-c", report], text=True).splitlines() == [
+        *("-m", "t2sql.report", "--data=sample"),
+        *(f"--predictions={output}", f"--output={output}/report"),
+    ]
+    assert subprocess.check_output(["bash", "-c", inspect], text=True).splitlines() == [
+        *("-m", "t2sql.inspect"),
+        *(f"--config={run.clone}/configs/quickstart.py", "--index=0"),
+    ]
+
+
+def test_quickstarts_paths_are_short_in_the_clone(run):
+    said = run("quickstart.sh", cwd=run.clone).stdout
+    (output,) = (run.clone / "runs").iterdir()
+    assert f"\nThe predictions are in runs/{output.name}/predictions\n" in said
+    assert f"\n    --output=runs/{output.name}/report\n" in said
 
 
 def test_quickstart_ends_as_the_job_ends(run):
