@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import ml_collections
+import rich.console
 
 from t2sql import cache as cache_lib
 from t2sql import (
@@ -66,6 +67,36 @@ class Work:
     plan: Sequence[Unit[Example]]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What the steps of one host's job share.
+
+    Attributes:
+      config: as `default_config` lays it out.
+      process: which of how many this one is.
+      watch: asked between steps whether a signal has come.
+      work: what there is to do.
+      factory: of the model.
+      console: where to tell what goes on.
+      stopwatch: of the stages.
+    """
+
+    config: ml_collections.ConfigDict
+    process: distributed.Process
+    watch: signals.TerminationWatch
+    work: Work
+    factory: factory_lib.LLMModuleFactory
+    console: rich.console.Console
+    stopwatch: Stopwatch
+
+    @property
+    def sampling_config(self) -> sampling.SamplingConfig:
+        return sampling.SamplingConfig(**provenance.sampling_values(self.config, self.work.prompt))
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False)
+
+
 def run(
     config: ml_collections.ConfigDict,
     watch: signals.TerminationWatch,
@@ -91,43 +122,46 @@ def run(
     stopwatch = Stopwatch()
     with stopwatch.time("data"):
         work = prepare_work(config)
-    console.print(_describe(config, work), highlight=False)
-    factory = make_factory(config)
-    sampling.check(
-        sampling.SamplingConfig(**provenance.sampling_values(config, work.prompt)),
-        batch_size=config.batch_size,
-        prompt_buckets=config.prompt_buckets,
-        mesh=factory.mesh,
+    job = _Job(
+        config=config,
+        process=process,
+        watch=watch,
+        work=work,
+        factory=make_factory(config),
+        console=console,
+        stopwatch=stopwatch,
     )
+    job.say(_describe(job))
     with stopwatch.time("load"):
-        fingerprint = provenance.make_fingerprint(config, work.examples, work.prompt, factory)
-    open_run = _open_run(config, work, process, fingerprint)
+        _check_model(job)
+        open_run = _open_run(job)
     try:
-        _predict(config, work, factory, process, open_run, stopwatch, console, watch)
+        _predict(job, open_run)
     except (KeyboardInterrupt, signals.Terminated):
         open_run.flush()
-        done, total = len(open_run.finished()), len(work.plan)
-        console.print(
-            f"Stopped with {done} of {total} units written; "
-            f"the same command with --config.output={config.output} goes on from there.",
-            highlight=False,
+        done, total = len(open_run.finished()), summary.counted(len(work.plan), "unit")
+        job.say(
+            f"Stopped with {done} of {total} written; "
+            f"the same command with --config.output={config.output} goes on from there."
         )
         raise
 
 
-def _describe(config: ml_collections.ConfigDict, work: Work) -> str:
-    databases = len({example.db_id for example in work.examples})
+def _describe(job: _Job) -> str:
+    config, work = job.config, job.work
+    questions = summary.counted(len(work.examples), "question")
+    databases = summary.counted(len({example.db_id for example in work.examples}), "database")
     return (
-        f"data: {len(work.examples)} questions on {databases} databases of {config.data.path} "
-        f"{config.data.split}, in {len(work.plan)} units\n"
+        f"data: {questions} on {databases} of {config.data.path} {config.data.split}, "
+        f"in {summary.counted(len(work.plan), 'unit')}\n"
         f"weights: {config.model.source} (fetched and converted on their first use)"
     )
 
 
 def prepare_work(config: ml_collections.ConfigDict) -> Work:
     """Reads the data and cuts it into units."""
-    examples = read_examples(config)
     prompt = make_prompt(config)
+    examples = read_examples(config)
     length = loader.estimate_tokens(prompt)
     return Work(
         examples=examples,
@@ -182,116 +216,103 @@ def resolve_cache_dir(config: ml_collections.ConfigDict) -> Path:
     return Path(config.cache_dir).expanduser() if config.cache_dir else cache_lib.default_dir()
 
 
-def _open_run(
-    config: ml_collections.ConfigDict,
-    work: Work,
-    process: distributed.Process,
-    fingerprint: dict[str, Any],
-) -> manifest.Run:
-    output = storage.open_storage(config.output, storage_config(config))
-    if config.overwrite:
-        if process.count > 1:
+def _check_model(job: _Job) -> None:
+    """Finds what is wrong with it before the run is begun, which would refuse what is put right."""
+    sampling.check(
+        job.sampling_config,
+        batch_size=job.config.batch_size,
+        prompt_buckets=job.config.prompt_buckets,
+        mesh=job.factory.mesh,
+    )
+    job.factory.check()
+
+
+def _open_run(job: _Job) -> manifest.Run:
+    output = storage.open_storage(job.config.output, storage_config(job.config))
+    if job.config.overwrite:
+        if job.process.count > 1:
             raise errors.RefusedError(
-                f"config.overwrite with {process.count} processes: one could delete what another "
-                "has just written; delete the run first, or overwrite with a single process"
+                f"--config.overwrite with {job.process.count} processes: one could delete what "
+                "another has just written; delete the run first, or overwrite with a single process"
             )
         manifest.delete_run(output)
     return manifest.Run.open(
         output,
-        units=work.plan,
-        fingerprint=fingerprint,
-        recorded=provenance.make_record(config, process),
-        config=storage_config(config),
+        units=job.work.plan,
+        fingerprint=provenance.make_fingerprint(
+            job.config, job.work.examples, job.work.prompt, job.factory
+        ),
+        recorded=provenance.make_record(job.config, job.process),
+        config=storage_config(job.config),
     )
 
 
-def _predict(
-    config: ml_collections.ConfigDict,
-    work: Work,
-    factory: factory_lib.LLMModuleFactory,
-    process: distributed.Process,
-    open_run: manifest.Run,
-    stopwatch: Stopwatch,
-    console,
-    watch: signals.TerminationWatch,
-) -> None:
+def _predict(job: _Job, open_run: manifest.Run) -> None:
     """Predicts and writes this host's unfinished units, and `done.json` if it was the last."""
-    with stopwatch.time("data"):
-        units = list(
-            loader.load(
-                work.plan,
-                encode=functools.partial(factory.tokenizer.encode, add_bos=True),
-                prompt=work.prompt,
-                buckets=config.prompt_buckets,
-                process_index=process.index,
-                process_count=process.count,
-                finished=open_run.finished(),
-            )
-        )
+    units = _load_units(job, open_run.finished())
     outcome = summary.Outcome()
     if units:
-        slots = [unit.group.slots for unit in units if unit.group]
-        programs = compilation.CompilationCache(
-            config.compilation_cache, resolve_cache_dir(config), storage_config(config)
-        )
-        sampler = _make_sampler(config, work, factory, slots, programs, stopwatch)
-        _print_start(config, work, factory, sampler, console)
+        sampler, programs = _make_sampler(job, units)
+        _describe_start(job, sampler)
         total = sum(len(unit.unit.examples) for unit in units)
-        watch.keep_order()
-        with progress.Progress(total, console).shown() as shown:
-            for unit, rows in _predictions(units, work.prompt, sampler, shown, watch):
-                with stopwatch.time("write"):
+        job.watch.keep_order()
+        with progress.Progress(total, job.console).shown() as shown:
+            for unit, rows in _predictions(job, units, sampler, shown):
+                with job.stopwatch.time("write"):
                     open_run.write_unit(unit, rows)
                 outcome.add(rows)
-                if config.show:
-                    summary.show_predictions(rows, console)
-        stopwatch.seconds["prefill"] = sampler.counters.prefill_seconds
-        stopwatch.seconds["decode"] = sampler.counters.decode_seconds
+                if job.config.show:
+                    summary.show_predictions(rows, job.console)
+        job.stopwatch.seconds["prefill"] = sampler.counters.prefill_seconds
+        job.stopwatch.seconds["decode"] = sampler.counters.decode_seconds
         outcome.counters = sampler.counters
         programs.close()
-    with stopwatch.time("write"):
+    with job.stopwatch.time("write"):
         complete = open_run.write_done_if_complete()
-    summary.print_summary(outcome, open_run, complete, config.output, stopwatch.seconds, console)
-
-
-def _print_start(config, work: Work, factory, sampler, console) -> None:
-    devices = jax.local_devices()
-    console.print(
-        f"model: {config.model.name} in {factory.dtype} on {len(devices)} x "
-        f"{devices[0].device_kind}; compiled {sampler.compile_count} programs in "
-        f"{sampler.compile_seconds:.1f} s",
-        highlight=False,
+    summary.print_summary(
+        outcome, open_run, complete, job.config.output, job.stopwatch.seconds, job.console
     )
-    warning = prompts.variant_warning(work.prompt, factory.checkpoint.variant)
-    if warning:
-        console.print(f"warning: {warning}", highlight=False)
+
+
+def _load_units(job: _Job, finished: set[str]) -> list[loader.TokenisedUnit]:
+    with job.stopwatch.time("data"):
+        return list(
+            loader.load(
+                job.work.plan,
+                encode=functools.partial(job.factory.tokenizer.encode, add_bos=True),
+                prompt=job.work.prompt,
+                buckets=job.config.prompt_buckets,
+                process_index=job.process.index,
+                process_count=job.process.count,
+                finished=finished,
+            )
+        )
 
 
 def _make_sampler(
-    config: ml_collections.ConfigDict,
-    work: Work,
-    factory: factory_lib.LLMModuleFactory,
-    slots: Sequence[tuple[int, int]],
-    programs: compilation.CompilationCache,
-    stopwatch: Stopwatch,
-) -> sampling.BatchSampler:
-    """A sampler that is compiled for `slots`, which goes on while the weights are read."""
+    job: _Job, units: Sequence[loader.TokenisedUnit]
+) -> tuple[sampling.BatchSampler, compilation.CompilationCache]:
+    """A sampler that is compiled for the units, which goes on while the weights are read."""
+    config, factory = job.config, job.factory
     sampler = sampling.BatchSampler(
         model=factory.model,
         params=factory.abstract_params,
         tokenizer=factory.tokenizer,
         mesh=factory.mesh,
-        config=sampling.SamplingConfig(**provenance.sampling_values(config, work.prompt)),
+        config=job.sampling_config,
         batch_size=config.batch_size,
         prompt_buckets=config.prompt_buckets,
         prefill_tokens=config.prefill_tokens,
     )
+    programs = compilation.CompilationCache(
+        config.compilation_cache, resolve_cache_dir(config), storage_config(config)
+    )
     with futures.ThreadPoolExecutor(max_workers=1) as pool:
-        params = pool.submit(_timed, stopwatch, "load", factory.load_params)
-        with stopwatch.time("compile"), programs.open():
-            sampler.compile(slots)
+        params = pool.submit(_timed, job.stopwatch, "load", factory.load_params)
+        with job.stopwatch.time("compile"), programs.open():
+            sampler.compile([unit.group.slots for unit in units if unit.group])
         sampler.params = params.result()
-    return sampler
+    return sampler, programs
 
 
 def _timed(stopwatch: Stopwatch, stage: str, function: Callable[[], Any]) -> Any:
@@ -299,29 +320,40 @@ def _timed(stopwatch: Stopwatch, stage: str, function: Callable[[], Any]) -> Any
         return function()
 
 
+def _describe_start(job: _Job, sampler: sampling.BatchSampler) -> None:
+    devices = jax.local_devices()
+    programs = summary.counted(sampler.compile_count, "program")
+    job.say(
+        f"model: {job.config.model.name} in {job.factory.dtype} on {len(devices)} x "
+        f"{devices[0].device_kind}; compiled {programs} in {sampler.compile_seconds:.1f} s"
+    )
+    warning = prompts.variant_warning(job.work.prompt, job.factory.checkpoint.variant)
+    if warning:
+        job.say(f"warning: {warning}")
+
+
 def _predictions(
+    job: _Job,
     units: Sequence[loader.TokenisedUnit],
-    prompt: prompts.Prompt,
-    sampler,
+    sampler: sampling.BatchSampler,
     shown: progress.Progress,
-    watch: signals.TerminationWatch,
 ) -> Iterator[tuple[Unit[Example], list[Prediction]]]:
     """Yields each unit with its rows as it finishes."""
     by_name = {unit.unit.name: unit for unit in units}
+    groups = sorted((unit.group for unit in units if unit.group), key=lambda group: group.slots)
     for unit in units:
         for _ in range(len(unit.unit.examples) - len(unit.fitting)):
             shown.advance(0)
         if unit.group is None:
-            yield unit.unit, _rows(unit, [], prompt)
-    groups = sorted((unit.group for unit in units if unit.group), key=lambda group: group.slots)
-
-    def on_finished(generation) -> None:
-        shown.advance(len(generation.tokens))
-
-    answers = sampler.generate(reversed(groups), on_finished=on_finished, on_step=watch.check)
+            yield unit.unit, _rows(unit, [], job.work.prompt)
+    answers = sampler.generate(
+        reversed(groups),
+        on_finished=lambda generation: shown.advance(len(generation.tokens)),
+        on_step=job.watch.check,
+    )
     for group, generations in answers:
         unit = by_name[group.tag]
-        yield unit.unit, _rows(unit, generations, prompt)
+        yield unit.unit, _rows(unit, generations, job.work.prompt)
 
 
 def _rows(unit: loader.TokenisedUnit, generations, prompt: prompts.Prompt) -> list[Prediction]:

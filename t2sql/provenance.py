@@ -12,7 +12,7 @@ from typing import Any
 
 import ml_collections
 
-from t2sql import distributed, prompts
+from t2sql import cache, distributed, prompts
 from t2sql.model import factory as factory_lib
 from t2sql.spider.examples import Example
 
@@ -35,6 +35,7 @@ def make_fingerprint(
         "model": {
             "name": config.model.name,
             "weights_sha256": factory.checkpoint.weights_sha256,
+            "tokenizer_sha256": cache.sha256_of(factory.tokenizer_path),
         },
         "adapter": None,
         "prompt": {"name": prompt.name, "sha256": prompt.digest},

@@ -33,9 +33,14 @@ class Outcome:
         self.output_tokens += sum(row.output_tokens for row in rows)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, such as "1 unit" or "2 units"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def show_predictions(rows: Sequence[Prediction], console: rich.console.Console) -> None:
-    """Prints question, gold and prediction of each row."""
-    for row in rows:
+    """Prints question, gold and prediction of each row, in the order of the data."""
+    for row in sorted(rows, key=lambda row: (len(row.example_id), row.example_id)):
         console.print(rich.text.Text(f"\n{row.example_id}  {row.db_id}", style="bold"))
         for label, text in (
             ("question", row.question),
@@ -70,8 +75,8 @@ def print_summary(
     if not complete:
         missing = len(run.units) - len(run.finished())
         console.print(
-            f"{missing} of {len(run.units)} units are not there yet: another host is still at "
-            "work, or the same command is to be run again.",
+            f"Units that are not there yet: {missing} of {len(run.units)}. Another host is still "
+            "at work, or the same command is to be run again.",
             highlight=False,
         )
 

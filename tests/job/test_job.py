@@ -140,3 +140,23 @@ def test_bad_values_are_named(tmp_path, values, message):
     with pytest.raises(errors.InputError, match=message):
         jobs.run(**({"output": tmp_path / "run"} | values))
     assert not (tmp_path / "run").exists()  # it would refuse the values put right
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model.tokenizer": "/etc/hostname"}, "--config.model.tokenizer: /etc/hostname"),
+        ({"model.name": "gemma3_270m"}, "512 pieces and the model 262,144"),
+    ],
+)
+def test_a_model_that_does_not_fit_leaves_no_run(tmp_path, values, message):
+    with pytest.raises(errors.InputError, match=message):
+        jobs.run(tmp_path / "run", **values)
+    assert not (tmp_path / "run").exists()  # it would refuse the values put right
+
+
+def test_predictions_are_shown_in_the_order_of_the_data(tmp_path, capsys):
+    jobs.run(tmp_path / "run", **{"data.limit": 4, "show": True})
+    lines = capsys.readouterr().out.splitlines()
+    shown = [line.split()[0] for line in lines if line.startswith("dev/")]
+    assert shown == ["dev/0000", "dev/0001", "dev/0002", "dev/0003"]
