@@ -3,8 +3,8 @@
     python benchmarks/report_speed.py --predictions=FILE --scales=1,10,100
 
 FILE holds one query a line, aligned with dev; default: the gold queries, each with a small
-mistake in every second one. Larger sizes repeat it. Prints a table: wall time, examples per
-second, the largest resident set of any of its processes, and the size of the page.
+mistake in every second one. Larger sizes repeat it. Prints a table for docs/report.md: wall time,
+examples per second, the largest resident set of any of its processes, and the size of the page.
 """
 
 import json
@@ -27,7 +27,8 @@ def main(argv: list[str]) -> None:
     del argv
     gold = (Path(_SPIDER.value) / "dev_gold.sql").read_text().splitlines()
     predicted = _predictions(gold)
-    print("  examples   seconds    per s       MB  html MB")
+    print("| examples | seconds | examples per second | largest process | page |")
+    print("| --- | --- | --- | --- | --- |", flush=True)
     for scale in map(int, _SCALES.value):
         with tempfile.TemporaryDirectory() as folder:
             _measure(Path(folder), gold * scale, predicted * scale)
@@ -61,8 +62,8 @@ def _measure(folder: Path, gold: list[str], predicted: list[str]) -> None:
     html = (folder / "report" / "report.html").stat().st_size
     memory = usage.ru_maxrss / 1e3
     print(
-        f"{examples:>10,} {seconds:>9.1f} {examples / seconds:>8.0f} {memory:>8.0f} "
-        f"{html / 1e6:>8.1f}",
+        f"| {examples:,} | {seconds:.1f} | {examples / seconds:.0f} | {memory:.0f} MB "
+        f"| {html / 1e6:.1f} MB |",
         flush=True,
     )
 

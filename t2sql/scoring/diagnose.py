@@ -100,7 +100,7 @@ def _examine(
     if message is not None:
         yield Finding("invalid_sql", message + _wrapping(predicted))
     # The limit of tokens may have cut the last word short.
-    cut = predicted if status == "max_tokens" else ""
+    cut = predicted.rstrip() if status == "max_tokens" else ""
     yield from name_findings(problems, schema, message, cut=cut)
     if wanted is not None and query is not None:
         yield from _compare(wanted, query, schema)

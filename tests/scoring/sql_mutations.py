@@ -28,6 +28,26 @@ def _mutation(error: str):
     return register
 
 
+def _dropped(error: str, *clauses: str) -> None:
+    """Registers that the query, or its first SELECT, loses the first clause and those after it."""
+
+    def mutate(tree, schema):
+        owner = tree if clauses[0] in ("order", "limit") else _first(tree)
+        if owner.args.get(clauses[0]):
+            for clause in clauses:
+                owner.set(clause, None)
+            yield tree
+
+    mutate.__name__ = f"dropped_{clauses[0]}"
+    _mutation(error)(mutate)
+
+
+_dropped("missing_group_by", "group", "having")
+_dropped("missing_having", "having")
+_dropped("missing_order_by", "order")
+_dropped("missing_limit", "limit")
+
+
 def _first(tree: exp.Expression) -> exp.Select:
     """The leftmost SELECT, not one of a subquery."""
     while isinstance(tree, exp.SetOperation):
@@ -352,15 +372,6 @@ def value_in_other_case(tree, schema):
             yield tree
 
 
-@_mutation("missing_group_by")
-def dropped_group(tree, schema):
-    select = _first(tree)
-    if select.args.get("group"):
-        select.set("group", None)
-        select.set("having", None)
-        yield tree
-
-
 @_mutation("extra_group_by")
 def added_group(tree, schema):
     select = _first(tree)
@@ -379,21 +390,6 @@ def another_group(tree, schema):
         if isinstance(column, exp.Column) and (other := _other_column(column, schema)):
             column.set("this", exp.to_identifier(other, quoted=True))
             yield tree
-
-
-@_mutation("missing_having")
-def dropped_having(tree, schema):
-    select = _first(tree)
-    if select.args.get("having"):
-        select.set("having", None)
-        yield tree
-
-
-@_mutation("missing_order_by")
-def dropped_order(tree, schema):
-    if tree.args.get("order"):
-        tree.set("order", None)
-        yield tree
 
 
 @_mutation("extra_order_by")
@@ -416,13 +412,6 @@ def another_order(tree, schema):
         if isinstance(key.this, exp.Column) and (other := _other_column(key.this, schema)):
             key.this.set("this", exp.to_identifier(other, quoted=True))
             yield tree
-
-
-@_mutation("missing_limit")
-def dropped_limit(tree, schema):
-    if tree.args.get("limit"):
-        tree.set("limit", None)
-        yield tree
 
 
 @_mutation("extra_limit")

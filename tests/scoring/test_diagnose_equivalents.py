@@ -141,6 +141,20 @@ MEMBERSHIPS = [
         "SELECT name FROM singer WHERE age > 3 OR country = 'x'",
     ),
 ]
+MEMBERSHIPS += [
+    (
+        "SELECT name FROM singer WHERE name NOT IN (SELECT T1.name FROM singer AS T1"
+        " JOIN concert AS T2 ON T1.singer_id = T2.singer_id WHERE T2.year = 3)",
+        "SELECT name FROM singer WHERE singer_id NOT IN"
+        " (SELECT singer_id FROM concert WHERE year = 3)",
+    ),
+    (
+        "SELECT name FROM singer JOIN concert ON singer.singer_id = concert.singer_id"
+        " ORDER BY year LIMIT 1",
+        "SELECT name FROM singer WHERE singer_id ="
+        " (SELECT singer_id FROM concert ORDER BY year LIMIT 1)",
+    ),
+]
 MEMBERSHIPS += [pair[::-1] for pair in MEMBERSHIPS]
 
 
@@ -155,6 +169,35 @@ def test_the_error_is_found_beside_membership_in_another_spelling(gold, predicte
     found = errors(gold, predicted.replace("SELECT name", "SELECT country"))
     assert set(found) - {"wrong_nesting", "wrong_filter_column"} == {"wrong_columns"}
     assert "wrong_nesting" not in found or "JOIN" in gold + predicted
+
+
+def test_a_key_tested_by_in_is_the_join():
+    gold = (
+        "SELECT year FROM concert AS T1 JOIN singer AS T2 ON T1.singer_id = T2.singer_id"
+        " WHERE T2.age > 3"
+    )
+    predicted = (
+        "SELECT year FROM concert WHERE singer_id IN (SELECT singer_id FROM singer WHERE {})"
+    )
+    assert errors(gold, predicted.format("age > 4")) == ["wrong_value"]
+    assert errors(gold, predicted.format("age > 3")) == ["wrong_nesting"]
+
+
+def test_what_both_sides_of_a_union_ask_is_asked_once():
+    side = "SELECT name FROM singer WHERE country = '{}' AND age > 3"
+    gold = f"{side.format('x')} UNION {side.format('y')}"
+    predicted = "SELECT name FROM singer WHERE country IN ('x', 'y')"
+    assert errors(gold, predicted) == ["missing_filter"]
+    assert errors(gold, f"{predicted} AND age > 3") == ["wrong_set_operation"]
+
+
+def test_one_computed_row_that_is_joined_is_a_value():
+    gold = "SELECT name FROM singer WHERE age > (SELECT avg(age) FROM singer)"
+    predicted = (
+        "WITH a AS (SELECT {}(age) AS m FROM singer) SELECT name FROM singer, a WHERE age > m"
+    )
+    assert diagnose(gold, predicted.format("avg"), SCHEMA) == []
+    assert errors(gold, predicted.format("sum")) == ["wrong_aggregate"]
 
 
 def test_and_for_intersect_is_a_wrong_set_operation_alone():
@@ -238,3 +281,4 @@ def test_a_word_that_the_limit_cut_is_not_invented():
     predicted = "SELECT name FROM singer WHERE coun"
     assert "invented_column" in errors(GOLD, predicted)
     assert "invented_column" not in errors(GOLD, predicted, status="max_tokens")
+    assert "invented_column" in errors(GOLD, predicted + "_x", status="max_tokens")

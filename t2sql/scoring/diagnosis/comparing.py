@@ -2,18 +2,17 @@
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from t2sql.scoring.diagnosis import combining, extremes, membership, merging
+from t2sql.scoring.diagnosis import combining, merging
 from t2sql.scoring.diagnosis.comparisons import ordering, selection, tables
 from t2sql.scoring.diagnosis.comparisons.filters import compare_filters, compare_having
 from t2sql.scoring.diagnosis.comparisons.grouping import compare_group
 from t2sql.scoring.diagnosis.description import Core, Query, SetOperation, cores
-from t2sql.scoring.diagnosis.extremes import Extreme
 from t2sql.scoring.diagnosis.findings import Finding
 from t2sql.scoring.diagnosis.pairs import Pair, leftovers, renumberings
+from t2sql.scoring.diagnosis.respelling import Respeller, Respelling
 from t2sql.scoring.diagnosis.terms import Nested, Term, nested_of
 from t2sql.spider.tables import Schema
 
@@ -24,10 +23,6 @@ _COMPARISONS = (
     selection.compare_distinct,
     compare_group,
 )
-
-
-# Conditions tried as joins; each may have more below it.
-_MAX_JOINS = 2
 
 
 class _Place(NamedTuple):
@@ -75,57 +70,23 @@ class Comparer:
         return self._one_combined(gold, predicted, place)
 
     def _closest_cores(self, gold: Core, predicted: Core, place: _Place) -> list[Finding]:
-        ways = list(self._by_extremes(gold, predicted, place))
+        respeller = Respeller(schema=self.schema, rows_count=place.rows_count, strict=self.strict)
+        ways = [self._respelled(each, place) for each in respeller.respelled(gold, predicted)]
         ways += (self._cores(gold, each, place) for each in renumberings(gold, predicted))
         if (_only_source(gold) is None) != (_only_source(predicted) is None):
             ways.append(self._wrapped(gold, predicted, place))
             counted = merging.counted(gold) or gold, merging.counted(predicted) or predicted
             if not self.strict and counted != (gold, predicted):
                 ways.append(self._closest_cores(*counted, place))
-        ways += self._by_joins(gold, predicted, place)
         return _fewest(ways)
 
-    def _by_joins(self, gold: Core, predicted: Core, place: _Place) -> Iterator[list[Finding]]:
-        """Where one tests by IN what the other one joins: compares both as joins."""
-        counted = place.rows_count and (self.strict or not (gold.distinct and predicted.distinct))
-        sides = len(gold.sources), len(predicted.sources)
-        if sides[0] < sides[1]:
-            for core, atom in itertools.islice(membership.as_joins(gold), _MAX_JOINS):
-                message = f"joins where gold tests {atom}: a row comes once for each match"
-                found = self._closest_cores(core, predicted, place)
-                yield [_placed(Finding("wrong_nesting", message), place)] * counted + found
-        elif sides[1] < sides[0]:
-            for core, atom in itertools.islice(membership.as_joins(predicted), _MAX_JOINS):
-                message = f"tests {atom}, where gold joins: each row comes once"
-                found = self._closest_cores(gold, core, place)
-                yield [_placed(Finding("wrong_nesting", message), place)] * counted + found
-
-    def _by_extremes(self, gold: Core, predicted: Core, place: _Place) -> Iterator[list[Finding]]:
-        """Where both take an extreme in two spellings: compares what is left, and the extremes."""
-        wanted, found = extremes.taken(gold), extremes.taken(predicted)
-        if wanted is None or found is None or extremes.spelled_alike(wanted, found):
-            return
-        findings = []
-        if wanted.meaning != found.meaning:
-            findings.append(_placed(ordering.another_extreme(wanted, found), place))
-        elif self.strict:
-            ties = ordering.compare_ties(wanted, found)
-            findings += [_placed(finding, place) for finding in ties]
-        if found.inner is not None and all(source.table for source in found.inner.sources):
-            findings += self._taken_from(wanted, found, place)
-        sides = _returning(gold, wanted, found), _returning(predicted, found, wanted)
-        for core in extremes.with_conditions_of(sides[0], wanted.inner):
-            yield findings + self._closest_cores(core, sides[1], place)
-
-    def _taken_from(self, wanted: Extreme, found: Extreme, place: _Place) -> list[Finding]:
-        """Compares the rows among which a subquery looks for the extreme with gold's."""
-        inner = found.inner
-        rows = Core(sources=inner.sources, ties=inner.ties, where=inner.where)
-        if wanted.inner is not None:
-            wanted = dataclasses.replace(wanted, rest=wanted.inner)
-        within = place.within("in the subquery: ", rows_count=False)
-        ways = extremes.rows_taken_from(wanted)
-        return _fewest(self._queries(each, rows, within) for each in ways)
+    def _respelled(self, pair: Respelling, place: _Place) -> list[Finding]:
+        said = [_placed(finding, place) for finding in pair.said]
+        if pair.rows is not None:
+            within = place.within("in the subquery: ", rows_count=False)
+            predicted, choices = pair.rows
+            said += _fewest(self._queries(gold, predicted, within) for gold in choices)
+        return said + self._closest_cores(pair.gold, pair.predicted, place)
 
     def _wrapped(self, gold: Query, predicted: Query, place: _Place) -> list[Finding]:
         """One puts a SELECT around a subquery: compares that with the other query."""
@@ -188,16 +149,15 @@ class Comparer:
         self, gold: Query, predicted: Query, place: _Place, combined: Finding
     ) -> Iterator[list[Finding]]:
         """Compares the SELECT with the ones that the combined SELECTs can be written as."""
-        if isinstance(gold, SetOperation):
-            for single in combining.as_one(gold):
-                core = dataclasses.replace(single.core, distinct=predicted.distinct)
-                found = self._queries(core, predicted, place)
-                yield found if single.is_same and not self.strict else [combined, *found]
-        else:
-            for single in combining.as_one(predicted):
-                core = dataclasses.replace(single.core, distinct=gold.distinct)
-                found = self._queries(gold, core, place)
-                yield found if single.is_same and not self.strict else [combined, *found]
+        lenient = dataclasses.replace(self, strict=False)
+        is_gold = isinstance(gold, SetOperation)
+        for single in combining.as_one(gold if is_gold else predicted):
+            # What two SELECTs combine is distinct anyway.
+            distinct = (predicted if is_gold else gold).distinct
+            core = dataclasses.replace(single.core, distinct=distinct)
+            sides = (core, predicted) if is_gold else (gold, core)
+            found = lenient._queries(*sides, place)
+            yield found if single.is_same and not self.strict else [combined, *found]
 
     def _cores(self, gold: Core, predicted: Core, place: _Place) -> list[Finding]:
         pair = self._pair(gold, predicted, place)
@@ -269,14 +229,6 @@ def _only_source(query: Query) -> Query | None:
     if isinstance(query, SetOperation) or len(query.sources) != 1:
         return None
     return query.sources[0].query
-
-
-def _returning(core: Core, extreme: Extreme, other: Extreme) -> Core:
-    """The SELECT without its extreme; MAX(x) becomes the x that the other one returns."""
-    if extreme.form != extremes.AGGREGATE:
-        return extreme.rest
-    is_returned = extremes.bare(extreme.term) in map(extremes.bare, other.rest.items)
-    return extreme.rest if is_returned else core
 
 
 def _placed(finding: Finding, place: _Place) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -10,10 +11,10 @@ from sqlglot import exp
 
 from t2sql.scoring.diagnosis import conditions
 from t2sql.scoring.diagnosis.conditions import ALWAYS, Atom, Condition, has_aggregate, split
-from t2sql.scoring.diagnosis.description import Core, Source, cores
+from t2sql.scoring.diagnosis.description import Core, Query, Source, cores
 from t2sql.scoring.diagnosis.scope import Entry, NameProblem, Scope, table_entry
 from t2sql.scoring.diagnosis.spelling import closest
-from t2sql.scoring.diagnosis.terms import Column, Term
+from t2sql.scoring.diagnosis.terms import Column, Nested, Term, aggregates_of
 from t2sql.spider.tables import Table, fold
 
 if TYPE_CHECKING:
@@ -155,7 +156,11 @@ class CoreReader:
         for name, item in zip(names or first.names, first.items, strict=False):
             # SQLite calls a second column of one name `name:1`.
             columns[fold(f"{name}:{len(columns)}" if fold(name) in columns else name)] = item
-        self._sources.append(Source("", outer, query))
+        if self._sources and _is_one_row(query):
+            # Joined to every row, it is a value: `FROM singer, (SELECT AVG(age) AS mean ...)`.
+            columns = {name: _value(query, item) for name, item in columns.items()}
+        else:
+            self._sources.append(Source("", outer, query))
         self._scope.entries.append(
             Entry(alias=fold(alias), name=alias or "the subquery", columns=columns)
         )
@@ -179,6 +184,17 @@ class CoreReader:
         self._all_of += [entry.name for entry in entries if self._queries.schema.table(entry.name)]
         found = [entry.columns.items() for entry in entries if not entry.is_open]
         return itertools.chain.from_iterable(found)
+
+
+def _is_one_row(query: Query) -> bool:
+    """Whether it computes over all rows, without groups."""
+    if not isinstance(query, Core) or query.group or query.having != ALWAYS:
+        return False
+    return bool(query.items) and all(map(aggregates_of, query.items))
+
+
+def _value(query: Core, item: Term) -> Nested:
+    return Nested(dataclasses.replace(query, items=(item,)))
 
 
 def _is_tie(part: Condition) -> bool:

@@ -54,7 +54,9 @@ class Extreme:
 
 
 def bare(term: Term) -> Term:
-    """The term whichever use of its tables it is of, and whatever COUNT counts."""
+    """The term whichever use of its tables it is of, whatever COUNT counts, without CAST."""
+    if isinstance(term, Call) and term.name == "CAST":
+        return bare(term.args[0])
     if isinstance(term, Call) and term.name == "COUNT" and not term.distinct:
         return terms.call("COUNT", Star())
     if isinstance(term, Call):

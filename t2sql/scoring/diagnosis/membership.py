@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from t2sql.scoring.diagnosis import conditions, terms
 from t2sql.scoring.diagnosis.conditions import Atom, Condition, columns_of, conjuncts
-from t2sql.scoring.diagnosis.description import Core, Query, Source
+from t2sql.scoring.diagnosis.description import Core, Query, Sorting, Source
 from t2sql.scoring.diagnosis.terms import Column, Literal, Nested, Star, Term
 from t2sql.spider.tables import fold
 
@@ -106,11 +106,54 @@ def _is_used(core: Core, source: Source) -> bool:
     return tables.count(fold(source.table)) > 1 or any(_is_of(column, source) for column in used)
 
 
+def by_keys(core: Core) -> Core:
+    """The SELECT with `a.name IN (SELECT a.name FROM a JOIN b ON a.id = b.a_id)` by its key.
+
+    That is `a.id IN (SELECT b.a_id FROM b)`, the same where no two rows of a share a name.
+    """
+    return dataclasses.replace(core, where=conditions.map_atoms(core.where, _by_key))
+
+
+def _by_key(atom: Atom) -> Atom:
+    inner = atom.right.query if isinstance(atom.right, Nested) else None
+    if atom.operator not in ("IN", "NOT IN") or not isinstance(inner, Core):
+        return atom
+    own = [source for source in inner.sources if inner.items == (_inside(atom.left),)]
+    own = [source for source in own if _is_of(inner.items[0], source)]
+    ties = [tie for source in own for tie in inner.ties if any(_is_of(c, source) for c in tie)]
+    if len(own) != 1 or len(ties) != 1 or _asks_of(inner, own[0]):
+        return atom
+    key, other = sorted(ties[0], key=lambda column: not _is_of(column, own[0]))
+    query = dataclasses.replace(
+        inner,
+        sources=tuple(source for source in inner.sources if source is not own[0]),
+        ties=inner.ties - set(ties),
+        items=(other,),
+        names=(other.name,),
+    )
+    left = Column(key.table, key.name, atom.left.instance)
+    return Atom(left, atom.operator, Nested(query, atom.right.spelling))
+
+
+def _inside(term: Term) -> Term:
+    return Column(term.table, term.name) if isinstance(term, Column) else term
+
+
+def _asks_of(query: Core, source: Source) -> bool:
+    """Whether the query asks more of a table than to join it."""
+    used = [column for term in query.group for column in terms.columns_of(term)]
+    used += columns_of(query.where) + columns_of(query.having)
+    return bool(query.sorting.limit) or any(_is_of(column, source) for column in used)
+
+
 def as_joins(core: Core) -> Iterator[tuple[Core, Atom]]:
-    """The SELECT with one `a.x IN (SELECT b.y FROM b)` as a join of b, and that condition."""
+    """The SELECT with one `a.x IN (SELECT b.y FROM b)` as a join of b, and that condition.
+
+    So with `a.x = (SELECT b.y FROM b ORDER BY ... LIMIT 1)`, where the order is the join's then.
+    """
     read = {fold(source.table) for source in core.sources}
     for part in conjuncts(core.where):
-        inner = _membership(part)
+        inner = _membership(part, core)
         if inner is None or read & {fold(source.table) for source in inner.sources}:
             continue
         rest = [each for each in conjuncts(core.where) if each is not part]
@@ -119,17 +162,29 @@ def as_joins(core: Core) -> Iterator[tuple[Core, Atom]]:
             sources=core.sources + inner.sources,
             ties=core.ties | inner.ties | {frozenset((part.left, inner.items[0]))},
             where=conditions.junction("AND", (*rest, inner.where)),
+            group=core.group or inner.group,
+            having=conditions.junction("AND", (core.having, inner.having)),
+            sorting=inner.sorting if inner.sorting.limit else core.sorting,
         )
         yield joined, part
 
 
-def _membership(part: Condition) -> Core | None:
-    """The subquery of an IN that only reads, joins and filters."""
-    if not isinstance(part, Atom) or part.operator != "IN" or not isinstance(part.right, Nested):
+def _membership(part: Condition, core: Core) -> Core | None:
+    """The subquery of an IN, or of a `=` that takes one row, which can be joined instead."""
+    if not isinstance(part, Atom) or not isinstance(part.right, Nested):
         return None
     inner = part.right.query
-    if not isinstance(inner, Core) or inner.group or inner.sorting.limit:
+    if not isinstance(inner, Core) or part.operator not in ("IN", "="):
         return None
     columns = (part.left, *inner.items)
-    is_plain = len(columns) == 2 and all(isinstance(column, Column) for column in columns)
+    if len(columns) != 2 or not all(isinstance(column, Column) for column in columns):
+        return None
+    if inner.sorting.limit:
+        is_plain = not core.group and core.sorting == Sorting() and not _computes(core)
+    else:
+        is_plain = part.operator == "IN" and not inner.group
     return inner if is_plain and all(source.table for source in inner.sources) else None
+
+
+def _computes(core: Core) -> bool:
+    return any(map(terms.aggregates_of, core.items))

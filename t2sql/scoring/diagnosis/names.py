@@ -29,16 +29,22 @@ def name_findings(
       schema: the schema of the query's database.
       message: SQLite's message where it rejects the query, else None: then it knows every
         name, and only those that it took as text are invented.
-      cut: a text whose last word may be incomplete and is not told.
+      cut: a text whose last word is not told if it may be the beginning of a known name.
     """
     told = set()
     for problem in tuple(problems) or _sqlite_problem(message, schema):
         known = (problem.kind, fold(problem.name))
-        is_cut = cut.rstrip().endswith(problem.name) if cut else False
+        is_cut = cut.endswith(problem.name) and _begins_a_name(problem.name, schema)
         if known in told or is_cut or (message is None and not problem.as_text):
             continue
         told.add(known)
         yield _finding(problem, schema)
+
+
+def _begins_a_name(word: str, schema: Schema) -> bool:
+    tables = (table.name for table in schema.tables)
+    columns = (column.name for table in schema.tables for column in table.columns)
+    return any(fold(name).startswith(fold(word)) for name in (*tables, *columns))
 
 
 def unknown_tables(sql: str, schema: Schema) -> Iterator[NameProblem]:
@@ -79,15 +85,17 @@ def _finding(problem: NameProblem, schema: Schema) -> Finding:
         owners = " and ".join(dict.fromkeys(problem.tables)) or "several of its tables"
         return Finding("ambiguous_column", f"{name} is a column of {owners}: which one is meant?")
     text = " (SQLite takes the double-quoted name as text)" if problem.as_text else ""
-    return Finding("invented_column", f"{name} is not a column of {_hint(problem, schema)}{text}")
+    return Finding("invented_column", f"{name} is {_hint(problem, schema)}{text}")
 
 
 def _hint(problem: NameProblem, schema: Schema) -> str:
     """Where the column was looked for, and what may be meant."""
-    where = " or ".join(problem.tables) or "what the query reads (no table)"
+    where = f"not a column of {' or '.join(problem.tables)}"
+    if not problem.tables:
+        where = "no column, for the query reads no table"
     owners = [table.name for table in schema.tables_with(problem.name)]
     if owners:
-        return f"{where}, but of {' and '.join(owners)}"
+        return f"{where}, but {'' if problem.tables else 'one '}of {' and '.join(owners)}"
     tables = [table for name in problem.tables if (table := schema.table(name))]
     guesses = (_guess(problem, table) for table in (*tables, *schema.tables))
     return where + _question(next(filter(None, guesses), None))

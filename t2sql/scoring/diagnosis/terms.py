@@ -99,8 +99,9 @@ class Call:
             return self.text
         args = [str(arg) for arg in self.args]
         if self.name in _INFIX and len(args) == 2:
+            chained = _is_infix(self.args[0]) and self.args[0].name == self.name
             sides = [f"({arg})" if _is_infix(arg) else str(arg) for arg in self.args]
-            return f"{sides[0]} {self.name} {sides[1]}"
+            return f"{args[0] if chained else sides[0]} {self.name} {sides[1]}"
         return f"{self.name}({'DISTINCT ' if self.distinct else ''}{', '.join(args)})"
 
 

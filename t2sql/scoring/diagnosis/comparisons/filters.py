@@ -37,28 +37,28 @@ class Matching:
 
 def compare_filters(pair: Pair, nested: CompareNested) -> Iterator[Finding]:
     """The classes of conditions on rows."""
-    matching = _match(pair, pair.gold.where, pair.predicted.where, nested)
-    yield from _compare_matched(pair, matching, pair.gold.where, pair.predicted.where, nested)
+    gold, predicted = pair.gold.where, pair.predicted.where
+    matching = _match(pair, gold, predicted, nested)
+    yield from _compare_matched(pair, matching, gold, predicted, nested)
     for atom in matching.missing:
         yield Finding("missing_filter", f"lacks the condition {atom}")
-    for atom in matching.extra:
-        yield Finding("extra_filter", f"keeps only rows with {atom}, which gold does not ask")
-    yield from _compare_nesting(matching)
+    yield from _compare_unmatched(matching, "rows")
 
 
 def compare_having(pair: Pair, nested: CompareNested) -> Iterator[Finding]:
     """The classes of conditions on groups; one that gold lacks is an `extra_filter`."""
-    matching = _match(pair, pair.gold.having, pair.predicted.having, nested)
-    yield from _compare_matched(pair, matching, pair.gold.having, pair.predicted.having, nested)
+    gold, predicted = pair.gold.having, pair.predicted.having
+    matching = _match(pair, gold, predicted, nested)
+    yield from _compare_matched(pair, matching, gold, predicted, nested)
     for atom in matching.missing:
         yield Finding("missing_having", f"lacks HAVING {atom}")
+    yield from _compare_unmatched(matching, "groups")
+
+
+def _compare_unmatched(matching: Matching, kept: str) -> Iterator[Finding]:
+    """extra_filter, and wrong_nesting for conditions without a partner that hold a subquery."""
     for atom in matching.extra:
-        yield Finding("extra_filter", f"keeps only groups with {atom}, which gold does not ask")
-    yield from _compare_nesting(matching)
-
-
-def _compare_nesting(matching: Matching) -> Iterator[Finding]:
-    """wrong_nesting, for the conditions without a partner that hold a subquery."""
+        yield Finding("extra_filter", f"keeps only {kept} with {atom}, which gold does not ask")
     for atom in matching.missing:
         if isinstance(atom.right, Nested):
             yield Finding("wrong_nesting", f"lacks the subquery {atom.right}")
