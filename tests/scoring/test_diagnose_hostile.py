@@ -17,6 +17,8 @@ GOLD = (
 MORE = "count() ( ) , ; ' \" ` UNION EXCEPT WITH x AS NOT IN EXISTS * . CASE WHEN"
 WORDS = f"{GOLD} {MORE}".split()
 CTES = ", ".join(f"c{i} AS (SELECT a.* FROM c{i - 1} a, c{i - 1} b)" for i in range(1, 40))
+MEMBER = "singer_id IN (SELECT singer_id FROM concert)"
+OLDEST = "age = (SELECT max(age) FROM singer)"
 
 HOSTILE = {
     "deep brackets": "SELECT " + "(" * 5_000 + "1" + ")" * 5_000,
@@ -26,6 +28,9 @@ HOSTILE = {
     "minuses": "SELECT " + "- " * 1_900 + "1",
     "conjunction": "SELECT name FROM singer WHERE " + " AND ".join(["age > 1"] * 450),
     "disjunction": "SELECT name FROM singer WHERE " + " OR ".join(f"age={i}" for i in range(450)),
+    "memberships": f"SELECT name FROM singer WHERE {' AND '.join([MEMBER] * 90)}",
+    "extremes": f"SELECT name FROM singer WHERE {' AND '.join([OLDEST] * 90)}",
+    "cases": "SELECT " + "CASE WHEN age > 1 THEN " * 200 + "1" + " END" * 200 + " FROM singer",
     "columns": "SELECT " + ", ".join(["name"] * 900) + " FROM singer",
     "self joins": "SELECT * FROM " + ", ".join(f"singer s{i}" for i in range(60)),
     "unions": " UNION ".join(["SELECT name FROM singer"] * 90),
