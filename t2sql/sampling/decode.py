@@ -61,12 +61,14 @@ class Rows:
       suffix: keys and values of the prompts' own parts, [B S K H] per layer.
       lengths: tokens in each.
       shelf: the shelf that the row's prompt begins with.
+      limits: tokens of the longest answer it may get, N at most.
       sample_ids: the example's number, from which its sampling key derives.
     """
 
     suffix: cache_lib.KeysValues
     lengths: Int[Array, "B"]
     shelf: Int[Array, "B"]
+    limits: Int[Array, "B"]
     sample_ids: UInt32[Array, "B"]
 
 
@@ -102,6 +104,7 @@ class Prompts:
       lengths: tokens in each.
       rows: the batch row each goes to; B (out of range) for an unused entry.
       shelf: the shelf with what they share.
+      limits: tokens of the longest answer to each.
       sample_ids: the examples' numbers.
     """
 
@@ -109,6 +112,7 @@ class Prompts:
     lengths: Int[Array, "R"]
     rows: Int[Array, "R"]
     shelf: Int[Array, ""]
+    limits: Int[Array, "R"]
     sample_ids: UInt32[Array, "R"]
 
 
@@ -125,6 +129,7 @@ def init(decoder: Decoder) -> tuple[Shelves, Rows, Answers]:
         suffix=kv(count, shape.suffix),
         lengths=zeros,
         shelf=zeros,
+        limits=zeros,
         sample_ids=zeros.astype(jnp.uint32),
     )
     answers = Answers(
@@ -207,13 +212,14 @@ def insert(
         suffix=cache_lib.write_rows(rows.suffix, suffix, prompts.rows),
         lengths=put(rows.lengths, prompts.lengths),
         shelf=put(rows.shelf, shelf),
+        limits=put(rows.limits, prompts.limits),
         sample_ids=put(rows.sample_ids, prompts.sample_ids),
     )
     new_answers = answers.replace(
         last_token=put(answers.last_token, first),
         position=put(answers.position, prefix_length + prompts.lengths),
         generated=put(answers.generated, 1),
-        done=put(answers.done, ends[first] | (decoder.shape.new == 1)),
+        done=put(answers.done, ends[first] | (prompts.limits <= 1)),
         tokens=put(answers.tokens, jnp.pad(first[:, None], ((0, 0), (0, decoder.shape.new - 1)))),
     )
     return new_rows, new_answers
@@ -256,7 +262,7 @@ def decode(
         return (jnp.sum(~answers.done) > max_active) & (answers.step - first_step < max_steps)
 
     def one_step(answers: Answers) -> Answers:
-        return _step(decoder, params, past, rows.sample_ids, answers, ends)
+        return _step(decoder, params, past, rows, answers, ends)
 
     return jax.lax.while_loop(go_on, one_step, answers.replace(done=answers.done | stopped))
 
@@ -265,7 +271,7 @@ def _step(
     decoder: Decoder,
     params,
     past: list[cache_lib.Block],
-    sample_ids: UInt32[Array, "B"],
+    rows: Rows,
     answers: Answers,
     ends: Bool[Array, "V"],
 ) -> Answers:
@@ -281,7 +287,7 @@ def _step(
     )
     # The ring is written after all of it is read: then XLA writes in place.
     logits, kv = jax.lax.optimization_barrier((logits, kv))
-    token = _choose(decoder, logits[:, 0], sample_ids, generated)
+    token = _choose(decoder, logits[:, 0], rows.sample_ids, generated)
     going = ~answers.done
     here = (jnp.arange(decoder.shape.new) == generated[:, None]) & going[:, None]
     generated = generated + going
@@ -291,7 +297,7 @@ def _step(
         last_token=jnp.where(going, token, answers.last_token),
         position=position + going,
         generated=generated,
-        done=answers.done | ends[token] | (generated >= decoder.shape.new),
+        done=answers.done | ends[token] | (generated >= rows.limits),
         tokens=jnp.where(here, token[:, None], answers.tokens),
     )
 

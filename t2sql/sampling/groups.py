@@ -25,6 +25,7 @@ class PromptGroup:
       suffixes: the rest of each prompt, right-padded.
       lengths: tokens in each suffix, at least 1: the last one's logits start the answer.
       sample_ids: a number per prompt for its sampling key.
+      limits: tokens of the longest answer to each, where that is less than the sampler's.
       tag: the caller's, handed back with the answers.
     """
 
@@ -33,6 +34,7 @@ class PromptGroup:
     suffixes: Int32[np.ndarray, "n S"]
     lengths: Int32[np.ndarray, "n"]
     sample_ids: UInt32[np.ndarray, "n"]
+    limits: Int32[np.ndarray, "n"] | None = None
     tag: Any = None
 
     @property
@@ -54,6 +56,7 @@ def group_prompts(
     example_ids: Sequence[str],
     *,
     buckets: Sequence[int] = PROMPT_BUCKETS,
+    limits: Sequence[int] | None = None,
     tag: Any = None,
 ) -> PromptGroup:
     """Splits the longest common beginning off the prompts and pads both parts.
@@ -64,6 +67,7 @@ def group_prompts(
       prompts: token ids of each prompt, at least one, none of them empty.
       example_ids: from which the sampling keys derive.
       buckets: sizes to pad to, ascending.
+      limits: tokens of the longest answer to each; None for the sampler's own.
       tag: kept in the group.
 
     Raises:
@@ -71,7 +75,7 @@ def group_prompts(
     """
     if not prompts or not all(prompts):
         raise ValueError("a group needs at least one prompt, and no empty one")
-    shared = _shared_length(prompts) if len(prompts) >= MIN_SHARING else 0
+    shared = shared_length(prompts) if len(prompts) >= MIN_SHARING else 0
     rest = [prompt[shared:] for prompt in prompts]
     return PromptGroup(
         prefix=_pad([prompts[0][:shared]], buckets)[0],
@@ -79,6 +83,7 @@ def group_prompts(
         suffixes=_pad(rest, buckets),
         lengths=np.array([len(tokens) for tokens in rest], np.int32),
         sample_ids=np.array([sample_id(example_id) for example_id in example_ids], np.uint32),
+        limits=None if limits is None else np.asarray(limits, np.int32),
         tag=tag,
     )
 
@@ -95,7 +100,7 @@ def bucket(length: int, buckets: Sequence[int]) -> int:
     raise ValueError(f"{length} tokens exceed the largest bucket, {buckets[-1]}")
 
 
-def _shared_length(prompts: Sequence[Sequence[int]]) -> int:
+def shared_length(prompts: Sequence[Sequence[int]]) -> int:
     """How many leading tokens all prompts share, leaving each at least one of its own."""
     first, last = min(prompts), max(prompts)  # in dictionary order these differ the earliest
     limit = min(len(prompt) for prompt in prompts) - 1

@@ -124,6 +124,7 @@ class Compiler:
             lengths=self._array((count,), jnp.int32, self.by_row),
             rows=self._array((count,), jnp.int32),
             shelf=self._array((), jnp.int32),
+            limits=self._array((count,), jnp.int32, self.by_row),
             sample_ids=self._array((count,), jnp.uint32, self.by_row),
         )
         insert = jax.jit(

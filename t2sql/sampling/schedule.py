@@ -56,6 +56,11 @@ class _Row:
     index: int
     shelf: int
 
+    def limit(self, slots: int) -> int:
+        """Tokens of the longest answer it may get, with `slots` of the ring for it."""
+        limits = self.group.limits
+        return slots if limits is None else min(slots, int(limits[self.index]))
+
 
 class Lane:
     """A batch of one cache shape, from its first group until it is drained."""
@@ -154,10 +159,12 @@ class Lane:
         tokens = np.zeros((size, self.shape.suffix), np.int32)
         lengths = np.zeros(size, np.int32)
         places = np.full(size, len(self._rows), np.int32)  # out of range: dropped
+        limits = np.ones(size, np.int32)
         sample_ids = np.zeros(size, np.uint32)
         for entry, (row, place) in enumerate(zip(rows, free, strict=False)):
             tokens[entry] = row.group.suffixes[row.index]
             lengths[entry], places[entry] = row.group.lengths[row.index], place
+            limits[entry] = row.limit(self.shape.new)
             sample_ids[entry] = row.group.sample_ids[row.index]
             self._rows[place] = row
             self._stopped[place] = False
@@ -167,6 +174,7 @@ class Lane:
             lengths=self._put(lengths, by_row=True),
             rows=self._put(places),
             shelf=self._put(np.int32(self._shelf)),
+            limits=self._put(limits, by_row=True),
             sample_ids=self._put(sample_ids, by_row=True),
         )
         self._asked, self._answers = self._programs.insert(
@@ -201,7 +209,7 @@ class Lane:
             if row is None:
                 continue
             generation = self._stops.generation(
-                tokens[place, : generated[place]], max_new_tokens=self.shape.new
+                tokens[place, : generated[place]], max_new_tokens=row.limit(self.shape.new)
             )
             if generation is None:
                 continue

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 import tiny
 
-from t2sql import errors
+from t2sql import errors, sampling
 
 SHARED = "CREATE TABLE singer (name text, age int); "
 END_IDS = (1, 50, 106)
@@ -103,6 +103,17 @@ def test_one_new_token(params, prompts, answers):
     sampler = tiny.make_sampler(params, max_new_tokens=1)
     ((_, found),) = sampler.generate([tiny.group(prompts)])
     assert [len(generation.tokens) for generation in found] == [1] * len(prompts)
+
+
+def test_an_answer_may_have_a_limit_of_its_own(sampler, prompts):
+    """Its text is the longer answer's beginning; a row is free as soon as it is reached."""
+    limits = [1 + place % 7 for place in range(len(prompts))]
+    tokens = [tiny.TOKENIZER.encode(text, add_bos=True) for text in prompts]
+    group = sampling.group_prompts(tokens, prompts, buckets=tiny.BUCKETS, limits=limits)
+    ((_, short),) = sampler.generate([group])
+    ((_, long),) = sampler.generate([tiny.group(prompts)])
+    for cut, whole, limit in zip(short, long, limits, strict=True):
+        assert cut.tokens == whole.tokens[:limit]
 
 
 def test_nothing_compiles_after_warm_up_and_nothing_is_moved_unasked(params, prompts):

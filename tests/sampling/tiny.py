@@ -6,7 +6,7 @@ import numpy as np
 from t2sql import sampling
 from t2sql.model import factory
 
-BUCKETS = (16, 32, 64, 128)
+BUCKETS = (32, 128)
 _FACTORY = factory.LLMModuleFactory(factory.config_for("dummy", "dummy:0"))
 MODEL = _FACTORY.model
 TOKENIZER = _FACTORY.tokenizer
