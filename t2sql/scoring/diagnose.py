@@ -126,7 +126,8 @@ def _read(
     sql: str, schema: Schema, likely: tuple[str, ...] = ()
 ) -> tuple[Query | None, list[NameProblem]]:
     """Describes a query, without what may be wrapped around it; None where there is none."""
-    for text in dict.fromkeys((sql, clean_sql(sql))):
+    for cleaned in (False, True):
+        text = clean_sql(sql) if cleaned else sql
         tree = parse(text)
         if tree is not None:
             reader = QueryReader(schema, text, likely)

@@ -189,6 +189,8 @@ def test_what_both_sides_of_a_union_ask_is_asked_once():
     predicted = "SELECT name FROM singer WHERE country IN ('x', 'y')"
     assert errors(gold, predicted) == ["missing_filter"]
     assert errors(gold, f"{predicted} AND age > 3") == ["wrong_set_operation"]
+    wider = "SELECT name FROM singer WHERE age > 3"
+    assert errors(f"{side.format('x')} UNION {wider}", wider) == ["wrong_set_operation"]
 
 
 def test_one_computed_row_that_is_joined_is_a_value():

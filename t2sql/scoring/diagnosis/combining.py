@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from t2sql.scoring.diagnosis import conditions
-from t2sql.scoring.diagnosis.conditions import Atom, Condition
+from t2sql.scoring.diagnosis.conditions import ALWAYS, Atom, Condition
 from t2sql.scoring.diagnosis.description import Core, SetOperation, Sorting
 from t2sql.scoring.diagnosis.terms import Nested
 
@@ -62,20 +62,15 @@ def _either(one: Condition, other: Condition) -> Condition:
     """OR of two, with what both ask said once."""
     sides = conditions.conjuncts(one), conditions.conjuncts(other)
     shared = [part for part in sides[0] if part in sides[1]]
-    own = (
-        conditions.junction("AND", (part for part in side if part not in shared)) for side in sides
-    )
-    return conditions.junction("AND", (*shared, conditions.junction("OR", own)))
+    own = [[part for part in side if part not in shared] for side in sides]
+    if not all(own):
+        return conditions.junction("AND", shared)
+    choices = (conditions.junction("AND", parts) for parts in own)
+    return conditions.junction("AND", (*shared, conditions.junction("OR", choices)))
 
 
 def _differ_in_where(left: Core, right: Core) -> bool:
-    plain = [dataclasses.replace(side, where=conditions.ALWAYS) for side in (left, right)]
-    return (
-        plain[0] == plain[1]
-        and not left.group
-        and conditions.ALWAYS
-        not in (
-            left.where,
-            right.where,
-        )
-    )
+    """Whether two SELECTs are the same but for what each asks of its rows."""
+    if left.group or ALWAYS in (left.where, right.where):
+        return False
+    return dataclasses.replace(left, where=ALWAYS) == dataclasses.replace(right, where=ALWAYS)
