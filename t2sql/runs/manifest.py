@@ -2,6 +2,15 @@
 
 Everything here is created once and never replaced, so any number of processes may open,
 fill and finish the same run at the same time.
+
+`run.json` holds `format_version`, `fingerprint` (what decides the bytes that are written:
+compared by every process that joins), `units` and `examples` (how many), and `recorded`
+(command, commit, paths, versions and such of the process that began the run: not compared).
+
+`done.json` holds `format_version`, `units`, `examples`, and `objects`: for each unit's name its
+`rows`, its `size` in bytes and its `crc32c` (base64, as Cloud Storage gives it). How many rows
+have which status is not noted: the host that finishes last knows its own rows only, and would
+have to read everyone's; whoever reads the rows, as the report does, counts as they go.
 """
 
 import json
