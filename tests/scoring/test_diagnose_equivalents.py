@@ -92,6 +92,17 @@ def test_an_extreme_cut_otherwise_is_not_misread(predicted):
     assert "misread_superlative" not in errors(OLDEST, predicted)
 
 
+def test_the_extreme_of_a_foreign_key_is_that_of_its_key():
+    gold = (
+        "SELECT name FROM singer AS T1 JOIN concert AS T2 ON T1.singer_id = T2.singer_id"
+        " ORDER BY T1.singer_id LIMIT 1"
+    )
+    assert diagnose(gold, gold.replace("BY T1", "BY T2"), SCHEMA) == []
+    found = errors(gold, "SELECT min(singer_id) FROM concert")
+    assert "misread_superlative" not in found
+    assert "misread_superlative" in errors(gold, "SELECT min(stadium_id) FROM concert")
+
+
 def test_rows_that_an_extreme_is_taken_from_are_compared():
     gold = "SELECT name FROM singer WHERE country = 'x' ORDER BY age DESC LIMIT 1"
     found = diagnose(

@@ -59,7 +59,7 @@ class Comparer:
         """All that differs between two whole queries."""
         findings = self._queries(gold, predicted, _Place())
         if not any(finding.error == "misread_superlative" for finding in findings):
-            findings += ordering.compare_superlative(gold, predicted)
+            findings += ordering.compare_superlative(gold, predicted, self.schema)
         return _unique(findings)
 
     def _queries(self, gold: Query, predicted: Query, place: _Place) -> list[Finding]:

@@ -14,12 +14,13 @@ They differ where rows tie or hold NULL, and are one question all the same.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from t2sql.scoring.diagnosis import conditions, terms
 from t2sql.scoring.diagnosis.conditions import ALWAYS, Atom, Condition, conjuncts
 from t2sql.scoring.diagnosis.description import Core, Query, Sorting, all_cores, cores
 from t2sql.scoring.diagnosis.terms import Call, Column, Literal, Nested, Star, Term
+from t2sql.spider.tables import Schema
 
 FIRST_ROW, VALUE, KEY, AGGREGATE, PLACE = "first row", "value", "key", "aggregate", "place"
 _ONE = Literal("1")
@@ -47,10 +48,9 @@ class Extreme:
     rest: Core
     inner: Core | None = None
 
-    @property
-    def meaning(self) -> tuple[str, Term]:
+    def meaning(self, schema: Schema) -> tuple[str, Term]:
         """Equal for the same extreme, wherever and however it is taken."""
-        return self.function, bare(self.term)
+        return self.function, terms.replace_columns(bare(self.term), foreign_keys_as_one(schema))
 
 
 def bare(term: Term) -> Term:
@@ -68,6 +68,17 @@ def bare(term: Term) -> Term:
 def spelled_alike(one: Extreme, other: Extreme) -> bool:
     """Whether two are of one form; RANK() = 1 and = MAX are both of "value"."""
     return one.form == other.form and one.form != VALUE
+
+
+def foreign_keys_as_one(schema: Schema) -> Callable[[Column], Column]:
+    """A function that gives one column for all that foreign keys tie to it."""
+    roots: dict[Column, Column] = {}
+    for key in schema.foreign_keys:
+        ends = [Column(end.table, end.column) for end in key]
+        first, other = (roots.get(end, end) for end in ends)
+        roots |= {column: first for column, root in roots.items() if root == other}
+        roots |= dict.fromkeys((*ends, other), first)
+    return lambda column: roots.get(column, column)
 
 
 def taken(core: Core) -> Extreme | None:
@@ -193,6 +204,6 @@ def with_conditions_of(core: Core, inner: Core | None) -> Iterator[Core]:
 
 def order_is_shared(gold: Query, predicted: Query) -> bool:
     """Whether the prediction sorts by what gold takes the extreme of, and only keeps all rows."""
-    wanted = {each.meaning[1] for each in everywhere(gold)}
+    wanted = {bare(each.term) for each in everywhere(gold)}
     sortings = [core.sorting for core in cores(predicted)] + [predicted.sorting]
     return any(bare(key.term) in wanted for sorting in sortings for key in sorting.order)

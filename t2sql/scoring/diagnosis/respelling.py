@@ -63,7 +63,7 @@ class Respeller:
         if wanted is None or found is None or extremes.spelled_alike(wanted, found):
             return
         said: tuple[Finding, ...] = ()
-        if wanted.meaning != found.meaning:
+        if wanted.meaning(self.schema) != found.meaning(self.schema):
             said = (ordering.another_extreme(wanted, found),)
         elif self.strict:
             said = tuple(ordering.compare_ties(wanted, found))

@@ -8,6 +8,7 @@ from t2sql.scoring.diagnosis.extremes import Extreme
 from t2sql.scoring.diagnosis.findings import Finding
 from t2sql.scoring.diagnosis.pairs import Pair, leftovers
 from t2sql.scoring.diagnosis.terms import Call, Literal, Term, columns_of
+from t2sql.spider.tables import Schema
 
 
 def compare_sorting(pair: Pair, gold: Sorting, predicted: Sorting) -> Iterator[Finding]:
@@ -53,10 +54,10 @@ def _shown(sorting: Sorting) -> str:
     return rows if _offset(sorting) == Literal("0") else f"{rows} after {sorting.offset}"
 
 
-def compare_superlative(gold: Query, predicted: Query) -> Iterator[Finding]:
+def compare_superlative(gold: Query, predicted: Query, schema: Schema) -> Iterator[Finding]:
     """misread_superlative; looked for in the whole query, wherever the extreme is taken."""
     wanted, found = extremes.everywhere(gold), extremes.everywhere(predicted)
-    missing, extra = leftovers(wanted, found, lambda each: each.meaning)
+    missing, extra = leftovers(wanted, found, lambda each: each.meaning(schema))
     if missing and extra:
         yield another_extreme(missing[0], extra[0])
     elif missing and not found and not _asks_alike(gold, predicted):
