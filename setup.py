@@ -32,12 +32,14 @@ setuptools.setup(
         "kagglehub",
         "ml-collections",
         "numpy",
+        "optax",
         "orbax-checkpoint",
         "requests",
         "rich",
         # 0.2.3 is generated for protobuf 7, which TensorFlow (through kauldron) excludes.
         "sentencepiece==0.2.1",
         "sqlglot",
+        "tensorboardX",
     ],
     extras_require={
         # Gemma 3 270M (pre-trained, Q4_K_M), the embedded default: no account needed.

@@ -16,10 +16,11 @@ def main(argv) -> None:
     from t2sql import job, progress
 
     config = _CONFIG.value
-    examples, prompt = job.read_examples(config), job.make_prompt(config)
+    prompt = job.make_prompt(config)
+    examples = job.read_examples(config, prompt)
     if not 0 <= _INDEX.value < len(examples):
         raise errors.InputError(
-            f"--index is {_INDEX.value}; config.data names examples 0 to {len(examples) - 1}"
+            f"--index is {_INDEX.value}; --config.data names examples 0 to {len(examples) - 1}"
         )
     tokenizer = job.make_factory(config).tokenizer
     _show(examples[_INDEX.value], prompt, tokenizer, config.prompt_buckets, progress.make_console())

@@ -161,7 +161,7 @@ def _describe(job: _Job) -> str:
 def prepare_work(config: ml_collections.ConfigDict) -> Work:
     """Reads the data and cuts it into units."""
     prompt = make_prompt(config)
-    examples = read_examples(config)
+    examples = read_examples(config, prompt)
     length = loader.estimate_tokens(prompt)
     return Work(
         examples=examples,
@@ -170,22 +170,27 @@ def prepare_work(config: ml_collections.ConfigDict) -> Work:
     )
 
 
-def read_examples(config: ml_collections.ConfigDict) -> list[Example]:
+def read_examples(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> list[Example]:
     """The examples that the config names, in the order of the split's file."""
-    root = _resolve_data(config, config.data.path)
-    return examples_lib.read_examples(root, config.data.split, limit=config.data.limit)
+    return examples_lib.read_examples(
+        resolve_data(config, config.data.path),
+        config.data.split,
+        limit=config.data.limit,
+        compact=prompt.compact,
+    )
 
 
 def make_prompt(config: ml_collections.ConfigDict) -> prompts.Prompt:
     """The prompt of the config, with its solved examples where it shows some."""
     if config.prompt != "few_shot":
         return prompts.make_prompt(config.prompt)
-    root = _resolve_data(config, config.shots.path)
+    root = resolve_data(config, config.shots.path)
     shots = examples_lib.read_examples(root, config.shots.split, limit=config.shots.count)
     return prompts.make_prompt(config.prompt, shots)
 
 
-def _resolve_data(config: ml_collections.ConfigDict, path: str) -> Path:
+def resolve_data(config: ml_collections.ConfigDict, path: str) -> Path:
+    """The local directory of the data that `path` names."""
     return sources.resolve_data(
         path, cache_dir=resolve_cache_dir(config), storage=storage_config(config)
     )

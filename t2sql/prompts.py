@@ -2,7 +2,8 @@
 
 `zero_shot` is the prompt of the article that this project follows, word for word.
 `completion` and `few_shot` are for pre-trained weights, which go on with a text
-instead of answering an instruction.
+instead of answering an instruction. `compact` is for weights that were tuned with it: a
+short schema text, and the values of the database that the question names.
 """
 
 import dataclasses
@@ -33,6 +34,7 @@ class Prompt:
       write: text for a schema and a question, free of control tokens.
       answer_prefix: how the answer begins, where the prompt itself already says it.
       stop: strings that end the answer.
+      compact: whether it wants examples with the compact schema text.
     """
 
     name: str
@@ -40,12 +42,14 @@ class Prompt:
     write: Callable[[str, str], str]
     answer_prefix: str = ""
     stop: tuple[str, ...] = ()
+    compact: bool = False
 
     def text(self, example: Example) -> str:
         """The prompt for an example; its question and schema cannot change its structure."""
-        return self.write(
-            without_control(example.db_definitions), without_control(example.question)
-        )
+        question = example.question
+        if self.compact:
+            question = _with_values(question, example.values)
+        return self.write(without_control(example.db_definitions), without_control(question))
 
     def sql_text(self, answer: str) -> str:
         """The answer with what the prompt had already said of it."""
@@ -68,18 +72,20 @@ def make_prompt(name: str, shots: Sequence[Example] = ()) -> Prompt:
         return Prompt(name=name, variant="it", write=_zero_shot)
     if name == "completion":
         return _completion_prompt(name, _completion)
+    if name == "compact":
+        return dataclasses.replace(_completion_prompt(name, _compact), compact=True)
     if name == "few_shot":
         solved = [shot for shot in shots if shot.query]
         if not solved:
             raise errors.InputError(
-                "config.prompt is few_shot, but config.shots names no example that has a query"
+                "--config.prompt is few_shot, but --config.shots names no example that has a query"
             )
         shown = _show(solved)
         return _completion_prompt(
             name, lambda schema, question: shown + _completion(schema, question)
         )
     raise errors.InputError(
-        f"config.prompt is {name!r}; it has to be zero_shot, completion or few_shot"
+        f"--config.prompt is {name!r}; it has to be zero_shot, completion, few_shot or compact"
     )
 
 
@@ -125,6 +131,14 @@ def _completion(schema: str, question: str) -> str:
 
 def _question(question: str) -> str:
     return f"-- Question: {' '.join(question.split())}"
+
+
+def _compact(schema: str, question: str) -> str:
+    return f"{schema}\n\n-- {question}\nSELECT"
+
+
+def _with_values(question: str, values: Sequence[str]) -> str:
+    return "\n-- ".join(filter(None, (" ".join(question.split()), "; ".join(values))))
 
 
 def _show(shots: Sequence[Example]) -> str:

@@ -1,11 +1,13 @@
 """Examples in the Spider layout: a question, its gold SQL if any, and its database's schema."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from t2sql import errors
 from t2sql.spider import records
+from t2sql.spider.compact import CompactDatabase
 from t2sql.spider.schema import database_path, is_plain_name, read_db_definitions
 
 SPLIT_FILES = {
@@ -25,7 +27,9 @@ class Example:
       db_id: the database's folder name.
       question: in natural language, as the file has it.
       query: the gold SQL; None where the data has none.
-      db_definitions: the CREATE TABLE statements, see `schema.read_db_definitions`.
+      db_definitions: the CREATE TABLE statements, see `schema.read_db_definitions`, or
+        the text of `compact.CompactDatabase`.
+      values: what of the question is in the database, as conditions; with the latter only.
     """
 
     example_id: str
@@ -33,10 +37,16 @@ class Example:
     question: str
     query: str | None
     db_definitions: str
+    values: tuple[str, ...] = ()
 
 
 def read_examples(
-    root: Path, split: str, *, limit: int | None = None, with_schema: bool = True
+    root: Path,
+    split: str,
+    *,
+    limit: int | None = None,
+    with_schema: bool = True,
+    compact: bool = False,
 ) -> list[Example]:
     """Reads a split in file order.
 
@@ -46,6 +56,7 @@ def read_examples(
         are ignored.
       limit: the first so many examples only; None for all.
       with_schema: False leaves `db_definitions` empty and the databases unread.
+      compact: the schemas in few tokens, and the values that the questions name.
 
     Raises:
       InputError: the directory, the split or a database is missing or broken, a record lacks
@@ -58,7 +69,9 @@ def read_examples(
     if not found:
         raise errors.InputError(f"{path}: holds no examples")
     examples = [_example(path, split, index, record) for index, record in enumerate(found[:limit])]
-    return _add_schemas(root, examples) if with_schema else examples
+    if not with_schema:
+        return examples
+    return _add_compact(root, examples) if compact else _add_schemas(root, examples)
 
 
 def split_names(root: Path) -> list[str]:
@@ -109,15 +122,30 @@ def _add_schemas(root: Path, examples: list[Example]) -> list[Example]:
     definitions: dict[str, str] = {}
     for example in examples:
         if example.db_id not in definitions:
-            definitions[example.db_id] = _definitions(root, example)
+            definitions[example.db_id] = _read(read_db_definitions, root, example)
     return [
         dataclasses.replace(example, db_definitions=definitions[example.db_id])
         for example in examples
     ]
 
 
-def _definitions(root: Path, example: Example) -> str:
+def _add_compact(root: Path, examples: list[Example]) -> list[Example]:
+    databases: dict[str, CompactDatabase] = {}
+    for example in examples:
+        if example.db_id not in databases:
+            databases[example.db_id] = _read(CompactDatabase, root, example)
+    return [
+        dataclasses.replace(
+            example,
+            db_definitions=databases[example.db_id].text,
+            values=databases[example.db_id].matches(example.question),
+        )
+        for example in examples
+    ]
+
+
+def _read[T](read: Callable[[Path], T], root: Path, example: Example) -> T:
     try:
-        return read_db_definitions(database_path(root, example.db_id))
+        return read(database_path(root, example.db_id))
     except errors.InputError as error:
         raise errors.InputError(f"{error} (the database of {example.example_id})") from error

@@ -1,0 +1,174 @@
+"""Adapters on disk: two files that are enough to know what they fit, and to merge them.
+
+adapter.npz     {"layer_0/attn/q_einsum/w/a": float16 array, ".../b": ...}
+adapter.json    format_version, base, rank, targets, prompt, training
+"""
+
+import dataclasses
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from t2sql import cache, errors
+from t2sql.model import fingerprint, lora
+from t2sql.runs import storage
+from t2sql.runs.storage import stage
+
+FORMAT_VERSION = 1
+_ARRAYS, _ABOUT = "adapter.npz", "adapter.json"
+_FIELDS = ("base", "rank", "targets", "prompt", "training")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdapterFile:
+    """An adapter on local disk, not yet read.
+
+    Attributes:
+      source: what it was resolved from.
+      path: its folder.
+      base: {"name", "weights_sha256"} of the weights that it was trained on.
+      rank: of its factors.
+      targets: the layers that it adapts, names of `lora.TARGETS`.
+      prompt: {"name", "sha256"} of the prompt that it was trained with.
+      training: how it came about; for whoever reads it.
+      sha256: of its content.
+    """
+
+    source: str
+    path: Path
+    base: dict[str, str]
+    rank: int
+    targets: tuple[str, ...]
+    prompt: dict[str, str]
+    training: dict[str, Any]
+    sha256: str
+
+    def check_base(self, name: str, weights_sha256: str) -> None:
+        """Refuses any other model than the one that it was trained on.
+
+        Raises:
+          InputError: names the two.
+        """
+        found = {"name": name, "weights_sha256": weights_sha256}
+        if found != self.base:
+            raise errors.InputError(
+                f"model.adapter: {self.source} was trained on {_model(self.base)}; "
+                f"this run's model is {_model(found)}"
+            )
+
+    def load(self, params: Any) -> lora.Adapter:
+        """Reads the adapter for a model with these parameters (or their shapes), float32.
+
+        Raises:
+          InputError: the file is damaged, or holds other shapes than `rank`, `targets` and
+            the model give.
+        """
+        wanted = _flatten(lora.shapes(params, self.rank, self.targets))
+        try:
+            with np.load(self.path / _ARRAYS, allow_pickle=False) as file:
+                found = {name: file[name] for name in file.files}
+        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+            raise errors.InputError(
+                f"model.adapter: {self.path / _ARRAYS} is damaged or missing ({error})"
+            ) from error
+        for name in sorted(found.keys() | wanted.keys()):
+            shapes = [tree[name].shape if name in tree else "absent" for tree in (found, wanted)]
+            if shapes[0] != shapes[1]:
+                raise errors.InputError(
+                    f"model.adapter: {self.path / _ARRAYS}: {name} is {shapes[0]}; an adapter of "
+                    f"rank {self.rank} of this model has {shapes[1]}"
+                )
+        return _unflatten({name: array.astype(np.float32) for name, array in found.items()})
+
+
+def save(folder: Path, adapter: lora.Adapter, **about: Any) -> None:
+    """Writes an adapter, in float16, into a new or an existing folder.
+
+    Args:
+      folder: the two files in it are replaced.
+      adapter: its values lie within +-65504.
+      **about: the fields of `AdapterFile` that say what it is: base, rank, ...
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        name: np.asarray(jax.device_get(array), np.float16)
+        for name, array in _flatten(adapter).items()
+    }
+    staging = folder / f"{_ARRAYS}.partial"
+    with staging.open("wb") as file:
+        np.savez(file, **arrays)
+    staging.replace(folder / _ARRAYS)
+    content = {"format_version": FORMAT_VERSION, **{name: about[name] for name in _FIELDS}}
+    cache.write_atomically(folder / _ABOUT, json.dumps(content, indent=1) + "\n")
+
+
+def resolve(
+    source: str, *, cache_dir: Path, storage_config: storage.StorageConfig | None = None
+) -> AdapterFile:
+    """The adapter that a folder holds, local or gs://.
+
+    Raises:
+      InputError: there is none, it is of another version, or its description is broken.
+      TryAgainError: a network failed.
+    """
+    if source.startswith(storage.GCS_SCHEME):
+        path = stage.stage_directory(source, cache_dir / "staged", storage_config)
+    else:
+        path = Path(source).expanduser()
+    about = _read_about(source, path / _ABOUT)
+    return AdapterFile(
+        source=source,
+        path=path,
+        sha256=fingerprint.of_folder(path, cache_dir=cache_dir),
+        **{name: about[name] for name in _FIELDS} | {"targets": tuple(about["targets"])},
+    )
+
+
+def _read_about(source: str, path: Path) -> Mapping[str, Any]:
+    try:
+        about = json.loads(path.read_text())
+    except OSError as error:
+        raise errors.InputError(
+            f"model.adapter: {source} has to be a folder with {_ABOUT} and {_ARRAYS}, as "
+            f"t2sql.train writes it ({error.strerror}: {path})"
+        ) from error
+    except ValueError as error:
+        raise errors.InputError(f"model.adapter: {path} is not JSON: {error}") from error
+    version = about.get("format_version") if isinstance(about, dict) else None
+    if version != FORMAT_VERSION:
+        raise errors.InputError(
+            f"model.adapter: {path} has format_version {version!r}; this program reads "
+            f"{FORMAT_VERSION}"
+        )
+    missing = [name for name in _FIELDS if name not in about]
+    unknown = sorted(set(about.get("targets", ())) - lora.TARGETS.keys())
+    if missing or unknown:
+        raise errors.InputError(
+            f"model.adapter: {path} lacks {', '.join(missing)}"
+            if missing
+            else f"model.adapter: {path}: targets has unknown layers: {', '.join(unknown)}"
+        )
+    return about
+
+
+def _model(base: Mapping[str, str]) -> str:
+    return f"{base['name']} with weights {base['weights_sha256'][:12]}"
+
+
+def _flatten(adapter: lora.Adapter) -> dict[str, Any]:
+    return {
+        f"{name}/{part}": array for name, parts in adapter.items() for part, array in parts.items()
+    }
+
+
+def _unflatten(arrays: Mapping[str, Any]) -> lora.Adapter:
+    adapter: lora.Adapter = {}
+    for path, array in arrays.items():
+        name, _, part = path.rpartition("/")
+        adapter.setdefault(name, {})[part] = array
+    return adapter

@@ -1,0 +1,139 @@
+"""Low-rank adapters (LoRA, Hu et al. 2021) for the linear layers of gemma's model.
+
+`gm.nn.LoRA` takes a rank only; here `gemma.peft.ModuleInterceptor`, which it is made of,
+puts an adapter beside the layers that are named. The model, its parameters and their names
+stay gemma's; the adapter is a tree of its own:
+
+    {"layer_0/attn/q_einsum/w": {"a": [D r], "b": [r N H]}, ...}
+
+A layer computes `x W + x A B`. A begins random and B at zero, as in `gm.nn.LoRA`.
+"""
+
+import math
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import traverse_util
+from gemma import peft
+from gemma.gm.nn import _layers
+from gemma.peft import _einsum_utils
+
+# gemma's names of its linear layers, and what they compute: input, weight -> output. A
+# model has `qkv_einsum`, or `q_einsum` and `kv_einsum`.
+TARGETS = {
+    "q_einsum": "BTD,NDH->BTNH",
+    "kv_einsum": "BSD,CKDH->CBSKH",
+    "qkv_einsum": "BTD,SNDH->SBTNH",
+    "attn_vec_einsum": "BTNH,NHD->BTD",
+    "gating_einsum": "...F,NHF->...NH",
+    "linear": "...H,HF->...F",
+}
+
+# {"a", "b"} by the name of the weight that they adapt.
+Adapter = dict[str, dict[str, Any]]
+
+
+class _LoRAEinsum(nn.Module):
+    """gemma's `Einsum` with a low-rank term beside its weight."""
+
+    rank: int
+    wrapped: _layers.Einsum
+
+    @nn.compact
+    def __call__(self, equation: str, x: jax.Array) -> jax.Array:
+        low_rank = peft.LoRAEinsumAdapter(
+            name="lora",
+            rank=self.rank,
+            einsum_str=equation,
+            shape=self.wrapped.shape,
+            dtype=x.dtype,
+        )
+        return self.wrapped(equation, x) + low_rank(x)
+
+
+def applied(rank: int, targets: Sequence[str]) -> peft.ModuleInterceptor:
+    """A context in which gemma's model applies the adapter that `attach` gave it."""
+
+    def replace(module: nn.Module) -> nn.Module:
+        if not isinstance(module, _layers.Einsum) or _target(module) not in targets:
+            return module
+        # Both layers of a feed-forward block share its scope: the name tells them apart.
+        return _LoRAEinsum(rank=rank, wrapped=module, name=f"lora_{module.weight_name}")
+
+    return peft.ModuleInterceptor(replace)
+
+
+def shapes(params: Any, rank: int, targets: Sequence[str]) -> Adapter:
+    """The adapter for a model's parameters (or their shapes), as shapes in float32."""
+    found: Adapter = {}
+    for name, weight in sorted(traverse_util.flatten_dict(params, sep="/").items()):
+        if _target_of(name) in targets:
+            _, a, b = _low_rank(name, weight.shape, rank)
+            found[name] = {
+                "a": jax.ShapeDtypeStruct(a, jnp.float32),
+                "b": jax.ShapeDtypeStruct(b, jnp.float32),
+            }
+    return found
+
+
+def init(params: Any, rank: int, targets: Sequence[str], seed: int) -> Adapter:
+    """A new adapter, which changes nothing yet: A is random, B is zero.
+
+    A is uniform within sqrt(6 / D), D its input features (Kaiming), as in `gm.nn.LoRA`.
+    """
+
+    def draw(name: str, shape: tuple[int, ...]) -> jax.Array:
+        key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+        limit = (6 / math.prod(shape[:-1])) ** 0.5
+        return jax.random.uniform(key, shape, minval=-limit, maxval=limit)
+
+    return {
+        name: {"a": draw(name, parts["a"].shape), "b": jnp.zeros(parts["b"].shape)}
+        for name, parts in sorted(shapes(params, rank, targets).items())
+    }
+
+
+def attach(params: Any, adapter: Adapter) -> Any:
+    """The parameters with the adapter among them, in their dtype, where `applied` finds it."""
+    flat = traverse_util.flatten_dict(params)
+    for name, parts in adapter.items():
+        *module, weight = name.split("/")
+        dtype = flat[*module, weight].dtype
+        for part, array in parts.items():
+            flat[*module, f"lora_{weight}", "lora", part] = array.astype(dtype)
+    return traverse_util.unflatten_dict(flat)
+
+
+def merge(params: Any, adapter: Adapter) -> Any:
+    """The parameters of a plain model that computes what the adapted one does: W + A B."""
+    flat = traverse_util.flatten_dict(params, sep="/")
+    for name, parts in adapter.items():
+        weight = flat[name]
+        equation, _, _ = _low_rank(name, weight.shape, parts["a"].shape[-1])
+        delta = jnp.einsum(equation, parts["a"], parts["b"])
+        flat[name] = (weight.astype(jnp.float32) + delta).astype(weight.dtype)
+    return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def _low_rank(name: str, shape: Sequence[int], rank: int):
+    """The equation of A B, such as "Dr,rNH->NDH", and the shapes of A and B."""
+    equation = TARGETS[_target_of(name)]
+    lora, a, b = _einsum_utils.get_lora_einsum_str_and_shapes(
+        einsum_str=equation, weights_shape=shape, rank=rank
+    )
+    factors = lora.partition("->")[0].partition(",")[2]
+    weight = equation.partition("->")[0].partition(",")[2]
+    return f"{factors}->{weight}", a, b
+
+
+def _target(module: _layers.Einsum) -> str:
+    return module.name if module.weight_name == "w" else module.weight_name
+
+
+def _target_of(name: str) -> str:
+    *_, module, weight = name.split("/")
+    return module if weight == "w" else weight

@@ -1,0 +1,33 @@
+"""Fine-tunes a model on a Spider train split.
+
+python -m t2sql.train --config=configs/lora.py --config.output=runs/lora
+"""
+
+import logging as python_logging
+
+from absl import flags, logging
+from ml_collections import config_flags
+
+from t2sql import cli, signals
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/lora.py.")
+
+
+def main(argv) -> None:
+    config = _CONFIG.value
+    watch = signals.TerminationWatch(
+        config.grace_seconds,
+        advice=f"stopped; the same command with --config.output={config.output} goes on from "
+        "the last checkpoint",
+    )
+    watch.start()
+    from t2sql.training import loop  # JAX and its threads
+
+    loop.run(config, watch)
+
+
+if __name__ == "__main__":
+    logging.set_verbosity(logging.WARNING)
+    python_logging.getLogger("t2sql").setLevel(python_logging.INFO)
+    flags.mark_flag_as_required("config")
+    cli.run(main)

@@ -1,0 +1,1 @@
+"""Fine-tuning of Gemma on a Spider train split."""

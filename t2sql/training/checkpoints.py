@@ -1,0 +1,113 @@
+"""Checkpoints of a training: its state, and what it has to agree with to go on."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+from orbax import checkpoint as ocp
+
+from t2sql import errors
+from t2sql.training.step import State
+
+# Raise when the state or the order of the data changes.
+FORMAT_VERSION = 1
+_FOLDER = "checkpoints"
+
+
+class Checkpoints:
+    """The checkpoints in a training's output folder.
+
+    Args:
+      output: the folder.
+      about: what decides the state's shapes and the order of the data; a training goes on
+        with the same only.
+
+    Raises:
+      InputError: the folder cannot be written.
+    """
+
+    def __init__(self, output: Path, about: dict[str, Any]):
+        self._folder = output.absolute() / _FOLDER
+        self._about = {"format_version": FORMAT_VERSION, **about}
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / ".writable").write_text("")
+        except OSError as error:
+            raise errors.InputError(
+                f"config.output: {self._folder} cannot be written: {error.strerror}"
+            ) from error
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=2, enable_async_checkpointing=False, cleanup_tmp_directories=True
+            ),
+        )
+
+    @property
+    def latest(self) -> int | None:
+        """The step of the last complete checkpoint, None where there is none."""
+        return self._manager.latest_step()
+
+    def save(self, state: State, notes: dict[str, Any]) -> None:
+        """Writes a checkpoint; what is half written when the process dies is none.
+
+        Args:
+          state: all of it.
+          notes: JSON values to have back.
+
+        Raises:
+          InputError: the disk is full or the folder cannot be written.
+        """
+        step = int(state.step)
+        if step == self.latest:
+            return
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(_tree(state)),
+                    about=ocp.args.JsonSave({**self._about, "notes": notes}),
+                ),
+            )
+        except OSError as error:
+            raise errors.InputError(f"{self._folder}: cannot write step {step}: {error}") from error
+
+    def restore(self, like: State) -> tuple[State, dict[str, Any]]:
+        """The last checkpoint's state and notes.
+
+        Args:
+          like: a state of the same shapes and places.
+
+        Raises:
+          RefusedError: it is of another training.
+          InputError: it is damaged.
+        """
+        step = self.latest
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        try:
+            about = self._manager.restore(
+                step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
+            )
+            self._check(about["about"])
+            found = self._manager.restore(
+                step,
+                args=ocp.args.Composite(state=ocp.args.StandardRestore(_tree(abstract))),
+            )
+        except (ValueError, OSError, KeyError, TypeError) as error:
+            raise errors.InputError(
+                f"{self._folder / str(step)}: the checkpoint is damaged ({error}); delete it to go "
+                "on from the one before, or choose another config.output"
+            ) from error
+        return State(**found["state"]), about["about"]["notes"]
+
+    def _check(self, found: dict[str, Any]) -> None:
+        for name, value in self._about.items():
+            if found.get(name) != value:
+                raise errors.RefusedError(
+                    f"{self._folder} is of a training with another {name}: {found.get(name)!r} "
+                    f"there, {value!r} here; choose another config.output"
+                )
+
+
+def _tree(state: State) -> dict[str, Any]:
+    return {"step": state.step, "trained": state.trained, "optimizer": state.optimizer}

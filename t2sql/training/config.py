@@ -1,0 +1,67 @@
+"""Every value of a training; data, model and prompt are those of a run."""
+
+import ml_collections
+from ml_collections import config_dict
+
+from t2sql import config as config_lib
+from t2sql import errors
+from t2sql.model import lora
+
+
+def default_config() -> ml_collections.ConfigDict:
+    """The defaults of a run, with `train` added."""
+    config = config_lib.default_config()
+    config.prompt = "compact"
+
+    config.train = ml_collections.ConfigDict()
+    config.train.splits = ("train",)  # and train_others, where there is one with rows
+    config.train.method = "lora"  # lora, full
+    config.train.rank = 16
+    config.train.targets = tuple(lora.TARGETS)
+    config.train.held_out_databases = 8
+    config.train.sequence_tokens = 1024  # a schema and its questions
+    config.train.sequence_answers = 384  # tokens of answers in a sequence, at most
+    config.train.sequences_per_step = 2  # on all devices together
+    config.train.sequences_per_device = 1  # at a time; gradients add up until a step is full
+    config.train.epochs = 4
+    config.train.peak_learning_rate = 8e-4
+    config.train.warmup_steps = 50
+    config.train.decay_share = 0.3  # of all steps, at the end: from the peak to zero
+    config.train.clip = 1.0  # norm of the gradients, at most
+    config.train.seed = 0
+    config.train.stop_after_steps = config_dict.placeholder(int)  # of this call; None: at the end
+    config.train.checkpoint_minutes = 5.0
+    config.train.validate_every = 200  # steps; 0: never
+    config.train.validation_questions = 64
+    return config
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Refuses values that cannot be trained with.
+
+    Raises:
+      InputError: names the key, its value and the rule.
+    """
+    config_lib.check(config)
+    train = config.train
+    rules = {
+        "held_out_databases": (train.held_out_databases >= 1, "at least 1"),
+        "sequence_tokens": (train.sequence_tokens >= 32, "at least 32"),
+        "sequence_answers": (
+            1 <= train.sequence_answers <= train.sequence_tokens,
+            "between 1 and train.sequence_tokens",
+        ),
+        "sequences_per_step": (train.sequences_per_step >= 1, "at least 1"),
+        "sequences_per_device": (train.sequences_per_device >= 1, "at least 1"),
+        "epochs": (train.epochs >= 1, "at least 1"),
+        "peak_learning_rate": (train.peak_learning_rate > 0, "above 0"),
+        "warmup_steps": (train.warmup_steps >= 0, "at least 0"),
+        "decay_share": (0 <= train.decay_share <= 1, "between 0 and 1"),
+        "clip": (train.clip > 0, "above 0"),
+        "checkpoint_minutes": (train.checkpoint_minutes > 0, "above 0"),
+        "validate_every": (train.validate_every >= 0, "at least 0"),
+        "validation_questions": (train.validation_questions >= 1, "at least 1"),
+    }
+    for key, (holds, rule) in rules.items():
+        if not holds:
+            raise errors.InputError(f"config.train.{key} is {train[key]!r}; it has to be {rule}")

@@ -1,0 +1,219 @@
+"""The training data: which questions, in which order, packed into which steps.
+
+All of it is a pure function of the data and the config, so the number of a step is the
+position in the data: a resumed run, or one on other devices, reads what it would have read.
+"""
+
+import collections
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import grain
+import numpy as np
+
+from t2sql import errors
+from t2sql.prompts import Prompt
+from t2sql.sampling import groups as sampling_groups
+from t2sql.spider import database, examples, schema, tables
+from t2sql.spider.examples import Example
+from t2sql.training import packing
+from t2sql.training.answers import normal_sql
+
+MIN_QUESTIONS = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Split:
+    """The train split, cut by database.
+
+    Attributes:
+      train: what is learnt.
+      held_out: what the adapter is judged by: questions on databases that are not in `train`.
+    """
+
+    train: tuple[Example, ...]
+    held_out: tuple[Example, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Steps:
+    """All steps of the training.
+
+    Attributes:
+      sequences: the groups of each sequence, in the order they are learnt.
+      per_step: sequences in a step.
+      per_epoch: steps of the first epoch, rounded.
+      capacity: of a sequence.
+      left_out: questions that do not fit a sequence, by database.
+    """
+
+    sequences: Sequence[Sequence[packing.Group]]
+    per_step: int
+    per_epoch: int
+    capacity: packing.Capacity
+    left_out: dict[str, int]
+
+    def __len__(self) -> int:
+        return -(-len(self.sequences) // self.per_step)
+
+    def batches(
+        self, start: int, shape: tuple[int, int], share: slice = slice(None)
+    ) -> Iterator[packing.Sequences]:
+        """Yields the arrays of each step from `start` on, [accumulated, devices, ...].
+
+        Args:
+          start: steps that were done before.
+          shape: (gradients accumulated, sequences at a time).
+          share: of the second axis, what this host reads.
+        """
+
+        def load(step: int) -> packing.Sequences:
+            first = step * self.per_step
+            chosen = np.arange(first, first + self.per_step).reshape(shape)[:, share]
+            packed = [packing.pack(self._groups(i), self.capacity) for i in chosen.flat]
+            return packing.stack(packed, chosen.shape)
+
+        dataset = grain.MapDataset.source(range(start, len(self))).map(load)
+        return iter(dataset.to_iter_dataset())
+
+    def _groups(self, index: int) -> Sequence[packing.Group]:
+        """The last step may have room left: empty sequences fill it."""
+        return self.sequences[index] if index < len(self.sequences) else ()
+
+
+def read_split(root: Path, names: Sequence[str], *, compact: bool, held_out: int) -> Split:
+    """Reads the train splits and holds `held_out` databases back.
+
+    Those are chosen by a hash of their id, among the ones that have rows: on an empty
+    database nearly every query is right.
+
+    Raises:
+      InputError: a split is missing or broken, holds no gold SQL, or is too small.
+    """
+    found = [
+        example for name in names for example in examples.read_examples(root, name, compact=compact)
+    ]
+    lacking = next((example.example_id for example in found if example.query is None), None)
+    if lacking:
+        raise errors.InputError(f"{root}: {lacking} has no query; training needs gold SQL for all")
+    by_hash = sorted({example.db_id for example in found}, key=_hash)
+    chosen = [db_id for db_id in by_hash if _has_rows(schema.database_path(root, db_id))]
+    chosen = set(chosen[:held_out])
+    split = Split(
+        train=tuple(example for example in found if example.db_id not in chosen),
+        held_out=tuple(example for example in found if example.db_id in chosen),
+    )
+    if len(split.train) < MIN_QUESTIONS or len(chosen) < held_out:
+        raise errors.InputError(
+            f"{root}: {len(found)} questions on {len(by_hash)} databases are too few to train on "
+            f"at least {MIN_QUESTIONS} and hold {held_out} databases with rows out "
+            "(config.train.held_out_databases)"
+        )
+    return split
+
+
+def plan_steps(
+    train: Sequence[Example],
+    *,
+    root: Path,
+    prompt: Prompt,
+    encode: Callable[[str], list[int]],
+    encode_answer: Callable[[str], list[int]],
+    capacity: packing.Capacity,
+    per_step: int,
+    epochs: int,
+    seed: int,
+) -> Steps:
+    """Tokenises the questions and packs them, anew for each epoch.
+
+    Args:
+      train: examples with gold SQL.
+      root: of the data.
+      prompt: as at inference.
+      encode: token ids of a prompt, with the begin token.
+      encode_answer: token ids of an answer, with the end token.
+      capacity: of a sequence.
+      per_step: sequences in a step.
+      epochs: how often each question is learnt.
+      seed: of the order.
+
+    Raises:
+      InputError: a gold query does not begin as the prompt's answers do; no question fits.
+    """
+    questions: dict[tuple[int, ...], list[packing.Question]] = {}
+    left_out: collections.Counter[str] = collections.Counter()
+    by_database = collections.defaultdict(list)
+    for example in train:
+        by_database[example.db_id].append(example)
+    for db_id, of_database in by_database.items():
+        found = tables.schema_from_sqlite(schema.database_path(root, db_id))
+        answer = functools.partial(_answer, prompt=prompt, schema=found, encode=encode_answer)
+        prefix, all_questions = _tokenise(of_database, prompt, encode, answer)
+        fitting = [
+            question
+            for question in all_questions
+            if capacity.holds([packing.Group(prefix=prefix, questions=(question,))])
+        ]
+        left_out[db_id] += len(all_questions) - len(fitting)
+        if fitting:
+            questions[prefix] = fitting
+    if not questions:
+        raise errors.InputError(
+            f"no question fits a sequence of {capacity.tokens} tokens with its schema; "
+            "raise config.train.sequence_tokens"
+        )
+    plans = [
+        packing.plan_epoch(questions, capacity, np.random.default_rng([seed, epoch]))
+        for epoch in range(epochs)
+    ]
+    return Steps(
+        sequences=[sequence for plan in plans for sequence in plan],
+        per_step=per_step,
+        per_epoch=max(round(len(plans[0]) / per_step), 1),
+        capacity=capacity,
+        left_out={db_id: count for db_id, count in left_out.items() if count},
+    )
+
+
+def _tokenise(
+    of_database: Sequence[Example],
+    prompt: Prompt,
+    encode: Callable[[str], list[int]],
+    answer: Callable[[Example], tuple[int, ...]],
+) -> tuple[tuple[int, ...], list[packing.Question]]:
+    """The tokens that all prompts of a database begin with, and the rest of each."""
+    prompts = [encode(prompt.text(example)) for example in of_database]
+    shared = sampling_groups.shared_length(prompts)
+    questions = [
+        packing.Question(
+            example_id=example.example_id, prompt=tuple(tokens[shared:]), answer=answer(example)
+        )
+        for example, tokens in zip(of_database, prompts, strict=True)
+    ]
+    return tuple(prompts[0][:shared]), questions
+
+
+def _answer(example: Example, *, prompt: Prompt, schema: tables.Schema, encode) -> tuple[int, ...]:
+    sql = normal_sql(example.query, schema)
+    if not sql.startswith(prompt.answer_prefix):
+        raise errors.InputError(
+            f"{example.example_id}: the query has to begin with {prompt.answer_prefix}, as the "
+            f"prompt {prompt.name!r} says; found: {sql[:60]!r}"
+        )
+    return tuple(encode(sql.removeprefix(prompt.answer_prefix)))
+
+
+def _hash(db_id: str) -> str:
+    return hashlib.sha256(db_id.encode()).hexdigest()
+
+
+def _has_rows(path: Path) -> bool:
+    with database.open_database(path) as connection:
+        names = schema.table_names(connection)
+        quoted = ('"' + name.replace('"', '""') + '"' for name in names)
+        return any(
+            connection.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() for name in quoted
+        )

@@ -1,0 +1,125 @@
+"""What is trained: an adapter beside frozen weights, or the weights themselves."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from t2sql import errors
+from t2sql.model import adapters, checkpoints, lora
+from t2sql.training import step as step_lib
+
+
+class Method(Protocol):
+    """A way to fine-tune.
+
+    Attributes:
+      about: what decides the shapes of what is trained.
+    """
+
+    about: dict[str, Any]
+
+    def init(self, params: Any) -> Any:
+        """What is trained, as training begins, in float32."""
+
+    def frozen(self, params: Any) -> Any:
+        """What training reads and does not change."""
+
+    def loss(self, model: Any, trained: Any, frozen: Any, batch: step_lib.Batch) -> jax.Array:
+        """The summed loss of a batch."""
+
+    def merged(self, trained: Any, frozen: Any) -> Any:
+        """Parameters of the plain model, to sample with."""
+
+    def save(self, folder: Path, trained: Any, **about: Any) -> None:
+        """Writes what was trained as a model source."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoRA:
+    """Trains an adapter; what it saves is a `model.adapter`."""
+
+    rank: int
+    targets: Sequence[str]
+    seed: int
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"method": "lora", "rank": self.rank, "targets": list(self.targets)}
+
+    def init(self, params: Any) -> lora.Adapter:
+        return lora.init(params, self.rank, self.targets, self.seed)
+
+    def frozen(self, params: Any) -> Any:
+        return params
+
+    def loss(self, model, trained, frozen, batch: step_lib.Batch) -> jax.Array:
+        with lora.applied(self.rank, self.targets):
+            return step_lib.loss_sum(model, lora.attach(frozen, trained), batch)
+
+    def merged(self, trained, frozen) -> Any:
+        return jax.jit(lora.merge)(frozen, trained)
+
+    def save(self, folder: Path, trained, **about: Any) -> None:
+        adapters.save(folder, trained, rank=self.rank, targets=list(self.targets), **about)
+
+
+@dataclasses.dataclass(frozen=True)
+class Full:
+    """Trains all weights; what it saves is a checkpoint, a `model.source`.
+
+    Attributes:
+      dtype: of the computation; the weights that are trained are float32.
+    """
+
+    dtype: str
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"method": "full"}
+
+    def init(self, params: Any) -> Any:
+        return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), params)
+
+    def frozen(self, params: Any) -> Any:
+        del params
+        return {}
+
+    def loss(self, model, trained, frozen, batch: step_lib.Batch) -> jax.Array:
+        return step_lib.loss_sum(model, self.merged(trained, frozen), batch)
+
+    def merged(self, trained, frozen) -> Any:
+        del frozen
+        return jax.tree.map(lambda leaf: leaf.astype(self.dtype), trained)
+
+    def save(self, folder: Path, trained, **about: Any) -> None:
+        del about
+        checkpoints.save_params(folder / "checkpoint", jax.device_get(trained))
+
+
+def make(config: ml_collections.ConfigDict, dtype: str) -> Method:
+    """The method of `config.train`.
+
+    Raises:
+      InputError: there is no such method or target, or the rank is below 1.
+    """
+    train = config.train
+    if train.method == "full":
+        return Full(dtype=dtype)
+    if train.method != "lora":
+        raise errors.InputError(
+            f"config.train.method is {train.method!r}; it has to be lora or full"
+        )
+    unknown = sorted(set(train.targets) - lora.TARGETS.keys())
+    if unknown or not train.targets:
+        raise errors.InputError(
+            f"config.train.targets is {tuple(train.targets)}; "
+            f"it has to be some of {', '.join(lora.TARGETS)}"
+        )
+    if train.rank < 1:
+        raise errors.InputError(f"config.train.rank is {train.rank}; it has to be at least 1")
+    return LoRA(rank=train.rank, targets=tuple(train.targets), seed=train.seed)

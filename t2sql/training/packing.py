@@ -1,0 +1,193 @@
+"""Questions packed by schema: a sequence holds a schema once and many of its questions.
+
+    tokens     s s s s s q q q a a q q a a a a t t t q q a a . .
+    segments   1 1 1 1 1 2 2 2 2 2 3 3 3 3 3 3 4 4 4 5 5 5 5 0 0
+    parents    1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 4 4 4 4 4 4 4 0 0
+    positions  0 1 2 3 4 5 6 7 8 9 5 6 7 ...   0 1 2 3 4 5 6
+
+A question (q) and its answer (a) attend to their schema (s) and to themselves, and their
+positions follow the schema's, as if they were alone with it: attention, RoPE and the window
+of the local layers are those of unpacked sequences. What room is left, another schema (t)
+takes.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+_READ = ("tokens", "positions", "segments", "parents")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Question:
+    """A question with its answer, in tokens.
+
+    Attributes:
+      example_id: of the example.
+      prompt: tokens after those that all questions of the database begin with; at least one.
+      answer: tokens of the answer, with the end token.
+    """
+
+    example_id: str
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+    def __len__(self) -> int:
+        # The end token is learnt, not read.
+        return len(self.prompt) + len(self.answer) - 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Group:
+    """Questions behind one copy of their schema's tokens."""
+
+    prefix: tuple[int, ...]
+    questions: tuple[Question, ...]
+
+    def __len__(self) -> int:
+        return len(self.prefix) + sum(map(len, self.questions))
+
+    @property
+    def answer_tokens(self) -> int:
+        return sum(len(question.answer) for question in self.questions)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Capacity:
+    """What a sequence holds.
+
+    Attributes:
+      tokens: L, of all kinds.
+      answers: M, tokens of answers: the output layer runs for so many.
+    """
+
+    tokens: int
+    answers: int
+
+    def holds(self, groups: Sequence[Group]) -> bool:
+        return (
+            sum(map(len, groups)) <= self.tokens
+            and sum(group.answer_tokens for group in groups) <= self.answers
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Sequences:
+    """Packed sequences as arrays; see the module's picture. `B` may be several axes.
+
+    Attributes:
+      tokens: right-padded with id 0.
+      positions: of each token in its text.
+      segments: which tokens belong together, from 1; 0 for padding.
+      parents: the segment of each token's schema.
+      places: of the tokens that an answer's tokens follow.
+      answers: the answers' tokens.
+      weights: 1 for a token that counts, 0 for padding.
+    """
+
+    tokens: Int32[np.ndarray, "B L"]
+    positions: Int32[np.ndarray, "B L"]
+    segments: Int32[np.ndarray, "B L"]
+    parents: Int32[np.ndarray, "B L"]
+    places: Int32[np.ndarray, "B M"]
+    answers: Int32[np.ndarray, "B M"]
+    weights: Float32[np.ndarray, "B M"]
+
+
+def plan_epoch(
+    questions: Mapping[tuple[int, ...], Sequence[Question]],
+    capacity: Capacity,
+    rng: np.random.Generator,
+) -> list[list[Group]]:
+    """Packs every question once, in random order, in as few sequences as is easily found.
+
+    Args:
+      questions: by the tokens of their schema; each fits a sequence with it.
+      capacity: of a sequence.
+      rng: decides which questions share a sequence, and the order.
+
+    Returns:
+      The groups of each sequence.
+    """
+    groups = []
+    for prefix, of_schema in questions.items():
+        shuffled = [of_schema[index] for index in rng.permutation(len(of_schema))]
+        groups.extend(_cut(prefix, shuffled, capacity))
+    sequences = _first_fit(groups, capacity)
+    return [sequences[index] for index in rng.permutation(len(sequences))]
+
+
+def _cut(prefix: tuple[int, ...], questions: list[Question], capacity: Capacity) -> list[Group]:
+    """Groups as large as a sequence, and the rest."""
+    groups = [Group(prefix=prefix, questions=())]
+    for question in questions:
+        longer = Group(prefix=prefix, questions=(*groups[-1].questions, question))
+        if capacity.holds([longer]):
+            groups[-1] = longer
+        else:
+            groups.append(Group(prefix=prefix, questions=(question,)))
+    return groups
+
+
+def _first_fit(groups: list[Group], capacity: Capacity) -> list[list[Group]]:
+    """First-fit decreasing (Johnson 1973)."""
+    sequences: list[list[Group]] = []
+    for group in sorted(groups, key=len, reverse=True):
+        for sequence in sequences:
+            if capacity.holds([*sequence, group]):
+                sequence.append(group)
+                break
+        else:
+            sequences.append([group])
+    return sequences
+
+
+def pack(groups: Sequence[Group], capacity: Capacity) -> Sequences:
+    """The arrays of one sequence, [L] and [M]."""
+    read: dict[str, list[int]] = {name: [] for name in _READ}
+    places: list[int] = []
+    answers: list[int] = []
+
+    def add(tokens: Sequence[int], position: int, segment: int, parent: int) -> None:
+        read["tokens"].extend(tokens)
+        read["positions"].extend(range(position, position + len(tokens)))
+        read["segments"].extend([segment] * len(tokens))
+        read["parents"].extend([parent] * len(tokens))
+
+    segment = 0
+    for group in groups:
+        segment += 1
+        parent = segment
+        add(group.prefix, 0, segment, parent)
+        for question in group.questions:
+            segment += 1
+            add(question.prompt + question.answer[:-1], len(group.prefix), segment, parent)
+            end = len(read["tokens"])
+            places.extend(range(end - len(question.answer), end))
+            answers.extend(question.answer)
+    return Sequences(
+        **{name: _pad(values, capacity.tokens) for name, values in read.items()},
+        places=_pad(places, capacity.answers),
+        answers=_pad(answers, capacity.answers),
+        weights=_pad([1] * len(answers), capacity.answers).astype(np.float32),
+    )
+
+
+def stack(sequences: Sequence[Sequences], shape: tuple[int, ...]) -> Sequences:
+    """Sequences along new leading axes of `shape`."""
+    return Sequences(
+        **{
+            field.name: np.stack([getattr(one, field.name) for one in sequences]).reshape(
+                *shape, -1
+            )
+            for field in dataclasses.fields(Sequences)
+        }
+    )
+
+
+def _pad(values: Sequence[int], length: int) -> np.ndarray:
+    padded = np.zeros(length, np.int32)
+    padded[: len(values)] = values
+    return padded

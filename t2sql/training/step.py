@@ -1,0 +1,117 @@
+"""One step of training, compiled: gradients of packed sequences, accumulated, and the update."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from t2sql.training import packing
+
+
+@flax.struct.dataclass
+class State:
+    """What training changes.
+
+    Attributes:
+      step: steps done; also the position in the data.
+      trained: the adapter, or all parameters, in float32.
+      optimizer: the state of optax.
+    """
+
+    step: Int[Array, ""]
+    trained: Any
+    optimizer: Any
+
+
+@flax.struct.dataclass
+class Metrics:
+    """Of one step: the mean loss per token in nats, and the gradients' norm before clipping."""
+
+    loss: Float[Array, ""]
+    gradient_norm: Float[Array, ""]
+
+
+@flax.struct.dataclass
+class Batch:
+    """`packing.Sequences` on devices."""
+
+    tokens: Int[Array, "B L"]
+    positions: Int[Array, "B L"]
+    segments: Int[Array, "B L"]
+    parents: Int[Array, "B L"]
+    places: Int[Array, "B M"]
+    answers: Int[Array, "B M"]
+    weights: Float[Array, "B M"]
+
+    @classmethod
+    def of(cls, sequences: packing.Sequences) -> "Batch":
+        return cls(**{f.name: getattr(sequences, f.name) for f in dataclasses.fields(sequences)})
+
+
+def attention_mask(segments: Int[Array, "B L"], parents: Int[Array, "B L"]) -> Bool[Array, "B L L"]:
+    """Which tokens each token sees: those before it of its own segment and of its schema."""
+    length = segments.shape[-1]
+    causal = jnp.tril(jnp.ones((length, length), bool))
+    keys = segments[:, None, :]
+    return causal & ((keys == segments[:, :, None]) | (keys == parents[:, :, None]))
+
+
+def loss_sum(model: nn.Module, params: Any, batch: Batch) -> Float[Array, ""]:
+    """The cross-entropy of the answers' tokens, summed.
+
+    The output layer runs at their places only. gemma's own logits, of all places, are not
+    read, so XLA leaves them out.
+
+    Args:
+      model: gemma's transformer.
+      params: its parameters.
+      batch: packed sequences.
+    """
+    hidden = model.apply(
+        {"params": params},
+        batch.tokens,
+        positions=batch.positions,
+        attention_mask=attention_mask(batch.segments, batch.parents),
+        return_hidden_states=True,
+    ).hidden_states
+    hidden = jnp.take_along_axis(hidden, batch.places[:, :, None], axis=1)
+    table = params["embedder"]["input_embedding"]
+    logits = jnp.einsum("bmd,vd->bmv", hidden, table, preferred_element_type=jnp.float32)
+    cap = model.config.final_logit_softcap
+    if cap is not None:
+        logits = jnp.tanh(logits / cap) * cap
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.answers)
+    return jnp.sum(losses * batch.weights)
+
+
+def make_step(
+    loss: Callable[[Any, Any, Batch], Float[Array, ""]], optimizer: optax.GradientTransformation
+) -> Callable[[State, Any, Batch], tuple[State, Metrics]]:
+    """A function of state, frozen parameters and a batch [accumulated, B, ...].
+
+    Args:
+      loss: of what is trained, the frozen parameters and a batch [B, ...]; a sum over tokens.
+      optimizer: the update.
+    """
+
+    def step(state: State, frozen: Any, batch: Batch) -> tuple[State, Metrics]:
+        def accumulate(sums, part: Batch):
+            found = jax.value_and_grad(loss)(state.trained, frozen, part)
+            return jax.tree.map(jnp.add, sums, found), None
+
+        zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.trained))
+        sums, _ = jax.lax.scan(accumulate, zeros, batch)
+        tokens = jnp.maximum(jnp.sum(batch.weights), 1)
+        mean, gradients = jax.tree.map(lambda total: total / tokens, sums)
+        updates, inner = optimizer.update(gradients, state.optimizer, state.trained)
+        trained = optax.apply_updates(state.trained, updates)
+        metrics = Metrics(loss=mean, gradient_norm=optax.global_norm(gradients))
+        return State(step=state.step + 1, trained=trained, optimizer=inner), metrics
+
+    return step
