@@ -54,6 +54,15 @@ function folded(title, text, open = false) {
     : null;
 }
 
+function legend(details, compared, tokens) {
+  const line = (...parts) => make("p", { className: "legend" }, ...parts);
+  if (details.gold === null) return line("This question has no gold query.");
+  if (!compared) return line("Too long to compare token by token.");
+  if (!tokens.some((token) => token.different)) return line("Gold and prediction are the same, token by token.");
+  return line("Marked: ", make("mark", { className: "gold" }, "only in gold"), " ",
+    make("mark", { className: "predicted" }, "only in the prediction"));
+}
+
 function queries(row, details) {
   const gold = tokenize(details.gold ?? "");
   const predicted = tokenize(details.predicted);
@@ -64,13 +73,11 @@ function queries(row, details) {
   const before = details.baseline;
   if (before) {
     panels.classList.add("three");
-    panels.append(queryPanel("Baseline", tokenize(before.predicted), "predicted", verdictOf(row.before)));
+    const tokens = tokenize(before.predicted);
+    if (details.gold !== null) markDifferences(tokenize(details.gold), tokens);
+    panels.append(queryPanel("Baseline", tokens, "predicted", verdictOf(row.before)));
   }
-  const legend = compared
-    ? make("p", { className: "legend" }, "Marked: ", make("mark", { className: "gold" }, "only in gold"), " ",
-      make("mark", { className: "predicted" }, "only in the prediction"))
-    : make("p", { className: "legend" }, details.gold === null ? "This question has no gold query." : "Too long to compare token by token.");
-  return [panels, legend];
+  return [panels, legend(details, compared, [...gold, ...predicted])];
 }
 
 function results(details) {
