@@ -205,6 +205,7 @@ def make_factory(config: ml_collections.ConfigDict) -> factory_lib.LLMModuleFact
             tokenizer_path=config.model.tokenizer or None,
             dtype=config.model.dtype,
             parallel=config.model.parallel,
+            adapter=config.model.adapter or None,
             cache_dir=resolve_cache_dir(config),
             storage_config=storage_config(config),
         )
@@ -332,7 +333,10 @@ def _describe_start(job: _Job, sampler: sampling.BatchSampler) -> None:
         f"model: {job.config.model.name} in {job.factory.dtype} on {len(devices)} x "
         f"{devices[0].device_kind}; compiled {programs} in {sampler.compile_seconds:.1f} s"
     )
-    warning = prompts.variant_warning(job.work.prompt, job.factory.checkpoint.variant)
+    if job.factory.adapter:
+        warning = prompts.tuning_warning(job.work.prompt, job.factory.adapter.prompt)
+    else:
+        warning = prompts.variant_warning(job.work.prompt, job.factory.checkpoint.variant)
     if warning:
         job.say(f"warning: {warning}")
 

@@ -9,7 +9,7 @@ short schema text, and the values of the database that the question names.
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from t2sql import errors
 from t2sql.spider.examples import Example
@@ -101,6 +101,23 @@ def variant_warning(prompt: Prompt, variant: str | None) -> str | None:
     return (
         f"prompt {prompt.name!r} is a text to go on with, but these weights are "
         "instruction-tuned; --config.prompt=zero_shot suits them"
+    )
+
+
+def tuning_warning(prompt: Prompt, tuned_with: Mapping[str, str]) -> str | None:
+    """What to tell a user whose adapter was trained with another prompt; None if it was not.
+
+    Args:
+      prompt: of the run.
+      tuned_with: {"name", "sha256"} of the prompt of the training.
+    """
+    if tuned_with["sha256"] == prompt.digest:
+        return None
+    if tuned_with["name"] == prompt.name:
+        return f"prompt {prompt.name!r} has changed since the adapter was trained with it"
+    return (
+        f"the adapter was trained with prompt {tuned_with['name']!r}, and this run uses "
+        f"{prompt.name!r}: set --config.prompt={tuned_with['name']}"
     )
 
 

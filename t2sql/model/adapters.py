@@ -48,17 +48,17 @@ class AdapterFile:
     training: dict[str, Any]
     sha256: str
 
-    def check_base(self, name: str, weights_sha256: str) -> None:
-        """Refuses any other model than the one that it was trained on.
+    def check_base(self, weights_sha256: str) -> None:
+        """Refuses any other weights than those that it was trained on.
 
         Raises:
           InputError: names the two.
         """
-        found = {"name": name, "weights_sha256": weights_sha256}
-        if found != self.base:
+        if weights_sha256 != self.base["weights_sha256"]:
             raise errors.InputError(
-                f"model.adapter: {self.source} was trained on {_model(self.base)}; "
-                f"this run's model is {_model(found)}"
+                f"--config.model.adapter: {self.source} was trained on {self.base['name']} with "
+                f"weights {self.base['weights_sha256'][:12]}; those of --config.model.source are "
+                f"{weights_sha256[:12]}"
             )
 
     def load(self, params: Any) -> lora.Adapter:
@@ -74,14 +74,14 @@ class AdapterFile:
                 found = {name: file[name] for name in file.files}
         except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
             raise errors.InputError(
-                f"model.adapter: {self.path / _ARRAYS} is damaged or missing ({error})"
+                f"--config.model.adapter: {self.path / _ARRAYS} is damaged or missing ({error})"
             ) from error
         for name in sorted(found.keys() | wanted.keys()):
             shapes = [tree[name].shape if name in tree else "absent" for tree in (found, wanted)]
             if shapes[0] != shapes[1]:
                 raise errors.InputError(
-                    f"model.adapter: {self.path / _ARRAYS}: {name} is {shapes[0]}; an adapter of "
-                    f"rank {self.rank} of this model has {shapes[1]}"
+                    f"--config.model.adapter: {self.path / _ARRAYS}: {name} is {shapes[0]}; an "
+                    f"adapter of rank {self.rank} of this model has {shapes[1]}"
                 )
         return _unflatten({name: array.astype(np.float32) for name, array in found.items()})
 
@@ -134,30 +134,26 @@ def _read_about(source: str, path: Path) -> Mapping[str, Any]:
         about = json.loads(path.read_text())
     except OSError as error:
         raise errors.InputError(
-            f"model.adapter: {source} has to be a folder with {_ABOUT} and {_ARRAYS}, as "
+            f"--config.model.adapter: {source} has to be a folder with {_ABOUT} and {_ARRAYS}, as "
             f"t2sql.train writes it ({error.strerror}: {path})"
         ) from error
     except ValueError as error:
-        raise errors.InputError(f"model.adapter: {path} is not JSON: {error}") from error
+        raise errors.InputError(f"--config.model.adapter: {path} is not JSON: {error}") from error
     version = about.get("format_version") if isinstance(about, dict) else None
     if version != FORMAT_VERSION:
         raise errors.InputError(
-            f"model.adapter: {path} has format_version {version!r}; this program reads "
+            f"--config.model.adapter: {path} has format_version {version!r}; this program reads "
             f"{FORMAT_VERSION}"
         )
     missing = [name for name in _FIELDS if name not in about]
     unknown = sorted(set(about.get("targets", ())) - lora.TARGETS.keys())
     if missing or unknown:
         raise errors.InputError(
-            f"model.adapter: {path} lacks {', '.join(missing)}"
+            f"--config.model.adapter: {path} lacks {', '.join(missing)}"
             if missing
-            else f"model.adapter: {path}: targets has unknown layers: {', '.join(unknown)}"
+            else f"--config.model.adapter: {path}: targets has unknown layers: {', '.join(unknown)}"
         )
     return about
-
-
-def _model(base: Mapping[str, str]) -> str:
-    return f"{base['name']} with weights {base['weights_sha256'][:12]}"
 
 
 def _flatten(adapter: lora.Adapter) -> dict[str, Any]:

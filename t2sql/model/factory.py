@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from t2sql import cache, errors
-from t2sql.model import checkpoints, dummy, registry, sources, tokenizers
+from t2sql.model import adapters, checkpoints, dummy, lora, registry, sources, tokenizers
 from t2sql.model import mesh as mesh_lib
 from t2sql.runs import storage
 
@@ -34,6 +34,8 @@ class LLMFactoryConfig:
       dtype: of weights and computation: "float32", "bfloat16", or "auto" for
         float32 on CPU (where bfloat16 is slow) and bfloat16 on TPU and GPU.
       parallel: number of devices that share one copy of the weights.
+      adapter: folder of an adapter, local or gs://, that is merged into the weights; None
+        for the weights as they are.
       cache_dir: where converted and fetched weights are kept.
       storage_config: how gs:// is reached; None for the defaults.
     """
@@ -44,6 +46,7 @@ class LLMFactoryConfig:
     tokenizer_cls: Callable[..., Any]
     dtype: str = "auto"
     parallel: int = 1
+    adapter: str | None = None
     cache_dir: Path = dataclasses.field(default_factory=cache.default_dir)
     storage_config: storage.StorageConfig | None = None
 
@@ -175,13 +178,42 @@ class LLMModuleFactory:
                 model_name=type(self.model).__name__,
             )
 
-    def load_params(self) -> Any:
-        """Reads the weights onto the mesh.
+    @property
+    def _shardings(self) -> Any:
+        return jax.tree.map(lambda leaf: leaf.sharding, self.abstract_params)
+
+    @functools.cached_property
+    def adapter(self) -> adapters.AdapterFile | None:
+        """The adapter on local disk, known to be trained on these weights; None without one.
 
         Raises:
-          InputError: the checkpoint is damaged, or belongs to another model.
+          InputError: there is none in that place, or it is of other weights.
         """
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_params)
+        if not self.config.adapter:
+            return None
+        adapter = adapters.resolve(
+            self.config.adapter,
+            cache_dir=self.config.cache_dir,
+            storage_config=self.config.storage_config,
+        )
+        adapter.check_base(self.checkpoint.weights_sha256)
+        return adapter
+
+    def load_params(self) -> Any:
+        """Reads the weights onto the mesh, and merges the adapter into them.
+
+        Raises:
+          InputError: the checkpoint or the adapter is damaged, or belongs to another model.
+        """
+        adapter = self.adapter.load(self.abstract_params) if self.adapter else None
+        params = self._load_base()
+        if adapter is None:
+            return params
+        merge = jax.jit(lora.merge, donate_argnums=0, out_shardings=self._shardings)
+        return merge(params, adapter)
+
+    def _load_base(self) -> Any:
+        shardings = self._shardings
         if self.checkpoint.seed is not None:
             return dummy.random_params(self.checkpoint.seed, self.abstract_params, shardings)
         return checkpoints.load_params(

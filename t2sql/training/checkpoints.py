@@ -34,7 +34,7 @@ class Checkpoints:
             (self._folder / ".writable").write_text("")
         except OSError as error:
             raise errors.InputError(
-                f"config.output: {self._folder} cannot be written: {error.strerror}"
+                f"--config.output: {self._folder} cannot be written: {error.strerror}"
             ) from error
         self._manager = ocp.CheckpointManager(
             self._folder,
@@ -96,7 +96,7 @@ class Checkpoints:
         except (ValueError, OSError, KeyError, TypeError) as error:
             raise errors.InputError(
                 f"{self._folder / str(step)}: the checkpoint is damaged ({error}); delete it to go "
-                "on from the one before, or choose another config.output"
+                "on from the one before, or choose another --config.output"
             ) from error
         return State(**found["state"]), about["about"]["notes"]
 
@@ -105,7 +105,7 @@ class Checkpoints:
             if found.get(name) != value:
                 raise errors.RefusedError(
                     f"{self._folder} is of a training with another {name}: {found.get(name)!r} "
-                    f"there, {value!r} here; choose another config.output"
+                    f"there, {value!r} here; choose another --config.output"
                 )
 
 

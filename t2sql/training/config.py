@@ -64,4 +64,4 @@ def check(config: ml_collections.ConfigDict) -> None:
     }
     for key, (holds, rule) in rules.items():
         if not holds:
-            raise errors.InputError(f"config.train.{key} is {train[key]!r}; it has to be {rule}")
+            raise errors.InputError(f"--config.train.{key} is {train[key]!r}; it has to be {rule}")

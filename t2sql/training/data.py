@@ -110,7 +110,7 @@ def read_split(root: Path, names: Sequence[str], *, compact: bool, held_out: int
         raise errors.InputError(
             f"{root}: {len(found)} questions on {len(by_hash)} databases are too few to train on "
             f"at least {MIN_QUESTIONS} and hold {held_out} databases with rows out "
-            "(config.train.held_out_databases)"
+            "(--config.train.held_out_databases)"
         )
     return split
 
@@ -163,7 +163,7 @@ def plan_steps(
     if not questions:
         raise errors.InputError(
             f"no question fits a sequence of {capacity.tokens} tokens with its schema; "
-            "raise config.train.sequence_tokens"
+            "raise --config.train.sequence_tokens"
         )
     plans = [
         packing.plan_epoch(questions, capacity, np.random.default_rng([seed, epoch]))

@@ -242,9 +242,9 @@ def batch_shape(train: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> tu
     at_a_time = devices * train.sequences_per_device
     if train.sequences_per_step % at_a_time:
         raise errors.InputError(
-            f"config.train.sequences_per_step is {train.sequences_per_step}; it has to be a "
+            f"--config.train.sequences_per_step is {train.sequences_per_step}; it has to be a "
             f"multiple of {at_a_time}, the devices on the mesh's data axis ({devices}) times "
-            f"config.train.sequences_per_device ({train.sequences_per_device})"
+            f"--config.train.sequences_per_device ({train.sequences_per_device})"
         )
     return train.sequences_per_step // at_a_time, at_a_time
 
@@ -276,7 +276,7 @@ class LossWatch:
     def _error(self, step: int, what: str) -> errors.RefusedError:
         return errors.RefusedError(
             f"step {step}: {what}: the training diverges. The same command goes on from the last "
-            "checkpoint; give it a lower config.train.peak_learning_rate or config.train.clip"
+            "checkpoint; give it a lower --config.train.peak_learning_rate or --config.train.clip"
         )
 
 

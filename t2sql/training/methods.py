@@ -112,14 +112,14 @@ def make(config: ml_collections.ConfigDict, dtype: str) -> Method:
         return Full(dtype=dtype)
     if train.method != "lora":
         raise errors.InputError(
-            f"config.train.method is {train.method!r}; it has to be lora or full"
+            f"--config.train.method is {train.method!r}; it has to be lora or full"
         )
     unknown = sorted(set(train.targets) - lora.TARGETS.keys())
     if unknown or not train.targets:
         raise errors.InputError(
-            f"config.train.targets is {tuple(train.targets)}; "
+            f"--config.train.targets is {tuple(train.targets)}; "
             f"it has to be some of {', '.join(lora.TARGETS)}"
         )
     if train.rank < 1:
-        raise errors.InputError(f"config.train.rank is {train.rank}; it has to be at least 1")
+        raise errors.InputError(f"--config.train.rank is {train.rank}; it has to be at least 1")
     return LoRA(rank=train.rank, targets=tuple(train.targets), seed=train.seed)

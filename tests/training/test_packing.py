@@ -1,0 +1,148 @@
+"""Packing: nothing is lost, nothing overflows, and a packed question learns as if alone."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from t2sql.model import factory, lora
+from t2sql.training import methods, packing
+from t2sql.training import step as step_lib
+
+CAPACITY = packing.Capacity(tokens=96, answers=40)
+
+
+def _question(rng, number, longest=12):
+    prompt, answer = rng.integers(1, longest, 2)
+    return packing.Question(
+        example_id=f"train/{number:04d}",
+        prompt=tuple(map(int, rng.integers(110, 500, prompt))),
+        answer=(*map(int, rng.integers(110, 500, answer)), 1),
+    )
+
+
+def _questions(rng, schemas):
+    return {
+        tuple(map(int, rng.integers(110, 500, 2 + 7 * index))): [
+            _question(rng, 100 * index + number) for number in range(count)
+        ]
+        for index, count in enumerate(schemas)
+    }
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 999), st.lists(st.integers(1, 30), min_size=1, max_size=6))
+def test_a_plan_holds_every_question_once_and_no_sequence_overflows(seed, schemas):
+    questions = _questions(np.random.default_rng(seed), schemas)
+    plan = packing.plan_epoch(questions, CAPACITY, np.random.default_rng(seed))
+    planned = [(g.prefix, q) for groups in plan for g in groups for q in g.questions]
+    wanted = [(prefix, q) for prefix, of_schema in questions.items() for q in of_schema]
+    assert sorted(planned, key=repr) == sorted(wanted, key=repr)
+    for groups in plan:
+        assert CAPACITY.holds(groups)
+        packed = packing.pack(groups, CAPACITY)
+        assert np.count_nonzero(packed.segments) == sum(map(len, groups))
+        assert packed.weights.sum() == sum(group.answer_tokens for group in groups)
+
+
+def test_a_plan_depends_on_the_generator_alone():
+    questions = _questions(np.random.default_rng(0), [20, 9])
+    plans = [packing.plan_epoch(questions, CAPACITY, np.random.default_rng(s)) for s in (1, 1, 2)]
+    assert plans[0] == plans[1] != plans[2]
+
+
+def test_the_picture_of_the_module():
+    first = packing.Group(
+        prefix=(11, 12, 13),
+        questions=(
+            packing.Question(example_id="a", prompt=(21, 22), answer=(31, 32, 1)),
+            packing.Question(example_id="b", prompt=(23,), answer=(1,)),
+        ),
+    )
+    second = packing.Group(
+        prefix=(14,), questions=(packing.Question(example_id="c", prompt=(24,), answer=(33, 1)),)
+    )
+    packed = packing.pack([first, second], packing.Capacity(tokens=13, answers=7))
+    assert packed.tokens.tolist() == [11, 12, 13, 21, 22, 31, 32, 23, 14, 24, 33, 0, 0]
+    assert packed.positions.tolist() == [0, 1, 2, 3, 4, 5, 6, 3, 0, 1, 2, 0, 0]
+    assert packed.segments.tolist() == [1, 1, 1, 2, 2, 2, 2, 3, 4, 5, 5, 0, 0]
+    assert packed.parents.tolist() == [1, 1, 1, 1, 1, 1, 1, 1, 4, 4, 4, 0, 0]
+    assert packed.places.tolist() == [4, 5, 6, 7, 9, 10, 0]
+    assert packed.answers.tolist() == [31, 32, 1, 1, 33, 1, 0]
+    assert packed.weights.tolist() == [1, 1, 1, 1, 1, 1, 0]
+
+
+@pytest.fixture(scope="module")
+def dummy():
+    made = factory.LLMModuleFactory(factory.config_for("dummy", "dummy:0", dtype="float32"))
+    return made.model, made.load_params()
+
+
+@pytest.fixture(scope="module", params=["lora", "full"])
+def method(request, dummy):
+    if request.param == "full":
+        return methods.Full(dtype="float32")
+    return methods.LoRA(rank=3, targets=tuple(lora.TARGETS), seed=0)
+
+
+def _gradient(method, dummy, sequences):
+    """Loss and gradients of sequences [B, ...], from an adapter that does change the model."""
+    model, params = dummy
+    trained = method.init(params)
+    rng = np.random.default_rng(0)
+    trained = jax.tree.map(
+        lambda leaf: leaf + jnp.asarray(rng.normal(size=leaf.shape) * 0.05, jnp.float32), trained
+    )
+    batch = step_lib.Batch.of(packing.stack(sequences, (len(sequences),)))
+
+    def loss(trained):
+        return method.loss(model, trained, method.frozen(params), batch)
+
+    return jax.value_and_grad(loss)(trained)
+
+
+def test_packed_loss_and_gradients_are_those_of_unpacked_sequences(method, dummy):
+    """Some questions lie beyond the window of the local layers (16) from their schema."""
+    rng = np.random.default_rng(3)
+    groups = [
+        packing.Group(
+            prefix=tuple(map(int, rng.integers(110, 500, length))),
+            questions=tuple(_question(rng, number) for number in range(count)),
+        )
+        for length, count in ((30, 4), (4, 3))
+    ]
+    capacity = packing.Capacity(tokens=200, answers=100)
+    alone = [
+        packing.pack([dataclasses.replace(group, questions=(question,))], capacity)
+        for group in groups
+        for question in group.questions
+    ]
+    packed, packed_gradients = _gradient(method, dummy, [packing.pack(groups, capacity)])
+    unpacked, gradients = _gradient(method, dummy, alone)
+    np.testing.assert_allclose(packed, unpacked, rtol=1e-5)
+    jax.tree.map(
+        lambda one, other: np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-4),
+        packed_gradients,
+        gradients,
+    )
+
+
+def test_the_loss_is_that_of_the_plain_model_on_a_plain_text(dummy):
+    """With gemma's own mask and positions, and its logits of all places."""
+    model, params = dummy
+    rng = np.random.default_rng(5)
+    group = packing.Group(
+        prefix=tuple(map(int, rng.integers(110, 500, 25))), questions=(_question(rng, 0, 20),)
+    )
+    (question,) = group.questions
+    text = (*group.prefix, *question.prompt, *question.answer)
+    logits = model.apply({"params": params}, jnp.array([text[:-1]])).logits[0]
+    log_probabilities = jax.nn.log_softmax(logits)[jnp.arange(len(text) - 1), jnp.array(text[1:])]
+    expected = -log_probabilities[-len(question.answer) :].sum()
+    batch = step_lib.Batch.of(packing.stack([packing.pack([group], CAPACITY)], (1,)))
+    found = step_lib.loss_sum(model, params, batch)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
