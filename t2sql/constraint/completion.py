@@ -1,0 +1,92 @@
+"""The shortest way to end a query: what a row writes when its tokens run out."""
+
+from collections.abc import Callable, Iterator
+
+from t2sql.constraint import lexer
+from t2sql.constraint.lexer import Position
+from t2sql.constraint.parser import State
+
+_MAX_LEXEMES = 400
+# The text of each class; a name may stand in the place of a "<text>".
+_PLAIN = {"<number>": b"1", "<integer>": b"1", "<string>": b"''"}
+_KINDS = {lexer.WORD: "word", lexer.MARK: "punctuation"}
+_CLOSING = {lexer.TEXT: b'"', lexer.TICK: b"`", lexer.BRACKET: b"]"}
+_ALIASES = tuple(b"t%d" % number for number in range(1, 100))
+
+
+def parts(position: Position, count: Callable[[bytes], int]) -> list[bytes]:
+    """Texts that end the statement one after the other; none where it is complete.
+
+    Args:
+      position: where the query stands.
+      count: how many tokens a text takes.
+    """
+    found = []
+    while not lexer.is_complete(position):
+        text = min(_options(position), key=lambda option: count(option[0]) + option[1])[0]
+        after = lexer.steps(position, text)
+        if after is None or len(found) >= _MAX_LEXEMES:
+            raise AssertionError(f"no way to end a query after {found}")
+        found.append(text)
+        position = after
+    return found
+
+
+def bound(position: Position, count: Callable[[bytes], int]) -> int:
+    """Tokens that `parts` take, about, at most."""
+    if (state := lexer.settle(position)) is not None:
+        return state.cost
+    return min(count(text) + cost for text, cost in _options(position))
+
+
+def _options(position: Position) -> Iterator[tuple[bytes, int]]:
+    """Texts that end the lexeme at hand, or the next ones, each with the cost after it."""
+    state = lexer.settle(position)
+    if state is None:
+        yield from _endings(position)
+    else:
+        yield from _following(state, b"" if position.mode == lexer.GAP and position.part else b" ")
+
+
+def _endings(position: Position) -> Iterator[tuple[bytes, int]]:
+    state, mode, part = position
+    if mode == lexer.STRING:
+        yield b"'", state.cost_after("<string>")
+    elif mode in _KINDS:
+        yield from ((each[len(part) :], cost) for each, cost in state.options(_KINDS[mode], part))
+    else:
+        closing = _CLOSING[mode]
+        for name, cost in state.options("quoted", part):
+            rest = name[len(part) :]
+            yield (rest if mode == lexer.BRACKET else _doubled(rest, closing)) + closing, cost
+    if mode == lexer.TEXT and "<text>" in state.classes:
+        # A text that is a column's name may be refused: one more letter makes it another.
+        for text in (b'"', b'_"'):
+            if lexer.steps(position, text) is not None:
+                yield text, state.cost_after("<text>")
+    if mode == lexer.WORD and state.takes_fresh:
+        # A word that is taken, or a keyword, ends as another.
+        for letter in b"_abc":
+            after = lexer.step(position, letter)
+            if after is not None and (ended := lexer.settle(after)) is not None:
+                yield bytes((letter,)), ended.cost
+
+
+def _following(state: State, space: bytes) -> Iterator[tuple[bytes, int]]:
+    yield from ((space + word, cost) for word, cost in state.options("word"))
+    yield from state.options("punctuation")
+    for kind, text in _PLAIN.items():
+        if kind in state.classes:
+            yield space + text, state.cost_after(kind)
+    for name, cost in state.options("quoted"):
+        if name not in state.words:
+            yield space + b'"' + _doubled(name, b'"') + b'"', cost
+    if state.takes_fresh:
+        for alias in _ALIASES:
+            if (after := state.after("word", alias)) is not None:
+                yield space + alias, after.cost
+                return
+
+
+def _doubled(name: bytes, quote: bytes) -> bytes:
+    return name.replace(quote, quote * 2)

@@ -1,0 +1,202 @@
+"""Which tokens keep an answer a SQLite SELECT over a schema.
+
+Two layers. llguidance holds the grammar with the schema's names and gives the tokens that
+may follow a text, out of the whole vocabulary. `lexer`, `parser` and `scope` know what the
+names mean: they take out the tokens whose table is not, and can no longer be, in FROM, and
+all else that SQLite would refuse. A mask depends only on where a query stands, so rows of
+a schema share masks.
+"""
+
+import functools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from jaxtyping import Bool, UInt32
+
+from t2sql.constraint import completion, lexer, names
+from t2sql.constraint.engine import Engine
+from t2sql.constraint.lexer import Position
+from t2sql.constraint.masks import Mask
+from t2sql.constraint.parser import Parser
+from t2sql.constraint.scope import EARLY_ALIASES, ScopeCheck
+from t2sql.constraint.vocabulary import Vocabulary
+from t2sql.spider.tables import Schema
+
+# Masks kept for a schema: some 2 kB each, 32 kB within quotes.
+_MAX_MASKS = 4096
+# What `completion.bound` may be short of, in tokens.
+_MARGIN = 4
+# What one token adds to what a row still needs, at most: a way into a nested query.
+_GROWTH = 40
+
+
+class SchemaConstraint:
+    """The queries over one schema, token by token. Build it once a schema, and share it.
+
+    Args:
+      vocabulary: of the model's tokenizer.
+      schema: tables and columns.
+      prefix: how every answer begins, where the prompt says it: "SELECT" or nothing.
+
+    Raises:
+      InputError: the schema has no table with a column.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, schema: Schema, prefix: str = ""):
+        tables = names.tables_of(schema)
+        columns = sorted({column for columns in tables.values() for column in columns})
+        plain = names.plain_names({*tables, *columns})
+        self.vocabulary = vocabulary
+        self._parser = Parser(ScopeCheck(tables), plain, self.count)
+        self._prefix = prefix.encode()
+        start = Position(self._parser.start, lexer.GAP, b"")
+        self._start = lexer.steps(start, self._prefix)
+        if self._start is None:
+            raise ValueError(f"no query begins with {prefix!r}")
+        self._engine = Engine(
+            vocabulary,
+            names.patterns(
+                {*tables, *columns, *EARLY_ALIASES}, plain | frozenset(EARLY_ALIASES)
+            ),
+            self._prefix,
+        )
+        self._masks: dict[Position, Mask] = {}
+
+    def start(self, max_new_tokens: int) -> "RowState":
+        """A new answer of at most so many tokens, the end token included.
+
+        Raises:
+          ValueError: no query is that short.
+        """
+        return RowState(self, self._start, max_new_tokens)
+
+    @functools.cache  # noqa: B019 - as long as the schema's masks
+    def count(self, text: bytes) -> int:
+        """How many tokens a text takes."""
+        return len(self.vocabulary.encode(text))
+
+    def mask(self, position: Position, tokens: Sequence[int]) -> Mask:
+        """The tokens that may follow, the end tokens among them where the query is whole.
+
+        Args:
+          position: where the answer stands.
+          tokens: the answer's tokens, for the engine.
+        """
+        mask = self._masks.pop(position, None)
+        if mask is None:
+            mask = Mask.of(self._allowed(position, tokens))
+        self._masks[position] = mask
+        if len(self._masks) > _MAX_MASKS:
+            del self._masks[next(iter(self._masks))]
+        return mask
+
+    def _allowed(self, position: Position, tokens: Sequence[int]) -> Bool[np.ndarray, "V"]:
+        allowed = self._engine.allowed(tokens)
+        if lexer.is_long_enough(position):
+            allowed &= ~self.vocabulary.words[b""]
+        doubtful = allowed & ~self.sure(position)
+        pieces = self.vocabulary.pieces
+        wrong = [
+            token
+            for token in np.flatnonzero(doubtful)
+            if lexer.steps(position, pieces[token]) is None
+        ]
+        allowed[wrong] = False
+        allowed[list(self.vocabulary.end_ids)] = lexer.is_complete(position)
+        return allowed
+
+    @functools.cache  # noqa: B019 - as long as the schema's masks
+    def bound(self, position: Position) -> int:
+        """How many tokens it takes to end the query, about, at most."""
+        return completion.bound(position, self.count)
+
+    def sure(self, position: Position) -> Bool[np.ndarray, "V"]:
+        """Tokens that need no closer look: most of the vocabulary, where a text is free."""
+        if (quote := lexer.open_quote(position)) is not None:
+            return ~self.vocabulary.quotes[quote]
+        sure = np.zeros(self.vocabulary.size, bool)
+        if lexer.takes_any_word(position):
+            sure |= self.vocabulary.words[b""]
+        if lexer.takes_any_word_after_space(position):
+            sure |= self.vocabulary.words[b" "]
+        return sure
+
+
+class RowState:
+    """How far one answer has come.
+
+    Attributes:
+      left: how many tokens may still come, the end token included.
+      ended: whether the end token has come.
+    """
+
+    def __init__(self, constraint: SchemaConstraint, position: Position, max_new_tokens: int):
+        self.left = max_new_tokens
+        self.ended = False
+        self._constraint = constraint
+        self._position = position
+        self._tokens: list[int] = []
+        if self._need(position) > self.left and len(self._completion()) + 1 > self.left:
+            raise ValueError(f"no query over this schema ends within {max_new_tokens} tokens")
+
+    def allowed(self) -> Mask:
+        """The tokens that may come next: those after which the query can still be ended."""
+        mask = self._constraint.mask(self._position, self._tokens)
+        if self.left > self._need(self._position) + _GROWTH:
+            return mask
+        return self._narrowed(mask)
+
+    def advance(self, token: int) -> None:
+        """Takes the next token.
+
+        Raises:
+          ValueError: the token is not one of `allowed`.
+        """
+        vocabulary = self._constraint.vocabulary
+        self.left -= 1
+        if token in vocabulary.end_ids and lexer.is_complete(self._position):
+            self.ended = True
+            return
+        piece = vocabulary.pieces[token]
+        position = lexer.steps(self._position, piece) if piece else None
+        if position is None:
+            raise ValueError(f"token {token} ({piece!r}) does not go on with a query here")
+        self._tokens.append(int(token))
+        self._position = position
+
+    def _need(self, position: Position) -> int:
+        """Tokens to end the query from here, the end token included."""
+        return self._constraint.bound(position) + 1 + _MARGIN
+
+    def _narrowed(self, mask: Mask) -> Mask:
+        """The tokens that leave room for an end, and the first one of the shortest end."""
+        pieces = self._constraint.vocabulary.pieces
+        allowed = mask.unpacked(len(pieces))
+        within = allowed & self._constraint.sure(self._position)
+        if self.left <= self._need(self._position):
+            allowed &= ~within  # not one more of a literal's, or a name's, tokens
+        for token in np.flatnonzero(allowed & ~within):
+            after = lexer.steps(self._position, pieces[token])
+            allowed[token] = not pieces[token] or self._need(after) < self.left
+        if not lexer.is_complete(self._position):
+            allowed[self._completion()[0]] = True
+        return Mask.of(allowed)
+
+    def _completion(self) -> list[int]:
+        """The tokens of the shortest end."""
+        parts = completion.parts(self._position, self._constraint.count)
+        return [token for part in parts for token in self._constraint.vocabulary.encode(part)]
+
+
+def fill(rows: Iterable[RowState | None], masks: UInt32[np.ndarray, "B W"]) -> None:
+    """Writes each row's mask; a row that is None or ended may have any token.
+
+    Args:
+      rows: as many as `masks` has.
+      masks: a bit a token, the lowest first; W = ceil(V / 32).
+    """
+    for row, mask in zip(rows, masks, strict=True):
+        if row is None or row.ended:
+            mask.fill(0xFFFFFFFF)
+        else:
+            row.allowed().write(mask)

@@ -1,0 +1,72 @@
+"""How many tokens it takes to finish a query: what a row's last tokens are kept for."""
+
+from collections.abc import Callable, Iterable
+
+from t2sql.constraint import grammar
+from t2sql.constraint.scope import Scopes, ScopeCheck
+from t2sql.constraint.sources import Name
+
+
+class Costs:
+    """Upper bounds, in tokens, of the shortest text for what a query still needs.
+
+    Args:
+      check: knows the names.
+      count: how many tokens a text takes.
+    """
+
+    def __init__(self, check: ScopeCheck, count: Callable[[bytes], int]):
+        alias = count(b" AS T1")
+        table = _largest(check.tables, count) + alias
+        # A column that several tables have needs its table's alias.
+        column = _largest(check.columns, count) + count(b" T1.")
+        self._count = count
+        self._missing = check.missing
+        self._table = table + count(b" JOIN")
+        self._column = column + count(b",")
+        self._classes = {
+            "<table>": table,
+            "<column>": column,
+            "<member>": column,
+            "<qualifier>": _largest(check.tables, count),
+            "<alias>": alias,
+            "<short>": alias,
+            "<label>": alias,
+            "<result>": column,
+            "<number>": count(b" 1"),
+            "<integer>": count(b" 1"),
+            "<string>": count(b" ''"),
+            "<text>": count(b' ""'),
+        }
+        self._rules = dict.fromkeys(grammar.RULES, 10**6)
+        self._relax()
+
+    def of_symbol(self, symbol: str) -> int:
+        """Tokens of the shortest text for a symbol of the grammar."""
+        if symbol in self._rules:
+            return self._rules[symbol]
+        if symbol.startswith("!"):
+            return 0
+        if symbol.startswith("<"):
+            return self._classes[symbol]
+        return self._count(b" " + symbol.strip('"').encode())
+
+    def of_scopes(self, scopes: Scopes) -> int:
+        """Tokens of the tables and columns that the names so far ask for."""
+        tables, columns = self._missing(scopes)
+        return tables * self._table + columns * self._column
+
+    def _relax(self) -> None:
+        """The shortest text of each rule, lowered until nothing changes."""
+        while True:
+            lower = {
+                name: min(sum(map(self.of_symbol, symbols)) for symbols in alternatives)
+                for name, alternatives in grammar.RULES.items()
+            }
+            if lower == self._rules:
+                return
+            self._rules = lower
+
+
+def _largest(names: Iterable[Name], count: Callable[[bytes], int]) -> int:
+    return max(count(b' "' + name + b'"') for name in names)

@@ -1,0 +1,40 @@
+"""Sets of tokens: packed as the device wants them, small where they are few."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Int32, UInt32
+
+_BITS = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Mask:
+    """A set of tokens as the words of a bit mask that are not zero.
+
+    Attributes:
+      places: which words.
+      words: their bits, the lowest for the first of 32 tokens.
+    """
+
+    places: Int32[np.ndarray, "n"]
+    words: UInt32[np.ndarray, "n"]
+
+    @classmethod
+    def of(cls, allowed: Bool[np.ndarray, "V"]) -> "Mask":
+        """The mask with the tokens that are True."""
+        padded = np.pad(allowed, (0, -len(allowed) % _BITS))
+        packed = np.packbits(padded, bitorder="little").view("<u4")
+        places = np.flatnonzero(packed).astype(np.int32)
+        return cls(places, packed[places])
+
+    def unpacked(self, size: int) -> Bool[np.ndarray, "V"]:
+        """Whether each of `size` tokens is in the mask."""
+        packed = np.zeros(-(-size // _BITS), "<u4")
+        self.write(packed)
+        return np.unpackbits(packed.view(np.uint8), bitorder="little")[:size].astype(bool)
+
+    def write(self, packed: UInt32[np.ndarray, "W"]) -> None:
+        """Writes the whole mask into `packed`."""
+        packed.fill(0)
+        packed[self.places] = self.words

@@ -1,0 +1,119 @@
+"""Which tables FROM can name so that every column of the select list has one meaning."""
+
+import functools
+from typing import NamedTuple
+
+# Names are bytes: UTF-8, ASCII letters in lower case.
+Name = bytes
+# A column that was named before its table: the qualifier, None without; b"*" for all.
+Ref = tuple[Name | None, Name]
+
+# More than these are closed.
+MAX_SOURCES = 8
+_MAX_MORE = 4
+
+
+class Source(NamedTuple):
+    """A table or a query in FROM.
+
+    Attributes:
+      name: what qualifies its columns; b"" for nothing, None while it is not known yet.
+      columns: its columns' names.
+      table: the table's own name; None for a query.
+    """
+
+    name: Name | None
+    columns: frozenset[Name]
+    table: Name | None
+
+
+class Choices:
+    """Searches the tables of a schema for those that references need.
+
+    Args:
+      tables: each table's columns.
+    """
+
+    def __init__(self, tables: dict[Name, tuple[Name, ...]]):
+        self._tables = {table: frozenset(columns) for table, columns in tables.items()}
+        self.missing = functools.lru_cache(maxsize=100_000)(self._missing)
+
+    def pending_qualifiers(
+        self, refs: frozenset[Ref], sources: tuple[Source, ...]
+    ) -> tuple[Name, ...]:
+        """The qualifiers that no source has yet, in order."""
+        named = {source.name for source in sources}
+        return tuple(sorted({qualifier for qualifier, _ in refs if qualifier} - named))
+
+    def fewest(self, refs: frozenset[Ref], sources: tuple[Source, ...]) -> int | None:
+        """As `missing`, where the last source may not have its name yet: with the best one."""
+        if not sources or sources[-1].name is not None:
+            return self.missing(refs, sources)
+        *others, last = sources
+        counts = [
+            self.missing(refs, (*others, last._replace(name=name)))
+            for name in (b"", *self.pending_qualifiers(refs, sources))
+            if name not in self._tables or name == last.table
+        ]
+        return min((count for count in counts if count is not None), default=None)
+
+    def _missing(self, refs: frozenset[Ref], sources: tuple[Source, ...]) -> int | None:
+        """The fewest tables to add to `sources` so that each of `refs` has one meaning.
+
+        None where no choice of up to `_MAX_MORE` tables besides the qualified ones does.
+        """
+        named = {source.name: source for source in sources if source.name}
+        wanted: dict[Name, set[Name]] = {}
+        for qualifier, column in refs:
+            if qualifier in named:
+                if column != b"*" and column not in named[qualifier].columns:
+                    return None
+            elif qualifier:
+                wanted.setdefault(qualifier, set()).add(column)
+        bare = frozenset(column for qualifier, column in refs if not qualifier)
+        found = [column for source in sources for column in source.columns & bare]
+        if len(found) != len(set(found)):
+            return None
+        # A star alone, or a constant, needs some table too.
+        least = 0 if sources or wanted or bare else 1
+        more = self._place(
+            [(name, frozenset(columns)) for name, columns in sorted(wanted.items())],
+            bare,
+            frozenset(found),
+        )
+        if more is None or len(sources) + more > MAX_SOURCES:
+            return None
+        return max(least, more)
+
+    def _place(
+        self, wanted: list[tuple[Name, frozenset[Name]]], bare: frozenset[Name], found
+    ) -> int | None:
+        """Tables for the qualifiers, one by one, then for the columns without."""
+        if not wanted:
+            return self._cover(bare, found)
+        (name, columns), *rest = wanted
+        counts = [
+            self._place(rest, bare, found | shared)
+            for shared in self._ways(name, columns - {b"*"}, bare)
+            if not shared & found
+        ]
+        counts = [count for count in counts if count is not None]
+        return 1 + min(counts) if counts else None
+
+    def _ways(
+        self, name: Name, columns: frozenset[Name], bare: frozenset[Name]
+    ) -> set[frozenset[Name]]:
+        """What of `bare` the tables hold that `name` may stand for."""
+        own = self._tables.get(name)
+        tables = self._tables.values() if own is None else [own]
+        return {table & bare for table in tables if columns <= table}
+
+    def _cover(self, bare: frozenset[Name], found: frozenset[Name]) -> int | None:
+        """The fewest tables that hold each column of `bare - found` once and no other of it."""
+        ways = {table & bare for table in self._tables.values()} - {frozenset()}
+        reached = {found}
+        for count in range(_MAX_MORE + 1):
+            if bare in reached:
+                return count
+            reached = {have | way for have in reached for way in ways if not have & way}
+        return None

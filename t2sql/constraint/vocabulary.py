@@ -1,0 +1,97 @@
+"""A tokenizer's pieces as bytes, and as the grammar engine wants them."""
+
+import functools
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import llguidance
+import numpy as np
+import sentencepiece
+
+from t2sql.prompts import without_control
+
+# Tokens inside a literal are most of the vocabulary: the engine takes them at a stroke.
+_WORD = rb"[A-Za-z_][A-Za-z0-9_]{,23}"
+_SLICES = [r"[^'\"\x00-\x1F;\x7F]{1,30}"]
+
+
+class Vocabulary:
+    """The pieces of a SentencePiece model.
+
+    Args:
+      model: the serialised model.
+      end_ids: tokens that end a text.
+
+    Attributes:
+      pieces: the bytes of each token; b"" for one that is no text.
+      end_ids: tokens that end a text.
+    """
+
+    def __init__(self, model: bytes, end_ids: Iterable[int]):
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self.end_ids = tuple(sorted(end_ids))
+        self.pieces = [self._bytes(token) for token in range(self._processor.vocab_size())]
+
+    @property
+    def size(self) -> int:
+        return len(self.pieces)
+
+    def encode(self, text: bytes) -> list[int]:
+        """The tokens of a text."""
+        return self._processor.encode(text.decode())
+
+    @functools.cached_property
+    def quotes(self) -> dict[int, np.ndarray]:
+        """Which tokens hold each of the bytes that end quoted text, [V] bool."""
+        return {
+            byte: np.array([byte in piece for piece in self.pieces]) for byte in b"'\"`]"
+        }
+
+    @functools.cached_property
+    def words(self) -> dict[bytes, np.ndarray]:
+        """Which tokens are (the beginning of) a word after b"", and after b" ", [V] bool."""
+        return {
+            space: np.array([re.fullmatch(space + _WORD, piece) is not None for piece in self.pieces])
+            for space in (b"", b" ")
+        }
+
+    @functools.cached_property
+    def engine(self) -> llguidance.LLTokenizer:
+        """The pieces for llguidance."""
+        return llguidance.LLTokenizer(
+            llguidance.TokenizerWrapper(_Pieces(self)),
+            n_vocab=self.size,
+            eos_token=list(self.end_ids),
+            slices=_SLICES,
+        )
+
+    def _bytes(self, token: int) -> bytes:
+        processor = self._processor
+        piece = processor.id_to_piece(token)
+        if processor.is_byte(token):
+            return bytes((int(piece[3:5], 16),))
+        if processor.is_control(token) or processor.is_unknown(token):
+            return b""
+        if token in self.end_ids or without_control(piece) != piece:
+            return b""
+        return piece.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()
+
+
+class _Pieces:
+    """What llguidance asks of a tokenizer."""
+
+    bos_token_id = None
+
+    def __init__(self, vocabulary: Vocabulary):
+        self._vocabulary = vocabulary
+        self.eos_token_id = vocabulary.end_ids[0]
+        self.tokens = [
+            piece or f"<special{token}>".encode() for token, piece in enumerate(vocabulary.pieces)
+        ]
+        self.special_token_ids = [
+            token for token, piece in enumerate(vocabulary.pieces) if not piece
+        ]
+
+    def __call__(self, text: Any) -> list[int]:
+        return self._vocabulary.encode(text if isinstance(text, bytes) else text.encode())
