@@ -154,6 +154,14 @@ MEMBERSHIPS = [
 ]
 MEMBERSHIPS += [
     (
+        "SELECT T1.name, T1.age FROM singer AS T1 JOIN concert AS T2 ON T1.singer_id = T2.singer_id"
+        " WHERE T2.year = 3 INTERSECT SELECT T1.name, T1.age FROM singer AS T1 JOIN concert AS T2"
+        " ON T1.singer_id = T2.singer_id WHERE T2.year = 4",
+        "SELECT name, age FROM singer WHERE"
+        " singer_id IN (SELECT singer_id FROM concert WHERE year = 3)"
+        " AND singer_id IN (SELECT singer_id FROM concert WHERE year = 4)",
+    ),
+    (
         "SELECT name FROM singer WHERE name NOT IN (SELECT T1.name FROM singer AS T1"
         " JOIN concert AS T2 ON T1.singer_id = T2.singer_id WHERE T2.year = 3)",
         "SELECT name FROM singer WHERE singer_id NOT IN"
@@ -177,7 +185,9 @@ def test_membership_in_another_spelling_is_one_finding_at_most(gold, predicted):
 
 @pytest.mark.parametrize(("gold", "predicted"), MEMBERSHIPS)
 def test_the_error_is_found_beside_membership_in_another_spelling(gold, predicted):
-    found = errors(gold, predicted.replace("SELECT name", "SELECT country"))
+    sides = 2 if re.search("UNION|EXCEPT|INTERSECT", predicted) else 1
+    wrong = re.sub(r"SELECT (T1\.)?name", r"SELECT \1country", predicted, count=sides)
+    found = errors(gold, wrong)
     assert set(found) - {"wrong_nesting", "wrong_filter_column"} == {"wrong_columns"}
     assert "wrong_nesting" not in found or "JOIN" in gold + predicted
 

@@ -35,8 +35,9 @@ def as_one(operation: SetOperation) -> Iterator[Single]:
     left, right = operation.left, operation.right
     if not (isinstance(left, Core) and isinstance(right, Core)) or _is_cut(left, right):
         return
-    if operation.operator in _MEMBERSHIP and len(left.items) == len(right.items) == 1:
-        found = Atom(left.items[0], _MEMBERSHIP[operation.operator], Nested(right))
+    if operation.operator in _MEMBERSHIP and _is_by_one(left, right):
+        first = dataclasses.replace(right, items=right.items[:1], names=right.names[:1])
+        found = Atom(left.items[0], _MEMBERSHIP[operation.operator], Nested(first))
         yield Single(_filtered(operation, left, found), True)
     if _differ_in_where(left, right):
         part = conditions.negate(right.where) if operation.operator == "EXCEPT" else right.where
@@ -47,6 +48,11 @@ def as_one(operation: SetOperation) -> Iterator[Single]:
                 left, where=_either(left.where, right.where), sorting=operation.sorting
             )
             yield Single(core, True)
+
+
+def _is_by_one(left: Core, right: Core) -> bool:
+    """Whether both return one column, or the same ones, of which the first stands for all."""
+    return len(left.items) == len(right.items) == 1 or left.items == right.items
 
 
 def _is_cut(*sides: Core) -> bool:

@@ -152,11 +152,11 @@ class Comparer:
         lenient = dataclasses.replace(self, strict=False)
         is_gold = isinstance(gold, SetOperation)
         for single in combining.as_one(gold if is_gold else predicted):
-            # What two SELECTs combine is distinct anyway.
             distinct = (predicted if is_gold else gold).distinct
             core = dataclasses.replace(single.core, distinct=distinct)
             sides = (core, predicted) if is_gold else (gold, core)
-            found = lenient._queries(*sides, place)
+            # What two SELECTs combine is distinct anyway.
+            found = lenient._queries(*sides, place._replace(rows_count=False))
             yield found if single.is_same and not self.strict else [combined, *found]
 
     def _cores(self, gold: Core, predicted: Core, place: _Place) -> list[Finding]:
