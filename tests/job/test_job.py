@@ -1,5 +1,7 @@
 """The main job on the sample data with the dummy model."""
 
+import dataclasses
+import json
 import shutil
 
 import jobs
@@ -88,8 +90,11 @@ def test_another_fingerprint_is_refused_with_the_field(copy, values, field):
 
 
 def test_overwrite_starts_over(copy):
-    rows = jobs.run(copy, **{"overwrite": True, "data.limit": 3})
-    assert len(rows) == 3
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*.json*")}
+    jobs.run(copy, **{"overwrite": True, "sampling.seed": 1})
+    assert jobs.read_json(copy, "run.json")["fingerprint"]["sampling"]["seed"] == 1
+    assert len(jobs.read_rows(copy)) == 24
+    assert all(path.stat().st_mtime_ns > time for path, time in before.items())
 
 
 def test_overwrite_is_refused_with_several_processes(copy):
@@ -100,24 +105,33 @@ def test_overwrite_is_refused_with_several_processes(copy):
     assert len(jobs.read_rows(copy)) == 24
 
 
-def test_a_prompt_that_is_too_long_is_a_row(tmp_path):
-    """The sample's prompts have about 200 tokens of the real model, 600 to 900 of the dummy's."""
-    rows = jobs.run(tmp_path / "short", prompt_buckets=(256, 800))
-    statuses = {row.status for row in rows.values()}
-    assert len(rows) == 24
-    assert "prompt_too_long" in statuses and len(statuses) > 1
-    for row in rows.values():
-        long = row.prompt_tokens > 800
-        assert (row.status == "prompt_too_long") == long
+def test_a_prompt_that_is_too_long_is_a_row(finished, tmp_path):
+    """The dummy's tokenizer makes a token of each letter."""
+    data = shutil.copytree(sources.SAMPLE, tmp_path / "data")
+    records = json.loads((data / "dev.json").read_text())
+    for index in (0, 7):
+        records[index]["question"] += " Really?" * 100
+    (data / "dev.json").write_text(json.dumps(records))
+    rows = jobs.run(tmp_path / "run", **{"data.path": str(data)})
+    whole = jobs.read_rows(finished)
+    assert rows.keys() == whole.keys()
+    for name, row in rows.items():
+        long = name in ("dev/0000", "dev/0007")
+        assert (row.status == "prompt_too_long") == (row.prompt_tokens > 1024) == long
         if long:
             assert (row.text, row.sql, row.output_tokens) == ("", "", 0)
+        else:
+            assert row == whole[name]
 
 
-def test_questions_without_gold(tmp_path):
+def test_questions_without_gold(finished, tmp_path):
     data = shutil.copytree(sources.SAMPLE, tmp_path / "data")
-    (data / "dev.json").write_text('[{"db_id": "library", "question": "How many books?"}]')
+    records = json.loads((data / "dev.json").read_text())
+    fields = [{"db_id": record["db_id"], "question": record["question"]} for record in records]
+    (data / "dev.json").write_text(json.dumps(fields))
     rows = jobs.run(tmp_path / "run", **{"data.path": str(data)})
-    assert rows["dev/0000"].gold is None
+    whole = jobs.read_rows(finished)
+    assert rows == {name: dataclasses.replace(row, gold=None) for name, row in whole.items()}
 
 
 @pytest.mark.parametrize(
@@ -153,10 +167,3 @@ def test_a_model_that_does_not_fit_leaves_no_run(tmp_path, values, message):
     with pytest.raises(errors.InputError, match=message):
         jobs.run(tmp_path / "run", **values)
     assert not (tmp_path / "run").exists()  # it would refuse the values put right
-
-
-def test_predictions_are_shown_in_the_order_of_the_data(tmp_path, capsys):
-    jobs.run(tmp_path / "run", **{"data.limit": 4, "show": True})
-    lines = capsys.readouterr().out.splitlines()
-    shown = [line.split()[0] for line in lines if line.startswith("dev/")]
-    assert shown == ["dev/0000", "dev/0001", "dev/0002", "dev/0003"]

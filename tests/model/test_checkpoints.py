@@ -124,15 +124,15 @@ def test_checkpoint_of_another_size(params, tmp_path, cache_dir):
 
 
 def test_another_model_is_found_by_the_metadata_alone(params, tmp_path, cache_dir):
-    save(tmp_path / "checkpoint", {k: v for k, v in params.items() if k != "layer_3"})
+    save(tmp_path / "checkpoint", {k: v for k, v in params.items() if k != "layer_1"})
     (tmp_path / "tokenizer.model").write_bytes(dummy.tokenizer_model())
-    with pytest.raises(errors.InputError, match=r"layer_3/\S+ is absent in the checkpoint"):
+    with pytest.raises(errors.InputError, match=r"layer_1/\S+ is absent in the checkpoint"):
         make_factory(tmp_path / "checkpoint", cache_dir).check()
 
 
 def test_checkpoint_with_fewer_layers(params, tmp_path, cache_dir):
-    save(tmp_path / "checkpoint", {k: v for k, v in params.items() if k != "layer_3"})
-    with pytest.raises(errors.InputError, match=r"layer_3/\S+ is absent in the checkpoint"):
+    save(tmp_path / "checkpoint", {k: v for k, v in params.items() if k != "layer_1"})
+    with pytest.raises(errors.InputError, match=r"layer_1/\S+ is absent in the checkpoint"):
         make_factory(tmp_path / "checkpoint", cache_dir).load_params()
 
 
