@@ -191,7 +191,7 @@ def test_any_text_cleans_once_and_for_all(text):
 )
 @pytest.mark.parametrize("prefix", ["", "SELECT "])
 def test_time_grows_no_faster_than_the_text(prefix, unit):
-    text = prefix + unit * (200_000 // len(unit))
+    text = prefix + unit * (80_000 // len(unit))
     started = time.process_time()
     clean_sql(text)
-    assert time.process_time() - started < 2.0
+    assert time.process_time() - started < 0.8
