@@ -13,16 +13,16 @@ _INDEX = flags.DEFINE_integer("index", 0, "Index of the example in the split's f
 
 
 def main(argv) -> None:
-    from t2sql import job, progress
+    from t2sql import progress, wiring
 
     config = _CONFIG.value
-    prompt = job.make_prompt(config)
-    examples = job.read_examples(config, prompt)
+    prompt = wiring.make_prompt(config)
+    examples = wiring.read_examples(config, prompt)
     if not 0 <= _INDEX.value < len(examples):
         raise errors.InputError(
             f"--index is {_INDEX.value}; --config.data names examples 0 to {len(examples) - 1}"
         )
-    tokenizer = job.make_factory(config).tokenizer
+    tokenizer = wiring.make_factory(config).tokenizer
     _show(examples[_INDEX.value], prompt, tokenizer, config.prompt_buckets, progress.make_console())
 
 

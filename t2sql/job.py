@@ -6,14 +6,12 @@ import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
-from pathlib import Path
 from typing import Any
 
 import jax
 import ml_collections
 import rich.console
 
-from t2sql import cache as cache_lib
 from t2sql import (
     compilation,
     distributed,
@@ -25,6 +23,7 @@ from t2sql import (
     sampling,
     signals,
     summary,
+    wiring,
 )
 from t2sql import config as config_lib
 from t2sql.model import factory as factory_lib
@@ -32,8 +31,6 @@ from t2sql.runs import manifest, storage
 from t2sql.runs.rows import Prediction
 from t2sql.runs.units import Unit, plan_units
 from t2sql.scoring.clean import clean_sql
-from t2sql.spider import examples as examples_lib
-from t2sql.spider import sources
 from t2sql.spider.examples import Example
 
 
@@ -127,7 +124,7 @@ def run(
         process=process,
         watch=watch,
         work=work,
-        factory=make_factory(config),
+        factory=wiring.make_factory(config),
         console=console,
         stopwatch=stopwatch,
     )
@@ -160,66 +157,14 @@ def _describe(job: _Job) -> str:
 
 def prepare_work(config: ml_collections.ConfigDict) -> Work:
     """Reads the data and cuts it into units."""
-    prompt = make_prompt(config)
-    examples = read_examples(config, prompt)
+    prompt = wiring.make_prompt(config)
+    examples = wiring.read_examples(config, prompt)
     length = loader.estimate_tokens(prompt)
     return Work(
         examples=examples,
         prompt=prompt,
         plan=plan_units(examples, unit_size=config.unit_size, length=length),
     )
-
-
-def read_examples(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> list[Example]:
-    """The examples that the config names, in the order of the split's file."""
-    return examples_lib.read_examples(
-        resolve_data(config, config.data.path),
-        config.data.split,
-        limit=config.data.limit,
-        compact=prompt.compact,
-    )
-
-
-def make_prompt(config: ml_collections.ConfigDict) -> prompts.Prompt:
-    """The prompt of the config, with its solved examples where it shows some."""
-    if config.prompt != "few_shot":
-        return prompts.make_prompt(config.prompt)
-    root = resolve_data(config, config.shots.path)
-    shots = examples_lib.read_examples(root, config.shots.split, limit=config.shots.count)
-    return prompts.make_prompt(config.prompt, shots)
-
-
-def resolve_data(config: ml_collections.ConfigDict, path: str) -> Path:
-    """The local directory of the data that `path` names."""
-    return sources.resolve_data(
-        path, cache_dir=resolve_cache_dir(config), storage=storage_config(config)
-    )
-
-
-def make_factory(config: ml_collections.ConfigDict) -> factory_lib.LLMModuleFactory:
-    """The factory for the model of the config."""
-    return factory_lib.LLMModuleFactory(
-        factory_lib.config_for(
-            config.model.name,
-            config.model.source,
-            tokenizer_path=config.model.tokenizer or None,
-            dtype=config.model.dtype,
-            parallel=config.model.parallel,
-            adapter=config.model.adapter or None,
-            cache_dir=resolve_cache_dir(config),
-            storage_config=storage_config(config),
-        )
-    )
-
-
-def storage_config(config: ml_collections.ConfigDict) -> storage.StorageConfig:
-    """How gs:// is reached and how long it is tried."""
-    return storage.StorageConfig(**config.storage)
-
-
-def resolve_cache_dir(config: ml_collections.ConfigDict) -> Path:
-    """Where fetched data, converted weights and compiled programs are kept."""
-    return Path(config.cache_dir).expanduser() if config.cache_dir else cache_lib.default_dir()
 
 
 def _check_model(job: _Job) -> None:
@@ -234,7 +179,7 @@ def _check_model(job: _Job) -> None:
 
 
 def _open_run(job: _Job) -> manifest.Run:
-    output = storage.open_storage(job.config.output, storage_config(job.config))
+    output = storage.open_storage(job.config.output, wiring.storage_config(job.config))
     if job.config.overwrite:
         if job.process.count > 1:
             raise errors.RefusedError(
@@ -249,7 +194,7 @@ def _open_run(job: _Job) -> manifest.Run:
             job.config, job.work.examples, job.work.prompt, job.factory
         ),
         recorded=provenance.make_record(job.config, job.process),
-        config=storage_config(job.config),
+        config=wiring.storage_config(job.config),
     )
 
 
@@ -311,7 +256,7 @@ def _make_sampler(
         prefill_tokens=config.prefill_tokens,
     )
     programs = compilation.CompilationCache(
-        config.compilation_cache, resolve_cache_dir(config), storage_config(config)
+        config.compilation_cache, wiring.resolve_cache_dir(config), wiring.storage_config(config)
     )
     with futures.ThreadPoolExecutor(max_workers=1) as pool:
         params = pool.submit(_timed, job.stopwatch, "load", factory.load_params)

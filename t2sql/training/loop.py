@@ -16,7 +16,7 @@ import optax
 import rich.console
 from jax.sharding import NamedSharding, PartitionSpec
 
-from t2sql import compilation, errors, job, progress, prompts, signals
+from t2sql import compilation, errors, progress, prompts, signals, wiring
 from t2sql.model import factory as factory_lib
 from t2sql.model import mesh as mesh_lib
 from t2sql.training import checkpoints as checkpoints_lib
@@ -63,10 +63,10 @@ def prepare(config: ml_collections.ConfigDict) -> Parts:
     """
     config_lib.check(config)
     train = config.train
-    factory = job.make_factory(config)
-    prompt = job.make_prompt(config)
+    factory = wiring.make_factory(config)
+    prompt = wiring.make_prompt(config)
     method = methods.make(config, factory.dtype)
-    root = job.resolve_data(config, config.data.path)
+    root = wiring.resolve_data(config, config.data.path)
     split = data.read_split(
         root, train.splits, compact=prompt.compact, held_out=train.held_out_databases
     )
@@ -297,7 +297,7 @@ def run(config: ml_collections.ConfigDict, watch: signals.TerminationWatch) -> N
     output = Path(config.output).expanduser()
     checkpoints = checkpoints_lib.Checkpoints(output, describe(parts))
     compilation.CompilationCache(
-        config.compilation_cache, job.resolve_cache_dir(config), job.storage_config(config)
+        config.compilation_cache, wiring.resolve_cache_dir(config), wiring.storage_config(config)
     ).open()
     print_plan(parts, console)
     trainer = Trainer(parts, checkpoints)

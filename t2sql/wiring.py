@@ -1,0 +1,65 @@
+"""What a config names, made: data, prompt, model, and the places where things are kept."""
+
+from pathlib import Path
+
+import ml_collections
+
+from t2sql import cache as cache_lib
+from t2sql import prompts
+from t2sql.model import factory as factory_lib
+from t2sql.runs import storage
+from t2sql.spider import examples as examples_lib
+from t2sql.spider import sources
+from t2sql.spider.examples import Example
+
+
+def read_examples(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> list[Example]:
+    """The examples that the config names, in the order of the split's file."""
+    return examples_lib.read_examples(
+        resolve_data(config, config.data.path),
+        config.data.split,
+        limit=config.data.limit,
+        compact=prompt.compact,
+    )
+
+
+def make_prompt(config: ml_collections.ConfigDict) -> prompts.Prompt:
+    """The prompt of the config, with its solved examples where it shows some."""
+    if config.prompt != "few_shot":
+        return prompts.make_prompt(config.prompt)
+    root = resolve_data(config, config.shots.path)
+    shots = examples_lib.read_examples(root, config.shots.split, limit=config.shots.count)
+    return prompts.make_prompt(config.prompt, shots)
+
+
+def resolve_data(config: ml_collections.ConfigDict, path: str) -> Path:
+    """The local directory of the data that `path` names."""
+    return sources.resolve_data(
+        path, cache_dir=resolve_cache_dir(config), storage=storage_config(config)
+    )
+
+
+def make_factory(config: ml_collections.ConfigDict) -> factory_lib.LLMModuleFactory:
+    """The factory for the model of the config."""
+    return factory_lib.LLMModuleFactory(
+        factory_lib.config_for(
+            config.model.name,
+            config.model.source,
+            tokenizer_path=config.model.tokenizer or None,
+            dtype=config.model.dtype,
+            parallel=config.model.parallel,
+            adapter=config.model.adapter or None,
+            cache_dir=resolve_cache_dir(config),
+            storage_config=storage_config(config),
+        )
+    )
+
+
+def storage_config(config: ml_collections.ConfigDict) -> storage.StorageConfig:
+    """How gs:// is reached and how long it is tried."""
+    return storage.StorageConfig(**config.storage)
+
+
+def resolve_cache_dir(config: ml_collections.ConfigDict) -> Path:
+    """Where fetched data, converted weights and compiled programs are kept."""
+    return Path(config.cache_dir).expanduser() if config.cache_dir else cache_lib.default_dir()
