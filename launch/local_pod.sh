@@ -62,8 +62,9 @@ start_all() {
   T2SQL_COORDINATOR=127.0.0.1:$(free_port)
   export T2SQL_COORDINATOR
   for ((host = 0; host < HOSTS; host++)); do
+    : >"$LOGS/host-$host.log" # now, for whoever shows it
     T2SQL_PROCESS_ID=$host tied_to_this_script "$PYTHON" -m t2sql.main "$@" \
-      >"$LOGS/host-$host.log" 2>&1 </dev/null &
+      >>"$LOGS/host-$host.log" 2>&1 </dev/null &
     WORKERS[host]=$!
   done
 }

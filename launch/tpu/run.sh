@@ -15,8 +15,9 @@ set -euo pipefail
 # shellcheck source=launch/tpu/common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-readonly MOST_FAILURES=10 # of gcloud in a row, before the watch is given up
+readonly MOST_FAILURES=10 # of gcloud in a row, before a slice was seen
 FAILURES=0
+SEEN=no # whether there is, or was, a slice to pay for
 CREATIONS=0
 SUBMISSIONS=0 # to this slice
 
@@ -72,7 +73,8 @@ step() {
     count_failure
     return
   fi
-  [[ $state == ACTIVE ]] || FAILURES=0
+  case $state in ABSENT | ACTIVE) ;; *) FAILURES=0 ;; esac # those two have more to do
+  [[ $state == ABSENT ]] || SEEN=yes
   case $state in
     ABSENT) ask_for_slice ;;
     ACTIVE) tend ;;
@@ -87,6 +89,7 @@ ask_for_slice() {
     give_up "$NAME was preempted $CREATIONS times (MAX_RECREATIONS)" "$TRY_AGAIN"
   if "$TPU/create.sh" "${SETTING_FLAGS[@]}"; then
     CREATIONS=$((CREATIONS + 1))
+    FAILURES=0
   else
     count_failure
   fi
@@ -182,7 +185,10 @@ delete_slice() {
     note "$NAME is kept, and costs money until launch/tpu/delete.sh"
     return
   fi
-  "$TPU/delete.sh" "${SETTING_FLAGS[@]}" --yes
+  "$TPU/delete.sh" "${SETTING_FLAGS[@]}" --yes && return
+  note "$NAME COULD NOT BE DELETED, and may cost money: run launch/tpu/delete.sh until it says that \
+nothing is left"
+  exit "$TRY_AGAIN"
 }
 
 finish() {
@@ -199,12 +205,15 @@ report() {
   "$PYTHON" "${REPORT[@]}"
 }
 
+# A network that is gone for a while is no reason to leave a slice alone with the bill.
 count_failure() {
   FAILURES=$((FAILURES + 1))
-  if ((FAILURES >= MOST_FAILURES)); then
-    note "gcloud failed $FAILURES times in a row (above). $NAME may be there, and cost money"
+  if ((FAILURES >= MOST_FAILURES)) && [[ $SEEN == no ]]; then
+    note "gcloud failed $FAILURES times in a row (above): check login, project and zone"
     exit "$TRY_AGAIN"
   fi
+  ((FAILURES % MOST_FAILURES)) ||
+    note "gcloud failed $FAILURES times in a row (above); $NAME may be there, and cost money"
   wait_a_while "gcloud failed; trying again"
 }
 

@@ -86,6 +86,12 @@ def commit(tmp_path_factory) -> str:
     return git("commit-tree", git("write-tree"), "-p", "HEAD", "-m", "the working tree")
 
 
+@pytest.fixture(scope="session")
+def pod_cache(tmp_path_factory) -> pathlib.Path:
+    """What the pods of all tests fetch and compile."""
+    return tmp_path_factory.mktemp("pod-cache")
+
+
 @pytest.fixture
 def cloud(tmp_path, gcs_server, commit, monkeypatch):
     """A project without any slice."""

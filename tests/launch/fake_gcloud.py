@@ -136,6 +136,8 @@ def delete_queued(names, flags):
     known = read_slice(names[0])
     if known["state"] == "ACTIVE" and "force" not in flags:
         raise Refusal("FAILED_PRECONDITION: the nodes have to be deleted first")
+    if known.get("stuck"):
+        raise Refusal("UNAVAILABLE: the service is currently unavailable")
     remove_workers()
     (STATE / "slice.json").unlink()
 

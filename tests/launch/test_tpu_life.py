@@ -2,29 +2,17 @@
 
 import contextlib
 import json
+import re
 import socket
 import subprocess
 import time
 
 import fake_gcloud
 import fault_proxy
+import pods
 
-UNITS = 24
-
-
-def job_flags() -> list[str]:
-    return [
-        "--config.model.name=dummy",
-        "--config.model.source=dummy:0",
-        "--config.data.path=sample",
-        "--config.prompt=completion",
-        "--config.sampling.max_new_tokens=8",
-        "--config.unit_size=2",
-        "--config.batch_size=2",
-        "--config.data.limit=48",
-        "--config.storage.upload_threads=1",
-        "--config.prompt_buckets=(128, 1024)",
-    ]
+EXAMPLES = pods.EXAMPLES
+UNITS = EXAMPLES // 2
 
 
 def free_port() -> int:
@@ -59,28 +47,32 @@ def wait_for(condition, seconds: float) -> None:
         time.sleep(0.05)
 
 
-def test_a_pod_goes_from_create_to_report_through_a_preemption(cloud, gcs_server, bucket, tmp_path):
+def test_a_pod_goes_from_create_to_report_through_a_preemption(
+    cloud, gcs_server, bucket, tmp_path, pod_cache
+):
     # Uploads take half a second each, so that the preemption falls among them.
     def slow_uploads(request):
         return fault_proxy.Fault.SLOW if request.is_upload else fault_proxy.Fault.NONE
 
     log = tmp_path / "log"
-    flags = [f"--output={bucket}/run", "--report-data=sample", "--poll-seconds=2"]
+    data = pods.write_data(tmp_path / "data")
+    job = [*pods.Pods(tmp_path, pod_cache).job_flags(), "--config.storage.upload_threads=1"]
+    flags = [f"--output={bucket}/run", f"--report-data={data}", "--poll-seconds=1"]
     flags += [f"--coordinator-port={free_port()}"]
     with fault_proxy.running(gcs_server.url, slow_uploads) as proxy:
         cloud.set_worker_environment(
             STORAGE_EMULATOR_HOST=proxy.url,
             T2SQL_PYTHON=cloud.environment["T2SQL_PYTHON"],
-            T2SQL_CACHE=str(tmp_path / "cache"),
+            T2SQL_CACHE=str(pod_cache),
             JAX_PLATFORMS="cpu",
         )
-        with running(cloud.command("run", *flags, "--", *job_flags()), cloud, log) as process:
+        with running(cloud.command("run", *flags, "--", *job), cloud, log) as process:
             wait_for(lambda: written(gcs_server, bucket) or process.poll() is not None, 120)
             fake_gcloud.preempt()
             before = written(gcs_server, bucket)
             assert 0 < len(before) < UNITS, log.read_text()
             assert process.wait(240) == 0, log.read_text()
-    assert "was preempted: asking for it again" in log.read_text()
+    assert re.search("(was preempted|is PREEMPTED): asking for it again", log.read_text())
     assert_complete(gcs_server, bucket, before)
     assert len(cloud.calls("compute", "tpus", "queued-resources", "create")) == 2
     assert not (cloud.state / "slice.json").exists()
@@ -96,6 +88,6 @@ def assert_complete(gcs_server, bucket, before: dict[str, bytes]) -> None:
     assert len(units) == UNITS
     assert before.items() <= units.items()
     rows = [json.loads(line) for body in units.values() for line in body.splitlines()]
-    assert sorted(row["example_id"] for row in rows) == [f"dev/{i:04d}" for i in range(48)]
-    assert json.loads(objects["run/done.json"])["examples"] == 48
+    assert sorted(row["example_id"] for row in rows) == [f"dev/{i:04d}" for i in range(EXAMPLES)]
+    assert json.loads(objects["run/done.json"])["examples"] == EXAMPLES
     assert json.loads(objects["run/run.json"])["recorded"]["hosts"] == 4

@@ -137,8 +137,18 @@ def test_submit_of_another_job_is_refused_unless_it_is_to_restart(granted):
     assert "--restart" in refused
     granted.run("submit", "--output=gs://bucket/other", "--restart")
     assert "gs://bucket/other" in (home(granted, 0) / "ran").read_text()
-    jobs = [pid for pid in fake_gcloud.worker_processes() if "sleep" in command_of(pid)]
-    assert len(jobs) == 1
+    wait_until(lambda: sleeping_jobs() == 1)
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def sleeping_jobs() -> int:
+    return sum("sleep" in command_of(pid) for pid in fake_gcloud.worker_processes())
 
 
 def command_of(pid: int) -> str:
@@ -325,6 +335,24 @@ def test_run_leaves_a_slice_that_does_other_work(granted, bucket):
     assert "runs another job" in said
     assert (granted.state / "slice.json").exists()
     assert fake_gcloud.worker_processes()
+
+
+def test_run_ends_where_no_slice_can_be_asked_for(project, bucket):
+    flags = (f"--output={bucket}/run", *RUN, "--runtime-version=no-such-image")
+    said = project.run("run", *flags, code=75)
+    assert "no-such-image is not for v6e" in said
+    assert "failed 10 times in a row (above): check login, project and zone" in said
+    assert len(project.calls(*CREATE)) == 10
+
+
+def test_run_says_so_where_the_slice_cannot_be_deleted(project, bucket):
+    fake_gcloud.grant(1)
+    (project.state / "slice.json").write_text(
+        json.dumps({"name": "t2sql", "state": "ACTIVE", "hosts": 1, "warm": True, "stuck": True})
+    )
+    fake_gcloud.put(f"{bucket}/run/done.json")
+    said = project.run("run", f"--output={bucket}/run", *RUN, code=75)
+    assert "t2sql COULD NOT BE DELETED" in said
 
 
 def test_run_shows_why_a_request_failed(project, bucket):
