@@ -76,7 +76,7 @@ class CompilationCache:
             writable = False
         if not writable:
             raise errors.InputError(
-                f"config.compilation_cache: cannot write to {directory}; name another directory, "
+                f"--config.compilation_cache: cannot write to {directory}; name another one, "
                 "or none (--config.compilation_cache=)"
             )
         return directory

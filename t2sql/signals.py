@@ -77,7 +77,7 @@ class TerminationWatch:
 
     def _end_after_grace(self) -> None:
         late = (
-            f"not finished within {self._grace_seconds:g} s (config.grace_seconds); "
+            f"not finished within {self._grace_seconds:g} s (--config.grace_seconds); "
             "unfinished units are left for the next run"
         )
         timer = threading.Timer(self._grace_seconds, _end, (signal.SIGTERM, late))
