@@ -6,6 +6,7 @@ others go on. Only the end of a lane runs with rows that have nothing left to do
 """
 
 import collections
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ class Counters:
     Attributes:
       prefill_seconds: wall time of this host in prefill.
       decode_seconds: wall time of this host in decode.
+      host_seconds: wall time between them, in which this host reads answers.
       prompt_tokens: tokens of all prompts.
       computed_prompt_tokens: of those, what remains when shared prefixes count once.
       padded_prompt_tokens: the same with padding, which is what the device computes.
@@ -40,6 +42,7 @@ class Counters:
 
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
+    host_seconds: float = 0.0
     prompt_tokens: int = 0
     computed_prompt_tokens: int = 0
     padded_prompt_tokens: int = 0
@@ -138,22 +141,44 @@ class Lane:
         self._shelf, self._shelf_is_empty = shelf, group.prefix_length == 0
         self._prefill_prefix(group)
 
-    def _prefill_prefix(self, group: groups_lib.PromptGroup) -> None:
+    @contextlib.contextmanager
+    def _span(self, name: str) -> Iterator[None]:
+        """Counts the seconds of a part of the work, and names it in a profiler's trace."""
         start = time.perf_counter()
-        self._shelves = self._programs.prefill_prefix(
-            self._compiler.params,
-            self._shelves,
-            self._put(group.prefix[None]),
-            self._put(np.int32(group.prefix_length)),
-            self._put(np.int32(self._shelf)),
-        )
+        with jax.profiler.TraceAnnotation(f"t2sql/{name}"):
+            yield
+        counter = f"{name}_seconds"
+        seconds = getattr(self._counters, counter) + time.perf_counter() - start
+        setattr(self._counters, counter, seconds)
+
+    def _prefill_prefix(self, group: groups_lib.PromptGroup) -> None:
+        with self._span("prefill"):
+            self._shelves = self._programs.prefill_prefix(
+                self._compiler.params,
+                self._shelves,
+                self._put(group.prefix[None]),
+                self._put(np.int32(group.prefix_length)),
+                self._put(np.int32(self._shelf)),
+            )
         self._counters.computed_prompt_tokens += group.prefix_length
         self._counters.padded_prompt_tokens += self.shape.prefix
-        self._counters.prefill_seconds += time.perf_counter() - start
 
     def _insert(self, rows: list[_Row]) -> None:
         """Prefills prompts into free rows, as many as there are programs' places for."""
-        start = time.perf_counter()
+        with self._span("prefill"):
+            self._asked, self._answers = self._programs.insert(
+                self._compiler.params,
+                self._shelves,
+                self._asked,
+                self._answers,
+                self._place(rows),
+                self._ends,
+            )
+            jax.block_until_ready(self._answers.last_token)
+        self._counters.padded_prompt_tokens += self._programs.insert_rows * self.shape.suffix
+
+    def _place(self, rows: list[_Row]) -> decode_lib.Prompts:
+        """Gives prompts free rows, and puts them on the device."""
         size = self._programs.insert_rows
         free = [place for place, row in enumerate(self._rows) if row is None]
         tokens = np.zeros((size, self.shape.suffix), np.int32)
@@ -169,7 +194,8 @@ class Lane:
             self._rows[place] = row
             self._stopped[place] = False
             self._counters.prompt_tokens += row.group.prefix_length + int(lengths[entry])
-        prompts = decode_lib.Prompts(
+            self._counters.computed_prompt_tokens += int(lengths[entry])
+        return decode_lib.Prompts(
             tokens=self._put(tokens, by_row=True),
             lengths=self._put(lengths, by_row=True),
             rows=self._put(places),
@@ -177,33 +203,32 @@ class Lane:
             limits=self._put(limits, by_row=True),
             sample_ids=self._put(sample_ids, by_row=True),
         )
-        self._asked, self._answers = self._programs.insert(
-            self._compiler.params, self._shelves, self._asked, self._answers, prompts, self._ends
-        )
-        jax.block_until_ready(self._answers.last_token)
-        self._counters.computed_prompt_tokens += int(lengths.sum())
-        self._counters.padded_prompt_tokens += tokens.size
-        self._counters.prefill_seconds += time.perf_counter() - start
 
     def _decode(self, max_active: int) -> None:
-        start = time.perf_counter()
-        self._answers = self._programs.decode(
-            self._compiler.params,
-            self._shelves,
-            self._asked,
-            self._answers,
-            self._put(self._stopped, by_row=True),
-            self._ends,
-            self._put(np.int32(max_active)),
-            self._max_steps,
-        )
-        step = int(jax.device_get(self._answers.step))
+        with self._span("decode"):
+            self._answers = self._programs.decode(
+                self._compiler.params,
+                self._shelves,
+                self._asked,
+                self._answers,
+                self._put(self._stopped, by_row=True),
+                self._ends,
+                self._put(np.int32(max_active)),
+                self._max_steps,
+            )
+            step = int(jax.device_get(self._answers.step))
         self._counters.decode_steps += step - self._step
-        self._counters.decode_seconds += time.perf_counter() - start
         self._step = step
 
     def _harvest(self) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
-        """Takes finished answers off the device and frees their rows."""
+        """Takes finished answers off the device, frees their rows, yields finished groups."""
+        with self._span("host"):
+            finished = list(self._finished_groups())
+        yield from finished
+
+    def _finished_groups(
+        self,
+    ) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
         generated, tokens = jax.device_get((self._answers.generated, self._answers.tokens))
         for place, row in enumerate(self._rows):
             if row is None:
