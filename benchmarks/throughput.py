@@ -27,6 +27,7 @@ import rich.console
 import rich.table
 from absl import app, flags, logging
 
+from benchmarks.engines import endless
 from t2sql import prompts, sampling
 from t2sql.model import factory as factory_lib
 from t2sql.model.light_gemma import gm
@@ -71,7 +72,7 @@ def _ours(modules, texts: list[str]) -> Engine:
     sampler = sampling.BatchSampler(
         model=modules.model,
         params=modules.params,
-        tokenizer=_Endless(modules.tokenizer),
+        tokenizer=endless.Endless(modules.tokenizer),
         mesh=modules.mesh,
         config=sampling.SamplingConfig(max_new_tokens=_NEW_TOKENS.value),
         batch_size=len(texts),
@@ -85,7 +86,7 @@ def _theirs(modules, texts: list[str]) -> Engine:
     sampler = gm.text.Sampler(
         model=modules.model,
         params=modules.params,
-        tokenizer=_Endless(modules.tokenizer),
+        tokenizer=endless.Endless(modules.tokenizer),
         cache_length=cache_length,
         pad_length=(-(-longest // 64) * 64,),
     )
@@ -95,30 +96,13 @@ def _theirs(modules, texts: list[str]) -> Engine:
 
 def _article(modules, count: int) -> Engine:
     sampler = gm.text.Sampler(
-        model=modules.model, params=modules.params, tokenizer=_Endless(modules.tokenizer)
+        model=modules.model, params=modules.params, tokenizer=endless.Endless(modules.tokenizer)
     )
 
     def run(batch: list[str]) -> list[str]:
         return [sampler.sample(text, max_new_tokens=_NEW_TOKENS.value) for text in batch]
 
     return Engine("gm.text.Sampler, as the article", run, count)
-
-
-class _Endless:
-    """A tokenizer whose end ids never come, so that every answer has the same length."""
-
-    def __init__(self, tokenizer):
-        self._tokenizer = tokenizer
-        unused = int(tokenizer.special_tokens.CUSTOM) + 90
-        self.special_tokens = type(
-            "NoEnd",
-            (),
-            {name: int(value) for name, value in tokenizer.special_tokens.__members__.items()}
-            | {"EOS": unused, "END_OF_TURN": unused, "BEGIN_OF_TOOL_RESPONSE": unused},
-        )
-
-    def __getattr__(self, name: str):
-        return getattr(self._tokenizer, name)
 
 
 def _measure(engines: list[Engine], texts: list[str]) -> dict[str, list[str]]:
