@@ -77,7 +77,7 @@ class CompilationCache:
         if not writable:
             raise errors.InputError(
                 f"--config.compilation_cache: cannot write to {directory}; name another one, "
-                "or none (--config.compilation_cache=)"
+                "or none with --config.compilation_cache="
             )
         return directory
 

@@ -32,6 +32,20 @@ def test_a_stopped_run_says_so_and_goes_on(tmp_path, stop, code):
     assert not os.path.exists(tmp_path / "run" / "done.json")
 
 
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_stopped_while_it_compiles_ends_at_once(tmp_path, stop, code):
+    process = jobs.start(tmp_path / "run", *SLOW)
+    while "weights:" not in process.stdout.readline():
+        assert process.poll() is None
+    time.sleep(0.3)
+    start = time.monotonic()
+    process.send_signal(stop)
+    returncode, _, error = jobs.finish(process)
+    assert time.monotonic() - start < 1
+    assert returncode == code
+    assert error.endswith(f"with --config.output={tmp_path / 'run'} goes on from there\n")
+
+
 def test_pressing_ctrl_c_again_ends_it_without_a_traceback(tmp_path):
     process = jobs.start(tmp_path / "run", *SLOW)
     _wait_for_first_object(tmp_path / "run", process)
