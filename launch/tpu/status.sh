@@ -9,12 +9,16 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 main() {
   read_settings "$@"
   [[ -z $OUTPUT ]] || need_output
-  local slice vm
+  local slice vm states
   slice=$(slice_state ACTIVE)
   vm=$(vm_state READY)
   say "queued resource $NAME: $slice"
   say "TPU VM $NAME: $vm"
-  [[ $vm != READY ]] || { warm_ssh && worker_states; }
+  if [[ $vm == READY ]]; then
+    warm_ssh
+    states=$(worker_states)
+    say "$states"
+  fi
   [[ -z $OUTPUT ]] || progress
   [[ $slice$vm == ABSENTABSENT ]] || say "It costs money until launch/tpu/delete.sh has run."
 }
