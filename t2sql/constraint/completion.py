@@ -45,7 +45,8 @@ def _options(position: Position) -> Iterator[tuple[bytes, int]]:
     if state is None:
         yield from _endings(position)
     else:
-        yield from _following(state, b"" if position.mode == lexer.GAP and position.part else b" ")
+        apart = position.mode == lexer.GAP and (position.part or state.is_start)
+        yield from _following(state, b"" if apart else b" ")
 
 
 def _endings(position: Position) -> Iterator[tuple[bytes, int]]:

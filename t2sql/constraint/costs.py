@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from t2sql.constraint import grammar
-from t2sql.constraint.scope import Scopes, ScopeCheck
+from t2sql.constraint.scope import ScopeCheck, Scopes
 from t2sql.constraint.sources import Name
 
 
@@ -55,6 +55,11 @@ class Costs:
         """Tokens of the tables and columns that the names so far ask for."""
         tables, columns = self._missing(scopes)
         return tables * self._table + columns * self._column
+
+    def of_one_token(self, scopes: Scopes) -> int:
+        """What one token can add to what a query needs: two more cores as wide as this one."""
+        items = max((scope.items for scope in scopes), default=1)
+        return 2 * self.of_symbol("core") + items * self._column
 
     def _relax(self) -> None:
         """The shortest text of each rule, lowered until nothing changes."""

@@ -5,7 +5,6 @@ expression for conditions and values; it holds all that `grammar.py` does. What 
 is speed: it looks through the vocabulary's 262,144 tokens in well under a millisecond.
 """
 
-import collections
 import functools
 import re
 from collections.abc import Iterable, Sequence

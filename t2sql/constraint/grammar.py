@@ -8,6 +8,7 @@ In a rule, WORD is a keyword, ";" punctuation, <name> a class of lexemes, !name 
 """
 
 import re
+
 Alternatives = tuple[tuple[str, ...], ...]
 
 _RULES = r"""
@@ -17,7 +18,7 @@ end           : | ";"
 query         : core tail
 core          : SELECT distinct item items !listed FROM source joins !joined where grouping
 distinct      : | DISTINCT
-item          : !star "*" | <qualifier> "." !all "*" | !item value !named label
+item          : !star "*" | !whole <qualifier> "." !all "*" | !item value !named label
 items         : | !more "," item items
 label         : | AS <label>
 source        : <table> naming | !derivable !nest "(" !derived query !pop ")" naming
@@ -101,13 +102,13 @@ RULES = _read(_RULES)
 # No name of the user's own choice is one of these without quotes: the keywords of
 # https://www.sqlite.org/lang_keywords.html that a SELECT may hold.
 RESERVED = frozenset(
-    """
+    b"""
     all and as asc between by case cast collate cross current_date current_time
     current_timestamp desc distinct else end escape except exists filter from full glob group
     having if in indexed inner intersect into is isnull join left like limit match natural
     not notnull null nulls offset on or order outer over raise recursive regexp right select
     set table then union using values when where window with
-    """.encode().split()
+    """.split()
 )
 
 # Classes of lexemes that are no names.

@@ -4,6 +4,7 @@ It mirrors SQLite's tokenizer (https://www.sqlite.org/src/file/src/tokenize.c): 
 is as long as it can be, words end where no letter follows, `--` begins a comment.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from t2sql.constraint.parser import State
@@ -20,9 +21,7 @@ BRACKET = "["
 
 _SPACE = frozenset(b" \t\n")
 _DIGITS = frozenset(b"0123456789")
-_LETTERS = frozenset(
-    [*b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_", *range(128, 256)]
-)
+_LETTERS = frozenset([*b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_", *range(128, 256)])
 _WORD = _LETTERS | _DIGITS | frozenset(b"$")
 _MARKS = frozenset(b"()*+,-./;<=>%!|")
 _LONG_MARKS = frozenset((b"<=", b"<>", b">=", b"==", b"!=", b"||"))
@@ -108,6 +107,21 @@ def takes_any_word_after_space(position: Position) -> bool:
     return state is not None and state.takes_fresh and len(position.part) < _MAX_SPACE
 
 
+def word_states(position: Position) -> Iterator[tuple[State, bytes, bytes]]:
+    """Where only known words may come: the state, the word so far, and what comes before it.
+
+    Before it comes nothing or one space.
+    """
+    state, mode, part = position
+    after = settle(position)
+    if mode == WORD and not state.takes_fresh:
+        yield state, part, b""
+    elif mode in (GAP, MARK, STRING_END, TEXT_END, TICK_END) and after and not after.takes_fresh:
+        yield after, b"", b""
+    if after is not None and not after.takes_fresh and len(part) < _MAX_SPACE:
+        yield after, b"", b" "
+
+
 def is_long_enough(position: Position) -> bool:
     """Whether a name of the answer's own choice has to end here."""
     state, mode, _ = position
@@ -130,7 +144,8 @@ def _in_gap(position: Position, byte: int) -> Position | None:
     state, _, part = position
     if byte in _SPACE:
         fits = len(part) < _MAX_SPACE and not (byte == 10 and b"\n" in part)
-        return Position(state, GAP, part + bytes((byte,))) if fits and state.goes_on else None
+        fits = fits and state.goes_on and not state.is_start
+        return Position(state, GAP, part + bytes((byte,))) if fits else None
     if byte in _LETTERS:
         return _in_word(Position(state, WORD, b""), byte)
     if byte in _DIGITS:
@@ -159,7 +174,7 @@ def _in_word(position: Position, byte: int) -> Position | None:
     if byte not in _WORD:
         return _boundary(position, byte)
     part += bytes((byte,)).lower()
-    known = len(part) > MAX_FRESH or not state.takes_fresh
+    known = len(part) > MAX_FRESH or not state.takes_fresh or byte >= 128
     fits = state.is_known_word_prefix(part) if known else True
     return Position(state, WORD, part) if fits else None
 

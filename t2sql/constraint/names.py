@@ -44,7 +44,9 @@ def tables_of(schema: Schema) -> dict[Name, tuple[Name, ...]]:
 
 def _is_writable(name: Name) -> bool:
     """Whether a query of one line can hold the name: no control characters, no ";"."""
-    return bool(name) and not any((byte < 32 and byte != 9) or byte in (127, ord(";")) for byte in name)
+    return bool(name) and not any(
+        (byte < 32 and byte != 9) or byte in (127, ord(";")) for byte in name
+    )
 
 
 def plain_names(names: Iterable[Name]) -> frozenset[Name]:
@@ -78,8 +80,7 @@ def patterns(names: Iterable[Name], plain: frozenset[Name]) -> Iterator[str]:
         if name in plain:
             yield _escaped(text)
         yield from (
-            _escaped(left + text.replace(right, right * 2) + right)
-            for left, right in ('""', "``")
+            _escaped(left + text.replace(right, right * 2) + right) for left, right in ('""', "``")
         )
         if "]" not in text:
             yield _escaped(f"[{text}]")

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from t2sql.constraint import grammar
 from t2sql.constraint.costs import Costs
-from t2sql.constraint.scope import Scopes, ScopeCheck
+from t2sql.constraint.scope import ScopeCheck, Scopes
 from t2sql.constraint.sources import Name
+
 
 class Stack:
     """The symbols still to be read, as a linked list; equal stacks are one object.
@@ -67,9 +68,19 @@ class State:
         """How many tokens the shortest completion takes, about, at most."""
         return self._parser.cost(self._ways)
 
+    @functools.cached_property
+    def growth(self) -> int:
+        """By how much one more token can raise `cost`."""
+        return max(self._parser.costs.of_one_token(way.scopes) for way in self._ways)
+
     @property
     def takes_fresh(self) -> bool:
         return bool(self._fresh)
+
+    @property
+    def is_start(self) -> bool:
+        """Whether nothing has been read yet."""
+        return self is self._parser.start
 
     @property
     def goes_on(self) -> bool:
@@ -149,6 +160,11 @@ class State:
     def cost_after(self, kind: str) -> int:
         """As `cost`, after a lexeme of a class."""
         return self._parser.cost(self.classes[kind])
+
+    @functools.cached_property
+    def word_prefixes(self) -> frozenset[bytes]:
+        """The beginnings of all known words that may follow."""
+        return frozenset(word[:length] for word in self.words for length in range(1, len(word) + 1))
 
     @functools.cached_property
     def _sorted_words(self) -> list[Name]:

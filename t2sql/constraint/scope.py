@@ -32,7 +32,7 @@ class Scope(NamedTuple):
       sources: what FROM has named so far; the last one's name is None until it is known.
       joining: whether FROM's next word names a source.
       qualifier: the table or alias before a dot whose column comes next.
-      items: result columns so far.
+      items: result columns so far, with the one at hand.
       star: whether one of them is a star.
       want: how many there have to be; None: any number, but at least one.
       outputs: the result columns' names, None for one without, until FROM is closed.
@@ -54,7 +54,7 @@ class Scope(NamedTuple):
     sources: tuple[Source, ...] = ()
     joining: bool = True
     qualifier: Name | None = None
-    items: int = 0
+    items: int = 1
     star: bool = False
     want: int | None = None
     outputs: tuple[Name | None, ...] = ()
@@ -90,13 +90,14 @@ class ScopeCheck:
         self._actions: dict[str, Callable[[Scopes], Scopes | None]] = {
             "top": lambda scopes: (Scope(),),
             "derivable": _derivable,
-            "derived": lambda scopes: (*scopes, Scope(derived=True, nesting=scopes[-1].nesting)),
+            "derived": _derived,
             "scalar": lambda scopes: _push(scopes, want=1),
             "rows": lambda scopes: _push(scopes, want=None),
             "pop": _pop,
             "nest": _nest,
             "leave": lambda scopes: _set(scopes, nesting=scopes[-1].nesting - 1),
             "star": _star,
+            "whole": _whole,
             "all": self._all,
             "item": _item,
             "named": lambda scopes: _set(
@@ -167,17 +168,13 @@ class ScopeCheck:
         scope = scopes[-1]
         if scope.phase in _EARLY:
             return name in self.columns
-        return any(
-            sum(name in source.columns for source in each.sources) > 1 for each in scopes
-        )
+        return any(sum(name in source.columns for source in each.sources) > 1 for each in scopes)
 
     # Actions
 
     def _all(self, scopes: Scopes) -> Scopes | None:
         """The star of `T1.*`."""
         scope = scopes[-1]
-        if scope.want is not None or scope.derived:
-            return None
         refs = scope.refs | {(scope.qualifier, b"*")}
         if self.choices.missing(refs, scope.sources) is None:
             return None
@@ -186,7 +183,7 @@ class ScopeCheck:
             refs=refs,
             qualifier=None,
             star=True,
-            items=scope.items + 2,  # no other arm of a compound can be as wide
+            items=scope.items + 1,  # no other arm of a compound can be as wide
             outputs=(*scope.outputs, None),
         )
 
@@ -270,9 +267,7 @@ class ScopeCheck:
 
     def _qualifiers(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
         scope = scopes[-1]
-        names = {
-            source.name for each in _seen(scopes) for source in each.sources if source.name
-        }
+        names = {source.name for each in _seen(scopes) for source in each.sources if source.name}
         if scope.phase == "select":
             names = {*self.tables, *EARLY_ALIASES}
         for name in sorted(names):
@@ -349,9 +344,21 @@ def _derivable(scopes: Scopes) -> Scopes | None:
     return None if early else scopes
 
 
+def _derived(scopes: Scopes) -> Scopes:
+    """The beginning of a query in FROM, which may give none of the columns that are missing."""
+    inner = Scope(derived=True, nesting=scopes[-1].nesting)
+    return (*_set(scopes, joining=False), inner)
+
+
 def _nest(scopes: Scopes) -> Scopes | None:
     nesting = scopes[-1].nesting + 1
     return _set(scopes, nesting=nesting) if nesting <= MAX_NESTING else None
+
+
+def _whole(scopes: Scopes) -> Scopes | None:
+    """Before `T1.*`, whose columns are not counted."""
+    scope = scopes[-1]
+    return scopes if scope.want is None and not scope.derived else None
 
 
 def _star(scopes: Scopes) -> Scopes | None:
@@ -360,18 +367,18 @@ def _star(scopes: Scopes) -> Scopes | None:
     narrow = scope.want is not None and not scope.repeat
     if narrow or (scope.derived and scopes[-2].refs):
         return None
-    return _set(scopes, star=True, items=scope.items + 1, outputs=(*scope.outputs, None))
+    return _set(scopes, star=True, outputs=(*scope.outputs, None))
 
 
 def _item(scopes: Scopes) -> Scopes | None:
-    scope = scopes[-1]
-    return None if scope.repeat else _set(scopes, items=scope.items + 1)
+    """A value in the select list; where the first arm has a star there is none."""
+    return None if scopes[-1].repeat else scopes
 
 
 def _more(scopes: Scopes) -> Scopes | None:
     scope = scopes[-1]
     fits = scope.want is None or (scope.items < scope.want and not scope.star)
-    return scopes if fits else None
+    return _set(scopes, items=scope.items + 1) if fits else None
 
 
 def _first(scopes: Scopes) -> Scopes | None:
@@ -404,9 +411,7 @@ def _aggregated(scopes: Scopes) -> Scopes:
 
 def _label(scopes: Scopes, name: Name) -> Scopes:
     scope = scopes[-1]
-    return _set(
-        scopes, labels=scope.labels | {name}, outputs=(*scope.outputs[:-1], name)
-    )
+    return _set(scopes, labels=scope.labels | {name}, outputs=(*scope.outputs[:-1], name))
 
 
 def _seen(scopes: Scopes) -> Iterator[Scope]:

@@ -45,15 +45,20 @@ class Choices:
         named = {source.name for source in sources}
         return tuple(sorted({qualifier for qualifier, _ in refs if qualifier} - named))
 
-    def fewest(self, refs: frozenset[Ref], sources: tuple[Source, ...]) -> int | None:
-        """As `missing`, where the last source may not have its name yet: with the best one."""
+    def fewest(
+        self, refs: frozenset[Ref], sources: tuple[Source, ...], *, aliased: bool = False
+    ) -> int | None:
+        """As `missing`, where the last source may not have its name yet: with the best one.
+
+        Where it is `aliased` that is not its table's own.
+        """
         if not sources or sources[-1].name is not None:
             return self.missing(refs, sources)
         *others, last = sources
         counts = [
             self.missing(refs, (*others, last._replace(name=name)))
             for name in (b"", *self.pending_qualifiers(refs, sources))
-            if name not in self._tables or name == last.table
+            if name not in self._tables or (name == last.table and not aliased)
         ]
         return min((count for count in counts if count is not None), default=None)
 

@@ -12,6 +12,8 @@ import sentencepiece
 from t2sql.prompts import without_control
 
 # Tokens inside a literal are most of the vocabulary: the engine takes them at a stroke.
+# Long white space, an empty line, and control characters.
+_NEVER = re.compile(rb"[ \t\n]{13}|\n[ \t]*\n|[\x00-\x08\x0b-\x1f\x7f]")
 _WORD = rb"[A-Za-z_][A-Za-z0-9_]{,23}"
 _SLICES = [r"[^'\"\x00-\x1F;\x7F]{1,30}"]
 
@@ -44,15 +46,30 @@ class Vocabulary:
     @functools.cached_property
     def quotes(self) -> dict[int, np.ndarray]:
         """Which tokens hold each of the bytes that end quoted text, [V] bool."""
-        return {
-            byte: np.array([byte in piece for piece in self.pieces]) for byte in b"'\"`]"
-        }
+        return {byte: np.array([byte in piece for piece in self.pieces]) for byte in b"'\"`]"}
+
+    @functools.cached_property
+    def outside_literals(self) -> np.ndarray:
+        """Which tokens may stand outside of literals at all, [V] bool."""
+        return np.array([_NEVER.search(piece) is None for piece in self.pieces])
+
+    @functools.cached_property
+    def in_literals(self) -> np.ndarray:
+        """Which tokens may stand in literals, [V] bool: no part of a character."""
+        return np.array([_is_text(piece) for piece in self.pieces])
+
+    @functools.cached_property
+    def stems(self) -> list[bytes]:
+        """The pieces without a space before them, in lower case."""
+        return [piece.removeprefix(b" ").lower() for piece in self.pieces]
 
     @functools.cached_property
     def words(self) -> dict[bytes, np.ndarray]:
         """Which tokens are (the beginning of) a word after b"", and after b" ", [V] bool."""
         return {
-            space: np.array([re.fullmatch(space + _WORD, piece) is not None for piece in self.pieces])
+            space: np.array(
+                [re.fullmatch(space + _WORD, piece) is not None for piece in self.pieces]
+            )
             for space in (b"", b" ")
         }
 
@@ -76,6 +93,14 @@ class Vocabulary:
         if token in self.end_ids or without_control(piece) != piece:
             return b""
         return piece.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()
+
+
+def _is_text(piece: bytes) -> bool:
+    try:
+        piece.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class _Pieces:
