@@ -31,6 +31,7 @@ class Scope(NamedTuple):
       refs: columns named so far, kept until FROM is closed.
       sources: what FROM has named so far; the last one's name is None until it is known.
       joining: whether FROM's next word names a source.
+      aliased: whether AS has come, and the last source's name not yet.
       qualifier: the table or alias before a dot whose column comes next.
       items: result columns so far, with the one at hand.
       star: whether one of them is a star.
@@ -53,6 +54,7 @@ class Scope(NamedTuple):
     refs: frozenset[Ref] = frozenset()
     sources: tuple[Source, ...] = ()
     joining: bool = True
+    aliased: bool = False
     qualifier: Name | None = None
     items: int = 1
     star: bool = False
@@ -156,7 +158,8 @@ class ScopeCheck:
         tables = columns = 0
         for scope in scopes:
             if scope.phase in _EARLY:
-                needed = self.choices.fewest(scope.refs, scope.sources) or 0
+                needed = self.choices.fewest(scope.refs, scope.sources, aliased=scope.aliased)
+                needed = needed or 0
                 needed = max(needed, len(scope.repeat) - len(scope.sources))
                 tables += max(0, needed - scope.joining)  # that one is in the rules' own cost
             if scope.phase == "select" and scope.want is not None:
@@ -215,7 +218,7 @@ class ScopeCheck:
     def _aliasable(self, scopes: Scopes) -> Scopes | None:
         """Before AS: whether any alias may follow."""
         fits = self.fresh("alias", scopes) or next(self._aliases(scopes), None)
-        return scopes if fits else None
+        return _set(scopes, aliased=True) if fits else None
 
     def _named(self, scopes: Scopes, name: Name) -> Scopes | None:
         scope = scopes[-1]
@@ -225,7 +228,7 @@ class ScopeCheck:
         sources = (*others, source._replace(name=name))
         if self.choices.missing(scope.refs, sources) is None:
             return None
-        return _set(scopes, sources=sources)
+        return _set(scopes, sources=sources, aliased=False)
 
     def _joined(self, scopes: Scopes) -> Scopes | None:
         """The end of FROM: every reference has its one meaning."""
@@ -340,8 +343,9 @@ def _pop(scopes: Scopes) -> Scopes | None:
 def _derivable(scopes: Scopes) -> Scopes | None:
     """Before a query in FROM: only the first source of a query without qualified names."""
     scope = scopes[-1]
-    early = scope.sources or any(qualifier for qualifier, _ in scope.refs)
-    return None if early else scopes
+    qualified = any(qualifier for qualifier, _ in scope.refs)
+    repeats = scope.later and scope.star
+    return None if scope.sources or qualified or repeats else scopes
 
 
 def _derived(scopes: Scopes) -> Scopes:
