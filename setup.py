@@ -30,6 +30,7 @@ setuptools.setup(
         "jaxtyping",
         "jinja2",
         "kagglehub",
+        "llguidance>=1.9",
         "ml-collections",
         "numpy",
         "optax",

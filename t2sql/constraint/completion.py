@@ -56,10 +56,14 @@ def _endings(position: Position) -> Iterator[tuple[bytes, int]]:
     elif mode in _KINDS:
         yield from ((each[len(part) :], cost) for each, cost in state.options(_KINDS[mode], part))
     else:
-        closing = _CLOSING[mode]
+        closing = _CLOSING[mode[0]]
         for name, cost in state.options("quoted", part):
             rest = name[len(part) :]
-            yield (rest if mode == lexer.BRACKET else _doubled(rest, closing)) + closing, cost
+            rest = rest if mode == lexer.BRACKET else _doubled(rest, closing)
+            if mode in _CLOSING:
+                yield rest + closing, cost
+            elif rest.startswith(closing):  # doubled, and the first of the two is there
+                yield rest[1:] + closing, cost
     if mode == lexer.TEXT and "<text>" in state.classes:
         # A text that is a column's name may be refused: one more letter makes it another.
         for text in (b'"', b'_"'):

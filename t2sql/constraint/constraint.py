@@ -36,6 +36,10 @@ class SchemaConstraint:
       schema: tables and columns.
       prefix: how every answer begins, where the prompt says it: "SELECT" or nothing.
 
+    Attributes:
+      vocabulary: of the model's tokenizer.
+      begin: where an answer stands before its prefix.
+
     Raises:
       InputError: the schema has no table with a column.
     """
@@ -47,8 +51,8 @@ class SchemaConstraint:
         self.vocabulary = vocabulary
         self._parser = Parser(ScopeCheck(tables), plain, self.count)
         self._prefix = prefix.encode()
-        start = Position(self._parser.start, lexer.GAP, b"")
-        self._start = lexer.steps(start, self._prefix)
+        self.begin = Position(self._parser.start, lexer.GAP, b"")
+        self._start = lexer.steps(self.begin, self._prefix)
         if self._start is None:
             raise ValueError(f"no query begins with {prefix!r}")
         self._engine = Engine(
@@ -199,8 +203,11 @@ class RowState:
         pieces = self._constraint.vocabulary.pieces
         allowed = mask.unpacked(len(pieces))
         within = allowed & self._constraint.sure(self._position)
-        if self.left <= self._need(self._position):
-            allowed &= ~within  # not one more of a literal's, or a name's, tokens
+        state = self._position.state
+        literal = lexer.open_quote(self._position) is not None
+        # A name of the answer's own choice may leave another one to introduce.
+        if self.left <= self._need(self._position) + (0 if literal else state.growth):
+            allowed &= ~within
         for token in np.flatnonzero(allowed & ~within):
             after = lexer.steps(self._position, pieces[token])
             allowed[token] = not pieces[token] or self._need(after) < self.left

@@ -9,6 +9,7 @@ from t2sql import errors
 from t2sql.constraint.sources import Name
 from t2sql.spider.tables import Schema
 
+_UNWRITABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f;]")
 _WORD = re.compile(rb"[a-z_\x80-\xff][a-z0-9_$\x80-\xff]*")
 
 
@@ -44,9 +45,7 @@ def tables_of(schema: Schema) -> dict[Name, tuple[Name, ...]]:
 
 def _is_writable(name: Name) -> bool:
     """Whether a query of one line can hold the name: no control characters, no ";"."""
-    return bool(name) and not any(
-        (byte < 32 and byte != 9) or byte in (127, ord(";")) for byte in name
-    )
+    return bool(name) and _UNWRITABLE.search(name) is None
 
 
 def plain_names(names: Iterable[Name]) -> frozenset[Name]:

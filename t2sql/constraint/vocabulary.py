@@ -40,8 +40,10 @@ class Vocabulary:
         return len(self.pieces)
 
     def encode(self, text: bytes) -> list[int]:
-        """The tokens of a text."""
-        return self._processor.encode(text.decode())
+        """The tokens of a text, or of a part that begins or ends within a character."""
+        if _is_text(text):
+            return self._processor.encode(text.decode())
+        return [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in text]
 
     @functools.cached_property
     def quotes(self) -> dict[int, np.ndarray]:
@@ -66,11 +68,10 @@ class Vocabulary:
     @functools.cached_property
     def words(self) -> dict[bytes, np.ndarray]:
         """Which tokens are (the beginning of) a word after b"", and after b" ", [V] bool."""
+        words = {space: re.compile(space + _WORD) for space in (b"", b" ")}
         return {
-            space: np.array(
-                [re.fullmatch(space + _WORD, piece) is not None for piece in self.pieces]
-            )
-            for space in (b"", b" ")
+            space: np.array([word.fullmatch(piece) is not None for piece in self.pieces])
+            for space, word in words.items()
         }
 
     @functools.cached_property

@@ -1,0 +1,82 @@
+"""Schemas, databases and random answers for the tests of the constraint."""
+
+import sqlite3
+
+import numpy as np
+
+from t2sql import constraint
+from t2sql.constraint import lexer
+from t2sql.model import dummy
+from t2sql.spider.tables import Column, Schema, Table
+
+END = 1
+ODD = {
+    "order": ("group", "two words", "Größe", 'quo"te', "back`tick"),
+    "plain": ("id", "name", "select"),
+    "Überblick": ("id", "2nd", "a]b"),
+}
+SINGERS = {
+    "singer": ("singer_id", "name", "age"),
+    "concert": ("concert_id", "name", "singer_id", "year"),
+    "stadium": ("stadium_id", "capacity"),
+}
+
+
+def dummy_vocabulary() -> constraint.Vocabulary:
+    """One token a byte or character."""
+    return constraint.Vocabulary(dummy.tokenizer_model(), (END, 106))
+
+
+def make_schema(tables: dict[str, tuple[str, ...]]) -> Schema:
+    found = (
+        Table(name=name, natural_name=name, columns=tuple(map(_column, columns)))
+        for name, columns in tables.items()
+    )
+    return Schema(db_id="samples", tables=tuple(found))
+
+
+def _column(name: str) -> Column:
+    return Column(name=name, type="text", natural_name=name)
+
+
+def make_database(tables: dict[str, tuple[str, ...]]) -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:")
+    for name, columns in tables.items():
+        connection.execute(f"CREATE TABLE {_quoted(name)} ({', '.join(map(_quoted, columns))})")
+    return connection
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def random_answer(
+    made: constraint.SchemaConstraint, limit: int, seed: int, *, leave_literals: float = 0.7
+) -> bytes:
+    """An answer drawn from the masks alone, without its prefix; ends by the end token."""
+    draw = np.random.default_rng(seed)
+    row, text = made.start(limit), b""
+    pieces = made.vocabulary.pieces
+    while not row.ended:
+        assert row.left > 0, text
+        tokens = np.flatnonzero(row.allowed().unpacked(made.vocabulary.size))
+        assert len(tokens), text
+        quote = lexer.open_quote(row._position)
+        if quote is not None and draw.random() < leave_literals:
+            tokens = [token for token in tokens if quote in pieces[token]] or tokens
+        token = int(draw.choice(tokens))
+        assert row.allows(token)
+        row.advance(token)
+        text += pieces[token]
+    return text
+
+
+def follows(made: constraint.SchemaConstraint, text: str) -> bool:
+    """Whether an answer may begin with `text`, prefix included."""
+    return lexer.steps(made.begin, text.encode()) is not None
+
+
+def is_query(made: constraint.SchemaConstraint, text: str) -> bool:
+    """Whether `text` is a whole answer."""
+    position = lexer.steps(made.begin, text.encode())
+    return position is not None and lexer.is_complete(position)

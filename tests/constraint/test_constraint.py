@@ -1,0 +1,182 @@
+"""What an answer within a schema may be, and that it can be ended."""
+
+import constraint_samples as samples
+import numpy as np
+import pytest
+
+from t2sql import constraint, errors
+from t2sql.constraint import lexer
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    return samples.dummy_vocabulary()
+
+
+@pytest.fixture(scope="module")
+def singers(vocabulary):
+    return constraint.SchemaConstraint(vocabulary, samples.make_schema(samples.SINGERS))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT name FROM singer",
+        "select Count(*) , T1.name from Singer as T1 Join concert T2 On T1.singer_id = t2.singer_id"
+        " Where T2.year > 2014 Group By T1.name Having count(*) >= 2"
+        " Order By count(*) Desc Limit 3",
+        "SELECT name FROM singer WHERE age = (SELECT max(age) FROM singer)",
+        "SELECT name FROM singer EXCEPT SELECT T1.name FROM concert AS T1 WHERE T1.year = 2014",
+        "SELECT * FROM stadium UNION SELECT * FROM stadium",
+        "SELECT count(DISTINCT age) AS total FROM singer ORDER BY total",
+        "SELECT count(*) FROM (SELECT name FROM singer GROUP BY name)",
+        'SELECT "name" FROM [singer] WHERE `age` <> "x" AND name LIKE \'%ab%\';',
+        "SELECT age FROM singer AS s WHERE s.name = 'x'",
+        "SELECT name FROM singer WHERE singer_id NOT IN (SELECT singer_id FROM concert)",
+        "SELECT name FROM singer AS a WHERE EXISTS "
+        "(SELECT * FROM concert WHERE concert.singer_id = a.singer_id)",
+        "SELECT CASE WHEN age > 30 THEN 'old' ELSE \"young\" END AS kind FROM singer",
+        "SELECT year, capacity\n  FROM concert\n  CROSS JOIN stadium",
+    ],
+)
+def test_queries_that_sqlite_reads_are_allowed(singers, query):
+    samples.make_database(samples.SINGERS).execute(query)
+    assert samples.is_query(singers, query)
+
+
+@pytest.mark.parametrize(
+    ("so_far", "no", "yes"),
+    [
+        ("SELECT ", "nam ", "name "),
+        ("SELECT name FROM ", "singers", "singer"),
+        ("SELECT capacity FROM ", "singer WHERE", "stadium WHERE"),  # can no longer be in FROM
+        ("SELECT T1.capacity FROM ", "singer AS T1 ", "stadium AS T1 "),
+        ("SELECT T1.name FROM singer ", "WHERE", "AS T1 WHERE"),
+        ("SELECT T1.name, T2.year FROM singer AS T1 ", "WHERE", "JOIN concert AS T2"),
+        ("SELECT singer.name FROM ", "concert WHERE", "singer WHERE"),
+        ("SELECT age FROM singer WHERE ", "year", "name"),
+        ("SELECT age FROM singer AS a WHERE ", "T1", "a.name"),
+        ("SELECT age FROM singer AS a WHERE ", "singer.", "singer_id"),
+        ("SELECT name FROM singer ", "JOIN concert", "JOIN stadium"),  # ambiguous
+        ("SELECT age FROM singer JOIN concert ON ", "name ", "year "),
+        ("SELECT age FROM singer WHERE ", "count(", "abs("),
+        ("SELECT age FROM singer ORDER BY ", "count(", "age"),
+        ("SELECT sum(", "max(", "age"),
+        ("SELECT age, name FROM singer UNION SELECT age ", "FROM", ", name FROM"),
+        ("SELECT age FROM singer UNION SELECT name", ",", " FROM"),
+        ("SELECT age FROM singer WHERE age IN (SELECT ", "*", "age"),
+        ("SELECT age FROM singer UNION SELECT year FROM concert ORDER BY ", "year", "age"),
+        ("SELECT age FROM singer WHERE name = 'a", ";", "''b'"),
+        ("SELECT age FROM singer", "FROM", " LIMIT 1"),
+        ("SELECT age -", "-1", " -1"),
+        ("SELECT age FROM singer LIMIT 1", "a", "2"),
+        ("SELECT age FROM singer WHERE name = ", "Bob", '"Bob"'),
+        ("SELECT ", '"Bob"', '"name"'),
+    ],
+)
+def test_what_may_come_next(singers, so_far, no, yes):
+    assert samples.follows(singers, so_far + yes)
+    assert not samples.follows(singers, so_far + no)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT",
+        "SELECT name FROM singer",
+        "SELECT name FROM singer WHERE name = 'a",
+        'SELECT name FROM singer WHERE name = "n',
+        "SELECT T1.name FROM singer AS ",
+        "SELECT name AS total FROM singer ORDER BY t",
+        "SELECT count(",
+        "SELECT age FROM singer WHERE age <",
+    ],
+)
+def test_the_engine_and_the_scope_check_agree(singers, vocabulary, text):
+    position = lexer.steps(singers.begin, text.encode())
+    if position is None:
+        pytest.fail(text)
+    allowed = singers.mask(position, vocabulary.encode(text.encode())).unpacked(vocabulary.size)
+    for token, piece in enumerate(vocabulary.pieces):
+        if token in vocabulary.end_ids:
+            assert allowed[token] == lexer.is_complete(position)
+        elif vocabulary.in_literals[token]:
+            fits = bool(piece) and lexer.steps(position, piece) is not None
+            assert allowed[token] == fits, (token, piece)
+
+
+@pytest.mark.parametrize("tables", [samples.SINGERS, samples.ODD], ids=["singers", "odd"])
+@pytest.mark.parametrize("prefix", ["", "SELECT"])
+def test_random_answers_are_queries_that_sqlite_prepares(vocabulary, tables, prefix):
+    made = constraint.SchemaConstraint(vocabulary, samples.make_schema(tables), prefix)
+    database = samples.make_database(tables)
+    for seed in range(25):
+        text = samples.random_answer(made, limit=80 + 7 * seed, seed=seed)
+        database.execute(f"EXPLAIN {prefix}{text.decode()}")
+
+
+def test_names_that_need_quotes_are_there_in_quotes(vocabulary):
+    made = constraint.SchemaConstraint(vocabulary, samples.make_schema(samples.ODD))
+    for query in (
+        'SELECT "group", "two words", "Größe", "quo""te", `back``tick` FROM "order"',
+        "SELECT Größe, [two words] FROM `order` WHERE [group] = 1",
+        'SELECT plain.id, "select" FROM plain',
+        'SELECT "2nd", "a]b" FROM Überblick',
+    ):
+        samples.make_database(samples.ODD).execute(query)
+        assert samples.is_query(made, query), query
+    assert not samples.follows(made, "SELECT group FROM")
+    assert not samples.follows(made, "SELECT 2nd")
+
+
+@pytest.mark.parametrize("tables", [{}, {"empty": ()}, {"sqlite_sequence": ("name",)}])
+def test_a_schema_without_a_column_is_refused(vocabulary, tables):
+    with pytest.raises(errors.InputError, match="samples.*no table with a column"):
+        constraint.SchemaConstraint(vocabulary, samples.make_schema(tables))
+
+
+def test_no_room_for_any_query_is_refused(singers):
+    with pytest.raises(ValueError, match="ends within 5 tokens"):
+        singers.start(5)
+
+
+def test_a_token_that_does_not_go_on_is_refused(singers, vocabulary):
+    row = singers.start(100)
+    (token,) = vocabulary.encode(b"x")
+    assert not row.allows(token)
+    with pytest.raises(ValueError, match="does not go on"):
+        row.advance(token)
+
+
+def test_the_end_comes_exactly_where_the_query_is_whole(singers, vocabulary):
+    row, text = singers.start(100), ""
+    for token in vocabulary.encode(b"SELECT age FROM singer WHERE age = 12"):
+        assert row.allows(samples.END) == samples.is_query(singers, text)
+        assert row.allowed().holds(samples.END) == row.allows(samples.END)
+        row.advance(token)
+        text += vocabulary.pieces[token].decode()
+    assert row.allows(samples.END)
+    row.advance(samples.END)
+    assert row.ended
+
+
+def test_a_valid_answer_up_to_the_limit_stays_possible(singers, vocabulary):
+    tokens = vocabulary.encode(b"SELECT name FROM singer WHERE age = 12")
+    row = singers.start(len(tokens) + 40)
+    for token in (*tokens, samples.END):
+        assert row.allows(token)
+        row.advance(token)
+
+
+def test_rows_share_one_array(singers, vocabulary):
+    rows = [singers.start(100), None, singers.start(100)]
+    masks = np.empty((3, -(-vocabulary.size // 32)), np.uint32)
+    constraint.fill(rows, masks)
+    assert (masks[0] == masks[2]).all()
+    assert (masks[1] == 0xFFFFFFFF).all()
+    bits = np.unpackbits(masks[0].view(np.uint8), bitorder="little")
+    assert bits.sum() == row_count(rows[0], vocabulary.size)
+
+
+def row_count(row: constraint.RowState, size: int) -> int:
+    return int(row.allowed().unpacked(size).sum())

@@ -1,0 +1,24 @@
+"""That the gold queries of Spider are within their schemas."""
+
+import constraint_samples as samples
+import pytest
+
+from t2sql import constraint
+from t2sql.spider.examples import read_examples
+from t2sql.spider.schema import database_path
+from t2sql.spider.tables import schema_from_sqlite
+
+
+@pytest.mark.spider
+@pytest.mark.parametrize(("split", "every"), [("dev", 1), ("train", 5)])
+def test_gold_queries_are_reachable(spider_root, split, every):
+    vocabulary = samples.dummy_vocabulary()
+    examples = read_examples(spider_root, split, with_schema=False)[::every]
+    made, unreachable = {}, []
+    for example in sorted(examples, key=lambda example: example.db_id):
+        if example.db_id not in made:
+            schema = schema_from_sqlite(database_path(spider_root, example.db_id))
+            made = {example.db_id: constraint.SchemaConstraint(vocabulary, schema)}
+        if not samples.is_query(made[example.db_id], example.query.strip()):
+            unreachable.append(f"{example.example_id}: {example.query}")
+    assert len(unreachable) <= 0.005 * len(examples), unreachable
