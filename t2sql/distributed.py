@@ -67,10 +67,39 @@ def start(environ: Mapping[str, str] = os.environ) -> Process:
     return Process(index=found.index, count=found.count, found=f"{text}, met at {found.address}")
 
 
+def join(environ: Mapping[str, str] = os.environ) -> Process:
+    """Joins the job for good: from here on its devices are one mesh, and its hosts in step.
+
+    Where one of them ends, JAX ends the others.
+
+    Raises:
+      InputError: the variables are incomplete or no numbers.
+      TryAgainError: the metadata server of a TPU VM does not answer.
+    """
+    found = cluster.detect(environ)
+    if found is None:
+        return ALONE
+    _initialize(found, float(environ.get(MEETING_SECONDS, "300")))
+    text = f"process {found.index} of {found.count} ({found.kind}), in step"
+    return Process(index=found.index, count=found.count, found=text)
+
+
 def _meet(found: cluster.Cluster, seconds: float) -> None:
     """Waits for all processes at the coordinator, leaves it, and is a process of its own."""
     import jax
     from jax._src import distributed
+
+    _initialize(found, seconds)
+    jax.distributed.shutdown()
+    # JAX forgets the others, but not this process's number among them: then only process 0 would
+    # write the compilation cache, and the devices of each have other numbers and other keys in it.
+    distributed.global_state.process_id = 0
+    distributed.global_state.num_processes = 1
+
+
+def _initialize(found: cluster.Cluster, seconds: float) -> None:
+    """Waits for all processes at the coordinator."""
+    import jax
 
     # It would take SIGTERM for itself.
     jax.config.update("jax_enable_preemption_service", False)
@@ -85,12 +114,7 @@ def _meet(found: cluster.Cluster, seconds: float) -> None:
         cluster_detection_method="deactivate",  # else one GPU for each process under Slurm
         initialization_timeout=int(seconds) + 60,  # it ends the process with a stack trace
     )
-    jax.distributed.shutdown()
     alarm.cancel()
-    # JAX forgets the others, but not this process's number among them: then only process 0 would
-    # write the compilation cache, and the devices of each have other numbers and other keys in it.
-    distributed.global_state.process_id = 0
-    distributed.global_state.num_processes = 1
 
 
 def _give_up(found: cluster.Cluster, seconds: float) -> None:

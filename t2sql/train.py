@@ -1,6 +1,9 @@
 """Fine-tunes a model on a Spider train split.
 
 python -m t2sql.train --config=configs/lora.py --config.output=runs/lora
+
+Several hosts train in step: they find each other as those of t2sql.main do, by the variables
+T2SQL_COORDINATOR, T2SQL_NUM_PROCESSES and T2SQL_PROCESS_ID, Slurm or the TPU slice.
 """
 
 import logging as python_logging
@@ -8,7 +11,7 @@ import logging as python_logging
 from absl import flags, logging
 from ml_collections import config_flags
 
-from t2sql import cli, signals
+from t2sql import cli, distributed, signals
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/lora.py.")
 
@@ -21,9 +24,10 @@ def main(argv) -> None:
         "the last checkpoint",
     )
     watch.start()
+    process = distributed.join()
     from t2sql.training import loop  # JAX and its threads
 
-    loop.run(config, watch)
+    loop.run(config, watch, process)
 
 
 if __name__ == "__main__":

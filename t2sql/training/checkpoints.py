@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from orbax import checkpoint as ocp
 
 from t2sql import errors
@@ -39,7 +40,14 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=2, enable_async_checkpointing=False, cleanup_tmp_directories=True
+                create=False,
+                max_to_keep=2,
+                enable_async_checkpointing=False,
+                cleanup_tmp_directories=True,
+                # The other hosts have nothing to add, and are not waited for.
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    primary_host=0, active_processes={0}
+                ),
             ),
         )
 
@@ -52,7 +60,7 @@ class Checkpoints:
         """Writes a checkpoint; what is half written when the process dies is none.
 
         Args:
-          state: all of it.
+          state: all of it, as NumPy arrays.
           notes: JSON values to have back.
 
         Raises:
@@ -73,17 +81,17 @@ class Checkpoints:
             raise errors.InputError(f"{self._folder}: cannot write step {step}: {error}") from error
 
     def restore(self, like: State) -> tuple[State, dict[str, Any]]:
-        """The last checkpoint's state and notes.
+        """The last checkpoint's state, as NumPy arrays, and notes.
 
         Args:
-          like: a state of the same shapes and places.
+          like: a state of the same shapes.
 
         Raises:
           RefusedError: it is of another training.
           InputError: it is damaged.
         """
         step = self.latest
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
         try:
             about = self._manager.restore(
                 step, args=ocp.args.Composite(about=ocp.args.JsonRestore())

@@ -22,7 +22,9 @@ from t2sql.spider.examples import Example
 from t2sql.training import packing
 from t2sql.training.answers import normal_sql
 
-MIN_QUESTIONS = 16
+MIN_QUESTIONS = 4
+# Dev is for measuring.
+SPLITS = ("train", "train_others")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,10 @@ def read_split(root: Path, names: Sequence[str], *, compact: bool, held_out: int
     Raises:
       InputError: a split is missing or broken, holds no gold SQL, or is too small.
     """
+    if not names or not set(names) <= set(SPLITS):
+        raise errors.InputError(
+            f"--config.train.splits is {tuple(names)}; it has to be some of {', '.join(SPLITS)}"
+        )
     found = [
         example for name in names for example in examples.read_examples(root, name, compact=compact)
     ]
@@ -185,7 +191,8 @@ def _tokenise(
     answer: Callable[[Example], tuple[int, ...]],
 ) -> tuple[tuple[int, ...], list[packing.Question]]:
     """The tokens that all prompts of a database begin with, and the rest of each."""
-    prompts = [encode(prompt.text(example)) for example in of_database]
+    # gemma's special tokens are enums, whose text may change between versions.
+    prompts = [list(map(int, encode(prompt.text(example)))) for example in of_database]
     shared = sampling_groups.shared_length(prompts)
     questions = [
         packing.Question(
@@ -203,7 +210,7 @@ def _answer(example: Example, *, prompt: Prompt, schema: tables.Schema, encode) 
             f"{example.example_id}: the query has to begin with {prompt.answer_prefix}, as the "
             f"prompt {prompt.name!r} says; found: {sql[:60]!r}"
         )
-    return tuple(encode(sql.removeprefix(prompt.answer_prefix)))
+    return tuple(map(int, encode(sql.removeprefix(prompt.answer_prefix))))
 
 
 def _hash(db_id: str) -> str:

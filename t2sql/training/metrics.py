@@ -1,5 +1,6 @@
 """What a training says of itself: lines of progress, TensorBoard, and a file of numbers."""
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ import rich.console
 import tensorboardX
 
 from t2sql.training import step as step_lib
+from t2sql.training import validation
 
 SECONDS_PER_LINE = 30.0
 # Time left is told by the speed of so many steps.
@@ -22,13 +24,16 @@ class Writer:
       output: folder; TensorBoard's files go to `tensorboard` in it, and one JSON object a
         step to `metrics.jsonl`.
       console: where to print.
+      done: steps done before; what was noted of later ones, after the checkpoint, goes.
       total: steps of the whole training.
     """
 
-    def __init__(self, output: Path, console: rich.console.Console, *, total: int):
+    def __init__(self, output: Path, console: rich.console.Console, *, done: int, total: int):
         self._console = console
         self._total = total
-        self._file = (output / "metrics.jsonl").open("a")
+        path = output / "metrics.jsonl"
+        _keep_steps(path, done)
+        self._file = path.open("a")
         self._board = tensorboardX.SummaryWriter(str(output / "tensorboard"))
         self._last_line = -SECONDS_PER_LINE
         self._times = [time.monotonic()]
@@ -65,6 +70,17 @@ class Writer:
             self._last_line = self._times[-1]
             self._console.print(self._line(step, values), highlight=False)
 
+    def validation(self, step: int, score: validation.Score) -> None:
+        """Notes the score of a step."""
+        values = dataclasses.asdict(score)
+        self.note(step, {f"held_out_{name}": value for name, value in values.items()})
+        self._console.print(
+            f"step {step}/{self._total}  held out: execution {score.execution:.1%}, "
+            f"exact match {score.exact_match:.1%}, valid {score.valid:.1%} of {score.questions}",
+            highlight=False,
+        )
+        self._times = [time.monotonic()]
+
     def note(self, step: int, values: dict[str, float]) -> None:
         """Notes numbers of a step."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
@@ -80,3 +96,10 @@ class Writer:
             f"learning rate {values['learning_rate']:.2e}  {per_step:.1f} s/step  "
             f"{values['tokens'] / per_step:.0f} tokens/s  {left:.0f} min left"
         )
+
+
+def _keep_steps(path: Path, done: int) -> None:
+    if path.exists():
+        lines = path.read_text().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
+        path.write_text("".join(line for line in whole if json.loads(line)["step"] <= done))

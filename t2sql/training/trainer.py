@@ -1,0 +1,134 @@
+"""The state of a training, and what is done with it."""
+
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from t2sql import errors
+from t2sql.model import mesh as mesh_lib
+from t2sql.training import checkpoints as checkpoints_lib
+from t2sql.training import hosts, plan
+from t2sql.training import step as step_lib
+
+
+class Trainer:
+    """The state of a training on the devices of all hosts, and what is done with it.
+
+    Args:
+      parts: of the training.
+      checkpoints: where the first host keeps it; None on the others.
+    """
+
+    def __init__(self, parts: plan.Parts, checkpoints: checkpoints_lib.Checkpoints | None):
+        self._parts = parts
+        self._checkpoints = checkpoints
+        self._own_mesh = parts.factory.mesh
+        mesh = hosts.all_devices(self._own_mesh)
+        self._shape = batch_shape(parts.config.train, mesh)
+        params = parts.factory.load_params()
+        self._own_frozen = parts.method.frozen(params)
+        self.best: dict[str, Any] | None = None
+        self.state = hosts.spread(self._restored(self._new_state(params)), mesh)
+        self._frozen = hosts.spread(self._own_frozen, mesh)
+        self._by_sequence = NamedSharding(mesh, PartitionSpec(None, mesh_lib.DATA_AXIS))
+        self._step = self._compile()
+
+    def _new_state(self, params: Any) -> step_lib.State:
+        trained = self._parts.method.init(params)
+        state = step_lib.State(
+            step=jnp.zeros((), jnp.int32),
+            trained=trained,
+            optimizer=self._parts.optimizer.init(trained),
+        )
+        return jax.tree.map(self._place, state)
+
+    def _place(self, leaf: jax.Array) -> jax.Array:
+        """Leaves what lies on the mesh, as full weights do; replicates the rest."""
+        if isinstance(leaf.sharding, NamedSharding):
+            return leaf
+        return jax.device_put(leaf, NamedSharding(self._own_mesh, PartitionSpec()))
+
+    def _restored(self, state: step_lib.State) -> step_lib.State:
+        """The first host's last checkpoint, or the state as it is."""
+        found = state
+        if self._checkpoints and self._checkpoints.latest is not None:
+            found, notes = self._checkpoints.restore(state)
+            self.best = notes["best"]
+        if jax.process_count() > 1:
+            found = hosts.from_first(found)
+        return jax.tree.map(lambda leaf, like: jax.device_put(leaf, like.sharding), found, state)
+
+    def _compile(self) -> Callable[[step_lib.State, Any, step_lib.Batch], Any]:
+        loss = functools.partial(self._parts.method.loss, self._parts.factory.model)
+        places = jax.tree.map(lambda leaf: leaf.sharding, self.state)
+        step = step_lib.make_step(loss, self._parts.optimizer)
+        return jax.jit(step, donate_argnums=0, out_shardings=(places, None))
+
+    @property
+    def steps_done(self) -> int:
+        return int(self.state.step)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this host writes for all."""
+        return self._checkpoints is not None
+
+    def batches(self) -> Iterator[step_lib.Batch]:
+        """This host's part of the batches from here on, on the host."""
+        size = self._shape[1] // jax.process_count()
+        share = slice(jax.process_index() * size, (jax.process_index() + 1) * size)
+        for sequences in self._parts.steps.batches(self.steps_done, self._shape, share):
+            yield step_lib.Batch.of(sequences)
+
+    def learn(self, batch: step_lib.Batch) -> step_lib.Metrics:
+        """Does one step, and waits for it."""
+        placed = jax.tree.map(
+            lambda leaf: jax.make_array_from_process_local_data(self._by_sequence, leaf), batch
+        )
+        self.state, metrics = self._step(self.state, self._frozen, placed)
+        return jax.device_get(metrics)
+
+    def save(self) -> None:
+        """Writes a checkpoint, unless there is one of this step or another host leads."""
+        if self._checkpoints:
+            own = hosts.own(self.state, self._own_mesh)
+            self._checkpoints.save(jax.device_get(own), {"best": self.best})
+
+    def params(self) -> Any:
+        """Parameters of the plain model as they are now, on this host's mesh."""
+        trained = hosts.own(self.state.trained, self._own_mesh)
+        return self._parts.method.merged(trained, self._own_frozen)
+
+    def export(self, folder: Path, training: dict[str, Any]) -> None:
+        """Writes what was trained as a model source."""
+        parts = self._parts
+        parts.method.save(
+            folder,
+            hosts.own(self.state.trained, self._own_mesh),
+            base=plan.base(parts),
+            prompt={"name": parts.prompt.name, "sha256": parts.prompt.digest},
+            training=training,
+        )
+
+
+def batch_shape(train: ml_collections.ConfigDict, mesh: Mesh) -> tuple[int, int]:
+    """A step's sequences as (parts one after the other, sequences at a time on all devices).
+
+    Raises:
+      InputError: the sequences cannot be shared out evenly.
+    """
+    devices = mesh.shape[mesh_lib.DATA_AXIS]
+    at_a_time = devices * train.sequences_per_device
+    if train.sequences_per_step % at_a_time:
+        raise errors.InputError(
+            f"--config.train.sequences_per_step is {train.sequences_per_step}; it has to be a "
+            f"multiple of {at_a_time}, the devices on the mesh's data axis ({devices}) times "
+            f"--config.train.sequences_per_device ({train.sequences_per_device})"
+        )
+    return train.sequences_per_step // at_a_time, at_a_time
