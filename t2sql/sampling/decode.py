@@ -13,7 +13,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from t2sql.sampling import attention, choose
 from t2sql.sampling import cache as cache_lib
@@ -191,6 +191,27 @@ def insert(
     Returns:
       The batch with the new rows, each with its first token sampled.
     """
+    logits, new_rows = prefill(decoder, params, shelves, rows, prompts)
+    count = len(prompts.lengths)
+    first = choose_token(decoder, logits, prompts.sample_ids, jnp.zeros((count,), jnp.int32))
+
+    def put(old: jax.Array, new: jax.Array | int | bool) -> jax.Array:
+        return old.at[prompts.rows].set(new, mode="drop")
+
+    new_answers = answers.replace(
+        last_token=put(answers.last_token, first),
+        position=put(answers.position, shelves.lengths[prompts.shelf] + prompts.lengths),
+        generated=put(answers.generated, 1),
+        done=put(answers.done, ends[first] | (prompts.limits <= 1)),
+        tokens=put(answers.tokens, jnp.pad(first[:, None], ((0, 0), (0, decoder.shape.new - 1)))),
+    )
+    return new_rows, new_answers
+
+
+def prefill(
+    decoder: Decoder, params, shelves: Shelves, rows: Rows, prompts: Prompts
+) -> tuple[Float[Array, "R V"], Rows]:
+    """The logits behind prompts, and the rows with them in their places."""
     count, slots = prompts.tokens.shape
     prefix_length = shelves.lengths[prompts.shelf]
     shelf = jnp.full((count,), prompts.shelf)
@@ -203,26 +224,17 @@ def insert(
         past=[cache_lib.shelf_block(shelves.kv, shelves.lengths, shelf, slots)],
         last_only=True,
     )
-    first = _choose(decoder, logits, prompts.sample_ids, jnp.zeros((count,), jnp.int32))
 
-    def put(old: jax.Array, new: jax.Array | int | bool) -> jax.Array:
+    def put(old: jax.Array, new: jax.Array) -> jax.Array:
         return old.at[prompts.rows].set(new, mode="drop")
 
-    new_rows = Rows(
+    return logits, Rows(
         suffix=cache_lib.write_rows(rows.suffix, suffix, prompts.rows),
         lengths=put(rows.lengths, prompts.lengths),
         shelf=put(rows.shelf, shelf),
         limits=put(rows.limits, prompts.limits),
         sample_ids=put(rows.sample_ids, prompts.sample_ids),
     )
-    new_answers = answers.replace(
-        last_token=put(answers.last_token, first),
-        position=put(answers.position, prefix_length + prompts.lengths),
-        generated=put(answers.generated, 1),
-        done=put(answers.done, ends[first] | (prompts.limits <= 1)),
-        tokens=put(answers.tokens, jnp.pad(first[:, None], ((0, 0), (0, decoder.shape.new - 1)))),
-    )
-    return new_rows, new_answers
 
 
 def decode(
@@ -252,10 +264,7 @@ def decode(
     Returns:
       How far it has come after the last step.
     """
-    past = [
-        cache_lib.shelf_block(shelves.kv, shelves.lengths, rows.shelf, 1),
-        cache_lib.suffix_block(rows.suffix, shelves.lengths[rows.shelf], rows.lengths),
-    ]
+    past = past_blocks(shelves, rows)
     first_step = answers.step
 
     def go_on(answers: Answers) -> Bool[Array, ""]:
@@ -265,6 +274,14 @@ def decode(
         return _step(decoder, params, past, rows, answers, ends)
 
     return jax.lax.while_loop(go_on, one_step, answers.replace(done=answers.done | stopped))
+
+
+def past_blocks(shelves: Shelves, rows: Rows) -> list[cache_lib.Block]:
+    """The prompts, as the rows' next tokens see them."""
+    return [
+        cache_lib.shelf_block(shelves.kv, shelves.lengths, rows.shelf, 1),
+        cache_lib.suffix_block(rows.suffix, shelves.lengths[rows.shelf], rows.lengths),
+    ]
 
 
 def _step(
@@ -277,17 +294,8 @@ def _step(
 ) -> Answers:
     """Feeds each row's newest token and samples the next."""
     step, generated, position = answers.step, answers.generated, answers.position
-    logits, kv = attention.forward(
-        decoder.model,
-        params,
-        answers.last_token[:, None],
-        positions=position[:, None],
-        mask=jnp.ones((decoder.rows, 1, 1), bool),
-        past=[*past, cache_lib.ring_block(answers.ring, step, generated, position)],
-    )
-    # The ring is written after all of it is read: then XLA writes in place.
-    logits, kv = jax.lax.optimization_barrier((logits, kv))
-    token = _choose(decoder, logits[:, 0], rows.sample_ids, generated)
+    logits, kv = forward_token(decoder, params, past, answers)
+    token = choose_token(decoder, logits, rows.sample_ids, generated)
     going = ~answers.done
     here = (jnp.arange(decoder.shape.new) == generated[:, None]) & going[:, None]
     generated = generated + going
@@ -302,7 +310,28 @@ def _step(
     )
 
 
-def _choose(decoder: Decoder, logits, sample_ids, generated) -> Int[Array, "B"]:
+def forward_token(
+    decoder: Decoder, params, past: list[cache_lib.Block], answers: Answers
+) -> tuple[Float[Array, "B V"], cache_lib.KeysValues]:
+    """Feeds each row's newest token: its logits, and its keys and values."""
+    logits, kv = attention.forward(
+        decoder.model,
+        params,
+        answers.last_token[:, None],
+        positions=answers.position[:, None],
+        mask=jnp.ones((decoder.rows, 1, 1), bool),
+        past=[
+            *past,
+            cache_lib.ring_block(answers.ring, answers.step, answers.generated, answers.position),
+        ],
+    )
+    # The ring is written after all of it is read: then XLA writes in place.
+    logits, kv = jax.lax.optimization_barrier((logits, kv))
+    return logits[:, 0], kv
+
+
+def choose_token(decoder: Decoder, logits, sample_ids, generated) -> Int[Array, "B"]:
+    """The next token of each row, none of the forbidden ones."""
     if decoder.forbidden:
         logits = logits.at[:, jnp.asarray(decoder.forbidden)].set(-jnp.inf)
     return choose.choose_tokens(logits, decoder.choice, decoder.seed, sample_ids, generated)

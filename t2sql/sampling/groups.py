@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ class PromptGroup:
       sample_ids: a number per prompt for its sampling key.
       limits: tokens of the longest answer to each, where that is less than the sampler's.
       tag: the caller's, handed back with the answers.
+      guide: makes, of the longest answer's tokens, what decides token by token what an
+        answer may be (`guided.Guide`); for a sampler whose config asks for one.
     """
 
     prefix: Int32[np.ndarray, "P"]
@@ -36,6 +38,7 @@ class PromptGroup:
     sample_ids: UInt32[np.ndarray, "n"]
     limits: Int32[np.ndarray, "n"] | None = None
     tag: Any = None
+    guide: Callable[[int], Any] | None = None
 
     @property
     def slots(self) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent import futures
 from typing import Any
 
@@ -40,6 +40,8 @@ class Compiler:
       prefill_tokens: tokens prefilled at a time, R * S at most.
     """
 
+    programs_class: Any = Programs
+
     def __init__(self, decoder, params, *, mesh, prefill_tokens: int):
         self.params = params
         self._decoder = decoder
@@ -73,25 +75,26 @@ class Compiler:
         with futures.ThreadPoolExecutor(max_workers=4) as pool:
             prefix_jobs = {slots: pool.submit(self._compile_prefix, slots) for slots in prefixes}
             jobs = {
-                shape: {
-                    name: pool.submit(build, shape)
-                    for name, build in (
-                        ("init", self._compile_init),
-                        ("insert", self._compile_insert),
-                        ("decode", self._compile_decode),
-                    )
-                }
+                shape: {name: pool.submit(build, shape) for name, build in self._builders().items()}
                 for shape in shapes
             }
             self._prefix_programs |= {slots: job.result() for slots, job in prefix_jobs.items()}
             for shape, parts in jobs.items():
-                self._programs[shape] = Programs(
+                self._programs[shape] = self.programs_class(
                     insert_rows=self._insert_rows(shape),
                     prefill_prefix=self._prefix_programs[shape.prefix],
                     **{name: job.result() for name, job in parts.items()},
                 )
-        self.count += len(prefixes) + 3 * len(shapes)
+        self.count += len(prefixes) + len(self._builders()) * len(shapes)
         self.seconds += time.perf_counter() - start
+
+    def _builders(self) -> dict[str, Callable[[cache_lib.CacheShape], Any]]:
+        """What compiles each program of a shape, by its name in `programs_class`."""
+        return {
+            "init": self._compile_init,
+            "insert": self._compile_insert,
+            "decode": self._compile_decode,
+        }
 
     def _insert_rows(self, shape: cache_lib.CacheShape) -> int:
         devices = self._mesh.shape["data"]
@@ -103,7 +106,7 @@ class Compiler:
 
     def _compile_init(self, shape: cache_lib.CacheShape):
         init = self._bind(decode_lib.init, shape)
-        return jax.jit(init, out_shardings=_shardings(self._batch(shape))).lower().compile()
+        return jax.jit(init, out_shardings=shardings(self._batch(shape))).lower().compile()
 
     def _compile_prefix(self, slots: int):
         shape = cache_lib.CacheShape(prefix=slots, suffix=0, new=0)
@@ -111,15 +114,25 @@ class Compiler:
         prefill = jax.jit(
             self._bind(decode_lib.prefill_prefix, shape),
             donate_argnums=(1,),
-            out_shardings=_shardings(shelves),
+            out_shardings=shardings(shelves),
         )
         tokens, number = self._array((1, slots), jnp.int32), self._array((), jnp.int32)
         return prefill.lower(self.params, shelves, tokens, number, number).compile()
 
     def _compile_insert(self, shape: cache_lib.CacheShape):
-        count = self._insert_rows(shape)
         shelves, rows, answers = self._batch(shape)
-        prompts = decode_lib.Prompts(
+        insert = jax.jit(
+            self._bind(decode_lib.insert, shape),
+            donate_argnums=(2, 3),
+            out_shardings=shardings((rows, answers)),
+        )
+        prompts = self._prompts(shape)
+        return insert.lower(self.params, shelves, rows, answers, prompts, self._ends()).compile()
+
+    def _prompts(self, shape: cache_lib.CacheShape) -> decode_lib.Prompts:
+        """Abstract prompts, as many as are inserted at a time."""
+        count = self._insert_rows(shape)
+        return decode_lib.Prompts(
             tokens=self._array((count, shape.suffix), jnp.int32, self.by_row),
             lengths=self._array((count,), jnp.int32, self.by_row),
             rows=self._array((count,), jnp.int32),
@@ -127,19 +140,13 @@ class Compiler:
             limits=self._array((count,), jnp.int32, self.by_row),
             sample_ids=self._array((count,), jnp.uint32, self.by_row),
         )
-        insert = jax.jit(
-            self._bind(decode_lib.insert, shape),
-            donate_argnums=(2, 3),
-            out_shardings=_shardings((rows, answers)),
-        )
-        return insert.lower(self.params, shelves, rows, answers, prompts, self._ends()).compile()
 
     def _compile_decode(self, shape: cache_lib.CacheShape):
         shelves, rows, answers = self._batch(shape)
         decode = jax.jit(
             self._bind(decode_lib.decode, shape),
             donate_argnums=(3,),
-            out_shardings=_shardings(answers),
+            out_shardings=shardings(answers),
         )
         stopped = self._array((self.rows,), bool, self.by_row)
         number = self._array((), jnp.int32)
@@ -170,5 +177,6 @@ class Compiler:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding or self.replicated)
 
 
-def _shardings(abstract):
+def shardings(abstract):
+    """The shardings of a tree of abstract arrays."""
     return jax.tree.map(lambda x: x.sharding, abstract)

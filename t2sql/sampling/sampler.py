@@ -15,7 +15,7 @@ from flax import linen as nn
 
 from t2sql import errors
 from t2sql.sampling import cache as cache_lib
-from t2sql.sampling import choose, schedule
+from t2sql.sampling import choose, guided, schedule
 from t2sql.sampling import decode as decode_lib
 from t2sql.sampling import groups as groups_lib
 from t2sql.sampling import programs as programs_lib
@@ -33,6 +33,8 @@ class SamplingConfig:
       top_p: keep the nucleus of this probability; 1 keeps all.
       seed: with an example's id, the key of its draws.
       stop: strings that end an answer.
+      constrain: "schema" has every group's guide decide what its answers may be; the
+        sampler itself only knows that there is a guide.
     """
 
     max_new_tokens: int = 128
@@ -41,6 +43,7 @@ class SamplingConfig:
     top_p: float = 1.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    constrain: str = ""
 
 
 class BatchSampler:
@@ -83,7 +86,9 @@ class BatchSampler:
         self.counters = schedule.Counters()
         self._stops = stops_lib.Stops(tokenizer, config.stop)
         vocab_size = model.config.num_embed
-        self._compiler = programs_lib.Compiler(
+        compiler = guided.GuidedCompiler if config.constrain else programs_lib.Compiler
+        self._lane = guided.GuidedLane if config.constrain else schedule.Lane
+        self._compiler = compiler(
             decode_lib.Decoder(
                 model=model,
                 rows=batch_size,
@@ -152,7 +157,7 @@ class BatchSampler:
                 if lane is not None:
                     yield from lane.drain()
                     lane = None  # its cache goes before the next one's comes
-                lane = schedule.Lane(self._compiler, shape, *parts)
+                lane = self._lane(self._compiler, shape, *parts)
             yield from lane.feed(group)
         if lane is not None:
             yield from lane.drain()
@@ -230,6 +235,7 @@ def check(
         "temperature": (config.temperature >= 0, "at least 0"),
         "top_k": (config.top_k >= 0, "at least 0"),
         "top_p": (0 < config.top_p <= 1, "above 0 and at most 1"),
+        "constrain": (config.constrain in ("", "schema"), "empty or 'schema'"),
         "stop": (all(config.stop), "strings that are not empty"),
     }
     for name, (holds, rule) in rules.items():

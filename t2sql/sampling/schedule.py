@@ -9,7 +9,7 @@ import collections
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -38,6 +38,7 @@ class Counters:
       padded_prompt_tokens: the same with padding, which is what the device computes.
       output_tokens: tokens of all answers.
       decode_steps: steps of the whole batch.
+      refused_tokens: tokens that a guide refused, where there is one.
     """
 
     prefill_seconds: float = 0.0
@@ -48,10 +49,11 @@ class Counters:
     padded_prompt_tokens: int = 0
     output_tokens: int = 0
     decode_steps: int = 0
+    refused_tokens: int = 0
 
 
 @dataclasses.dataclass
-class _Row:
+class Row:
     """A prompt in a row of the batch: its group's answers, and its place among them."""
 
     group: groups_lib.PromptGroup
@@ -86,13 +88,17 @@ class Lane:
         self._counters = counters
         self._on_finished = on_finished
         self._on_step = on_step
-        self._shelves, self._asked, self._answers = self._programs.init()
         self._shelf = 0
         self._shelf_is_empty = True
-        self._rows: list[_Row | None] = [None] * compiler.rows
+        self._rows: list[Row | None] = [None] * compiler.rows
         self._stopped = np.zeros(compiler.rows, bool)
         self._step = 0
         self._max_steps = self._put(np.int32(STEPS_PER_LOOK))
+        self._begin()
+
+    def _begin(self) -> None:
+        """Makes an empty batch on the device."""
+        self._shelves, self._asked, self._answers = self._programs.init()
 
     def feed(
         self, group: groups_lib.PromptGroup
@@ -101,7 +107,7 @@ class Lane:
         yield from self._take_shelf(group)
         answers: list = [None] * len(group)
         waiting = collections.deque(
-            _Row(group=group, answers=answers, index=index, shelf=self._shelf)
+            Row(group=group, answers=answers, index=index, shelf=self._shelf)
             for index in range(len(group))
         )
         while waiting:
@@ -163,24 +169,30 @@ class Lane:
         self._counters.computed_prompt_tokens += group.prefix_length
         self._counters.padded_prompt_tokens += self.shape.prefix
 
-    def _insert(self, rows: list[_Row]) -> None:
+    def _insert(self, rows: list[Row]) -> None:
         """Prefills prompts into free rows, as many as there are programs' places for."""
         with self._span("prefill"):
-            self._asked, self._answers = self._programs.insert(
-                self._compiler.params,
-                self._shelves,
-                self._asked,
-                self._answers,
-                self._place(rows),
-                self._ends,
-            )
-            jax.block_until_ready(self._answers.last_token)
+            self._insert_prompts(rows)
         self._counters.padded_prompt_tokens += self._programs.insert_rows * self.shape.suffix
 
-    def _place(self, rows: list[_Row]) -> decode_lib.Prompts:
+    def _insert_prompts(self, rows: list[Row]) -> None:
+        self._asked, self._answers = self._programs.insert(
+            self._compiler.params,
+            self._shelves,
+            self._asked,
+            self._answers,
+            self._place(rows),
+            self._ends,
+        )
+        jax.block_until_ready(self._answers.last_token)
+
+    def _free_places(self) -> list[int]:
+        return [place for place, row in enumerate(self._rows) if row is None]
+
+    def _place(self, rows: list[Row]) -> decode_lib.Prompts:
         """Gives prompts free rows, and puts them on the device."""
         size = self._programs.insert_rows
-        free = [place for place, row in enumerate(self._rows) if row is None]
+        free = self._free_places()
         tokens = np.zeros((size, self.shape.suffix), np.int32)
         lengths = np.zeros(size, np.int32)
         places = np.full(size, len(self._rows), np.int32)  # out of range: dropped
@@ -229,12 +241,12 @@ class Lane:
     def _finished_groups(
         self,
     ) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
-        generated, tokens = jax.device_get((self._answers.generated, self._answers.tokens))
+        written = self._written()
         for place, row in enumerate(self._rows):
             if row is None:
                 continue
             generation = self._stops.generation(
-                tokens[place, : generated[place]], max_new_tokens=row.limit(self.shape.new)
+                written[place], max_new_tokens=row.limit(self.shape.new)
             )
             if generation is None:
                 continue
@@ -245,6 +257,11 @@ class Lane:
             self._on_finished(generation)
             if all(answer is not None for answer in row.answers):
                 yield row.group, row.answers
+
+    def _written(self) -> Sequence[Sequence[int]]:
+        """The tokens of each row so far."""
+        generated, tokens = jax.device_get((self._answers.generated, self._answers.tokens))
+        return [row[:count] for row, count in zip(tokens, generated, strict=True)]
 
     def _put(self, array: np.ndarray, *, by_row: bool = False) -> jax.Array:
         return jax.device_put(array, self._compiler.by_row if by_row else self._compiler.replicated)
