@@ -42,6 +42,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.sampling.top_p = 1.0  # 1: all tokens
     config.sampling.seed = 0
     config.sampling.stop = ()  # strings that end an answer, besides the prompt's own
+    config.sampling.constrain = ""  # schema: only queries over the question's schema
 
     config.batch_size = 32  # examples per host and step
     config.unit_size = 64  # examples per output object, at most

@@ -227,7 +227,7 @@ def _predict(job: _Job, open_run: manifest.Run) -> None:
 
 def _load_units(job: _Job, finished: set[str]) -> list[loader.TokenisedUnit]:
     with job.stopwatch.time("data"):
-        return list(
+        units = list(
             loader.load(
                 job.work.plan,
                 encode=functools.partial(job.factory.tokenizer.encode, add_bos=True),
@@ -238,6 +238,20 @@ def _load_units(job: _Job, finished: set[str]) -> list[loader.TokenisedUnit]:
                 finished=finished,
             )
         )
+        return _guided(job, units) if job.config.sampling.constrain else units
+
+
+def _guided(job: _Job, units: Sequence[loader.TokenisedUnit]) -> list[loader.TokenisedUnit]:
+    """The units with what their answers may be; a unit's questions share a schema."""
+    examples = [example for unit in units for example in unit.unit.examples]
+    guides = wiring.make_guides(job.config, examples, job.work.prompt, job.factory)
+    return [
+        dataclasses.replace(unit, group=dataclasses.replace(unit.group, guide=guide))
+        if unit.group
+        else unit
+        for unit in units
+        for guide in [guides.of(unit.unit.examples[0].db_id)]
+    ]
 
 
 def _make_sampler(

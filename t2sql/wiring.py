@@ -1,16 +1,20 @@
 """What a config names, made: data, prompt, model, and the places where things are kept."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import ml_collections
 
 from t2sql import cache as cache_lib
-from t2sql import prompts
+from t2sql import constraint, prompts
 from t2sql.model import factory as factory_lib
 from t2sql.runs import storage
+from t2sql.sampling import stops
 from t2sql.spider import examples as examples_lib
 from t2sql.spider import sources
 from t2sql.spider.examples import Example
+from t2sql.spider.schema import database_path
+from t2sql.spider.tables import schema_from_sqlite
 
 
 def read_examples(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> list[Example]:
@@ -53,6 +57,28 @@ def make_factory(config: ml_collections.ConfigDict) -> factory_lib.LLMModuleFact
             storage_config=storage_config(config),
         )
     )
+
+
+def make_guides(
+    config: ml_collections.ConfigDict,
+    examples: Iterable[Example],
+    prompt: prompts.Prompt,
+    factory: factory_lib.LLMModuleFactory,
+) -> constraint.Guides:
+    """What keeps answers within the schemas of `examples`, as their databases have them.
+
+    Raises:
+      InputError: a database is missing, or has no table with a column.
+    """
+    root = resolve_data(config, config.data.path)
+    vocabulary = constraint.Vocabulary(
+        Path(factory.tokenizer_path).read_bytes(), stops.Stops(factory.tokenizer).end_ids
+    )
+    schemas = {
+        db_id: schema_from_sqlite(database_path(root, db_id))
+        for db_id in sorted({example.db_id for example in examples})
+    }
+    return constraint.Guides(vocabulary, schemas, prompt.answer_prefix)
 
 
 def storage_config(config: ml_collections.ConfigDict) -> storage.StorageConfig:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jaxtyping import Bool, UInt32
 
+from t2sql import errors
 from t2sql.constraint import completion, lexer, names
 from t2sql.constraint.engine import Engine
 from t2sql.constraint.lexer import Position
@@ -38,6 +39,7 @@ class SchemaConstraint:
 
     Attributes:
       vocabulary: of the model's tokenizer.
+      db_id: the schema's.
       begin: where an answer stands before its prefix.
 
     Raises:
@@ -49,6 +51,7 @@ class SchemaConstraint:
         columns = sorted({column for columns in tables.values() for column in columns})
         plain = names.plain_names({*tables, *columns})
         self.vocabulary = vocabulary
+        self.db_id = schema.db_id
         self._parser = Parser(ScopeCheck(tables), plain, self.count)
         self._prefix = prefix.encode()
         self.begin = Position(self._parser.start, lexer.GAP, b"")
@@ -66,7 +69,7 @@ class SchemaConstraint:
         """A new answer of at most so many tokens, the end token included.
 
         Raises:
-          ValueError: no query is that short.
+          InputError: no query is that short.
         """
         return RowState(self, self._start, max_new_tokens)
 
@@ -151,7 +154,10 @@ class RowState:
         self._position = position
         self._tokens: list[int] = []
         if self._need(position) > self.left and len(self._completion()) + 1 > self.left:
-            raise ValueError(f"no query over this schema ends within {max_new_tokens} tokens")
+            raise errors.InputError(
+                f"--config.sampling.max_new_tokens={max_new_tokens} is too little for any query "
+                f"over {constraint.db_id!r} (sampling.constrain is 'schema')"
+            )
 
     def allows(self, token: int) -> bool:
         """Whether a token may come next. Far quicker than `allowed`, for one token."""

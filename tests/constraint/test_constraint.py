@@ -136,7 +136,7 @@ def test_a_schema_without_a_column_is_refused(vocabulary, tables):
 
 
 def test_no_room_for_any_query_is_refused(singers):
-    with pytest.raises(ValueError, match="ends within 5 tokens"):
+    with pytest.raises(errors.InputError, match="max_new_tokens=5 is too little.*samples"):
         singers.start(5)
 
 
