@@ -146,3 +146,20 @@ def test_the_loss_is_that_of_the_plain_model_on_a_plain_text(dummy):
     batch = step_lib.Batch.of(packing.stack([packing.pack([group], CAPACITY)], (1,)))
     found = step_lib.loss_sum(model, params, batch)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_the_output_layers_gradients_are_those_of_the_product():
+    rng = np.random.default_rng(0)
+    hidden, table, weights = (
+        jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, 3, 5), (7, 5), (2, 3, 7))
+    )
+
+    def loss(product):
+        return lambda *factors: jnp.sum(weights * jnp.sin(product(*factors)))
+
+    def plain(hidden, table):
+        return jnp.einsum("bmd,vd->bmv", hidden, table)
+
+    found = jax.grad(loss(step_lib.output_layer), (0, 1))(hidden, table)
+    expected = jax.grad(loss(plain), (0, 1))(hidden, table)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
