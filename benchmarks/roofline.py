@@ -175,20 +175,20 @@ class Bench:
             seconds=seconds,
         )
         count = programs.insert_rows
-        slots_read = 2 * prefix + 2 * count * suffix
+        slots_read = cache_lib.SHELVES * prefix + 2 * count * suffix
         (asked, answers), seconds = self._insert(programs, shelves, start, suffix)
         yield phase(
             name="insert",
             calls=sum(-(-len(group) // count) for group in groups),
             cost=self._model.cost(
                 tokens=count * suffix,
-                attended=2 * prefix + suffix,
+                attended=cache_lib.SHELVES * prefix + suffix,
                 logits=count,
                 cache_slots=slots_read,
             ),
             seconds=seconds,
         )
-        past = 2 * prefix + suffix + new
+        past = cache_lib.SHELVES * prefix + suffix + new
         yield phase(
             name="decode step",
             calls=tokens / rows,
@@ -196,7 +196,7 @@ class Bench:
                 tokens=rows,
                 attended=past,
                 logits=rows,
-                cache_slots=2 * prefix + rows * (suffix + new),
+                cache_slots=cache_lib.SHELVES * prefix + rows * (suffix + new),
             ),
             seconds=self._decode(programs, shelves, asked, answers),
         )

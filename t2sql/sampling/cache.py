@@ -10,8 +10,8 @@ stored per row:
                                 row 2 | q q q q q |    | d e f . . a b |
                                                             ^ step % N
 
-*   A row names the shelf its prompt begins with. Two shelves let the next group of
-    prompts start while the last rows of the one before go on.
+*   A row names the shelf its prompt begins with. Several shelves let the next groups of
+    prompts start while the last rows of those before go on.
 *   The ring holds new tokens. All rows write to the same slot at a step, so a row that
     starts late (in the place of a finished one) just starts at another slot. No answer
     is longer than the ring.
@@ -35,7 +35,7 @@ from jaxtyping import Array, Bool, Int
 
 # Keys and values by layer: {"layer_0": {"k": [rows slots K H], "v": same}, ...}
 KeysValues = dict[str, dict[str, jax.Array]]
-SHELVES = 2
+SHELVES = 3
 
 
 @dataclasses.dataclass(frozen=True, order=True)

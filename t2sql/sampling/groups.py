@@ -11,7 +11,7 @@ from jaxtyping import Int32, UInt32
 PROMPT_BUCKETS = (32, 64, 128, 256, 512, 1024, 2048)
 PAD_ID = 0
 # Fewer prompts than this are not worth a shelf of the cache (see `cache.py`): there are
-# two, and many small groups run side by side only where they need none.
+# few, and many small groups run side by side only where they need none.
 MIN_SHARING = 4
 
 
