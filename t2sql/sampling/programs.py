@@ -14,7 +14,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 from t2sql.sampling import cache as cache_lib
 from t2sql.sampling import decode as decode_lib
 
-
 # Rows wait, idle, until as many are free as are filled at a time: with the answers of a Spider dev
 # run and 32 rows, filling all at once takes 1.4 times as long as filling 8 (docs/speed.md).
 _ROWS_BY_INSERT = 4
