@@ -103,7 +103,7 @@ def test_a_pod_that_is_killed_at_random_moments(pods, expected):
 def test_a_pod_with_real_weights_that_is_killed_at_random_moments(tmp_path):
     pods_lib.write_data(tmp_path / "data")
     pods = pods_lib.Pods(tmp_path, weights=True)
-    kill_at_random(pods, run_undisturbed(pods), kills=6)
+    kill_at_random(pods, run_undisturbed(pods), kills=3)
 
 
 def test_a_host_that_dies_costs_its_own_units_only(pods, expected):
