@@ -175,14 +175,14 @@ class Bench:
             seconds=seconds,
         )
         count = programs.insert_rows
-        slots_read = cache_lib.SHELVES * prefix + 2 * count * suffix
+        slots_read = prefix + 2 * count * suffix
         (asked, answers), seconds = self._insert(programs, shelves, start, suffix)
         yield phase(
             name="insert",
             calls=sum(-(-len(group) // count) for group in groups),
             cost=self._model.cost(
                 tokens=count * suffix,
-                attended=cache_lib.SHELVES * prefix + suffix,
+                attended=prefix + suffix,
                 logits=count,
                 cache_slots=slots_read,
             ),

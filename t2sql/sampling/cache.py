@@ -95,6 +95,15 @@ def shelf_block(
     return Block(kv=kv, mask=_to_queries(mask, queries), positions=positions, shared=True)
 
 
+def one_shelf_block(
+    kv: KeysValues, lengths: Int[Array, "G"], shelf: Int[Array, ""], queries: tuple[int, int]
+) -> Block:
+    """One shelf's prefix, as [B L] queries that all belong to it see it."""
+    rows, tokens = queries
+    own = jax.tree.map(lambda array: jax.lax.dynamic_slice_in_dim(array, shelf, 1), kv)
+    return shelf_block(own, lengths[shelf][None], jnp.zeros((rows,), jnp.int32), tokens)
+
+
 def suffix_block(
     kv: KeysValues, prefix_lengths: Int[Array, "B"], lengths: Int[Array, "B"]
 ) -> Block:

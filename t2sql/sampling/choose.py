@@ -1,10 +1,13 @@
 """Choosing the next token from the logits: greedy, or drawn with a row's own key."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
+
+_BLOCK = 512
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,7 @@ def choose_tokens(
     """
     logits = logits.astype(jnp.float32)
     if choice.temperature == 0:
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        return _argmax(logits)
     logits = logits / choice.temperature
     if choice.top_k:
         kth = jax.lax.top_k(logits, choice.top_k)[0][:, -1:]
@@ -58,6 +61,20 @@ def choose_tokens(
     run_keys = jnp.broadcast_to(jax.random.key(seed), sample_ids.shape)
     keys = fold_in(fold_in(run_keys, sample_ids), generated)
     return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
+
+
+def _argmax(logits: Float[Array, "B V"]) -> Int[Array, "B"]:
+    """The first of the largest logits, found block by block.
+
+    `jnp.argmax` keeps an index beside each maximum, which XLA's CPU backend does not
+    vectorise: of 262,144 logits it takes 20 times as long as the maximum alone.
+    """
+    rows, vocab = logits.shape
+    block = math.gcd(vocab, _BLOCK)
+    blocks = logits.reshape(rows, vocab // block, block)
+    best = jnp.argmax(jnp.max(blocks, axis=-1), axis=-1)
+    inside = jnp.take_along_axis(blocks, best[:, None, None], axis=1)[:, 0]
+    return (best * block + jnp.argmax(inside, axis=-1)).astype(jnp.int32)
 
 
 def _nucleus_floor(logits: Float[Array, "B V"], p: float) -> Float[Array, "B 1"]:

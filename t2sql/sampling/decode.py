@@ -221,7 +221,9 @@ def prefill(
         prompts.tokens,
         positions=jnp.broadcast_to(prefix_length + jnp.arange(slots), (count, slots)),
         mask=cache_lib.causal_mask(prompts.lengths, slots),
-        past=[cache_lib.shelf_block(shelves.kv, shelves.lengths, shelf, slots)],
+        past=[
+            cache_lib.one_shelf_block(shelves.kv, shelves.lengths, prompts.shelf, (count, slots))
+        ],
         last_only=True,
     )
 
@@ -333,5 +335,7 @@ def forward_token(
 def choose_token(decoder: Decoder, logits, sample_ids, generated) -> Int[Array, "B"]:
     """The next token of each row, none of the forbidden ones."""
     if decoder.forbidden:
-        logits = logits.at[:, jnp.asarray(decoder.forbidden)].set(-jnp.inf)
+        ids = jnp.arange(logits.shape[-1])
+        # No scatter: that would copy the logits, this is done as they are read.
+        logits = jnp.where(jnp.isin(ids, jnp.asarray(decoder.forbidden)), -jnp.inf, logits)
     return choose.choose_tokens(logits, decoder.choice, decoder.seed, sample_ids, generated)

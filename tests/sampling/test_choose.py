@@ -22,6 +22,14 @@ def test_greedy_is_the_argmax():
     np.testing.assert_array_equal(found, np.argmax(LOGITS, -1))
 
 
+@pytest.mark.parametrize("vocab", [1, 7, 512, 1000, 262144])
+def test_greedy_takes_the_first_of_equals(vocab):
+    logits = np.random.default_rng(vocab).integers(0, 3, size=(6, vocab)).astype(np.float32)
+    logits[0] = -np.inf
+    found = choose.choose_tokens(jnp.asarray(logits), choose.Choice(), 0, IDS, START)
+    np.testing.assert_array_equal(found, np.argmax(logits, -1))
+
+
 def test_top_k_draws_only_from_the_k_best():
     draws = _draws(choose.Choice(temperature=2.0, top_k=3))
     best = np.argsort(LOGITS, -1)[:, -3:]
