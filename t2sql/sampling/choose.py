@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +33,7 @@ def choose_tokens(
     seed: int,
     sample_ids: UInt32[Array, "B"],
     generated: Int[Array, "B"],
+    forbidden: Sequence[int] = (),
 ) -> Int[Array, "B"]:
     """The next token of each row.
 
@@ -44,13 +46,15 @@ def choose_tokens(
       seed: the run's seed.
       sample_ids: the number of each row's example.
       generated: tokens each row already has.
+      forbidden: token ids that are never chosen.
 
     Returns:
       A token id per row.
     """
     logits = logits.astype(jnp.float32)
     if choice.temperature == 0:
-        return _argmax(logits)
+        return _argmax(logits, forbidden)
+    logits = _forbid(logits, jnp.arange(logits.shape[-1]), forbidden)
     logits = logits / choice.temperature
     if choice.top_k:
         kth = jax.lax.top_k(logits, choice.top_k)[0][:, -1:]
@@ -63,18 +67,34 @@ def choose_tokens(
     return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
 
 
-def _argmax(logits: Float[Array, "B V"]) -> Int[Array, "B"]:
-    """The first of the largest logits, found block by block.
+def _argmax(logits: Float[Array, "B V"], forbidden: Sequence[int]) -> Int[Array, "B"]:
+    """The first of the largest logits that are not forbidden, found block by block.
 
     `jnp.argmax` keeps an index beside each maximum, which XLA's CPU backend does not
-    vectorise: of 262,144 logits it takes 20 times as long as the maximum alone.
+    vectorise: of 262,144 logits it takes 20 times as long as the maximum alone. Masking them
+    all would take half as long; so only the blocks with a forbidden id are masked.
     """
     rows, vocab = logits.shape
-    block = math.gcd(vocab, _BLOCK)
-    blocks = logits.reshape(rows, vocab // block, block)
-    best = jnp.argmax(jnp.max(blocks, axis=-1), axis=-1)
+    size = math.gcd(vocab, _BLOCK)
+    blocks = logits.reshape(rows, vocab // size, size)
+    maxima = jnp.max(blocks, axis=-1)
+    for block in {token // size for token in forbidden}:
+        ids = block * size + jnp.arange(size)
+        maxima = maxima.at[:, block].set(_forbid(blocks[:, block], ids, forbidden).max(axis=-1))
+    best = jnp.argmax(maxima, axis=-1)
     inside = jnp.take_along_axis(blocks, best[:, None, None], axis=1)[:, 0]
-    return (best * block + jnp.argmax(inside, axis=-1)).astype(jnp.int32)
+    ids = best[:, None] * size + jnp.arange(size)
+    inside = _forbid(inside, ids, forbidden)
+    return jnp.take_along_axis(ids, jnp.argmax(inside, axis=-1)[:, None], axis=1)[:, 0].astype(
+        jnp.int32
+    )
+
+
+def _forbid(logits: jax.Array, ids: jax.Array, forbidden: Sequence[int]) -> jax.Array:
+    """The logits of `ids`, those of the forbidden ones at minus infinity."""
+    if not forbidden:
+        return logits
+    return jnp.where(jnp.isin(ids, jnp.asarray(forbidden)), -jnp.inf, logits)
 
 
 def _nucleus_floor(logits: Float[Array, "B V"], p: float) -> Float[Array, "B 1"]:

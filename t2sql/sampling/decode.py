@@ -334,8 +334,6 @@ def forward_token(
 
 def choose_token(decoder: Decoder, logits, sample_ids, generated) -> Int[Array, "B"]:
     """The next token of each row, none of the forbidden ones."""
-    if decoder.forbidden:
-        ids = jnp.arange(logits.shape[-1])
-        # No scatter: that would copy the logits, this is done as they are read.
-        logits = jnp.where(jnp.isin(ids, jnp.asarray(decoder.forbidden)), -jnp.inf, logits)
-    return choose.choose_tokens(logits, decoder.choice, decoder.seed, sample_ids, generated)
+    return choose.choose_tokens(
+        logits, decoder.choice, decoder.seed, sample_ids, generated, decoder.forbidden
+    )

@@ -30,6 +30,15 @@ def test_greedy_takes_the_first_of_equals(vocab):
     np.testing.assert_array_equal(found, np.argmax(logits, -1))
 
 
+def test_greedy_takes_nothing_forbidden():
+    logits = np.random.default_rng(1).normal(size=(6, 4096)).astype(np.float32)
+    order = np.argsort(-logits, -1)
+    forbidden = sorted({int(token) for token in order[:3, :2].flat})
+    found = choose.choose_tokens(jnp.asarray(logits), choose.Choice(), 0, IDS, START, forbidden)
+    logits[:, forbidden] = -np.inf
+    np.testing.assert_array_equal(found, np.argmax(logits, -1))
+
+
 def test_top_k_draws_only_from_the_k_best():
     draws = _draws(choose.Choice(temperature=2.0, top_k=3))
     best = np.argsort(LOGITS, -1)[:, -3:]
