@@ -1,7 +1,6 @@
 """Whatever the text, the diagnosis comes back soon and raises nothing."""
 
-import time
-
+import cpu_time
 import hypothesis
 import pytest
 from hypothesis import strategies as st
@@ -64,10 +63,10 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("gold", [GOLD, "SELECT name FROM singer UNION SELECT name FROM stadium"])
 def test_hostile_text_is_diagnosed_soon(name, gold):
-    started = time.process_time()
-    found = diagnose(gold, HOSTILE[name], SCHEMA)
+    found = []
+    seconds = cpu_time.seconds(lambda: found.extend(diagnose(gold, HOSTILE[name], SCHEMA)))
     assert found, "it differs from gold and nothing was found"
-    assert time.process_time() - started < 3
+    assert seconds < 3
 
 
 @pytest.mark.parametrize("name", HOSTILE)
