@@ -25,6 +25,8 @@ _SCALES = flags.DEFINE_list("scales", ["1", "10", "100"], "How many times dev.")
 def main(argv: list[str]) -> None:
     """Measures each scale in a process of its own."""
     del argv
+    if not _SPIDER.value:
+        raise app.UsageError("give --spider, or set T2SQL_SPIDER_DIR")
     gold = (Path(_SPIDER.value) / "dev_gold.sql").read_text().splitlines()
     predicted = _predictions(gold)
     print("| examples | seconds | examples per second | largest process | page |")
