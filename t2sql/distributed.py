@@ -59,12 +59,11 @@ def start(environ: Mapping[str, str] = os.environ) -> Process:
     if cluster.is_tpu_vm():
         for name, value in _OWN_CHIPS.items():
             os.environ.setdefault(name, value)
-    text = f"process {found.index} of {found.count} ({found.kind})"
     if environ.get(RESTARTS, "0") != "0":
         # The others have left the coordinator, and may be done.
-        return Process(index=found.index, count=found.count, found=f"{text}, again after a crash")
-    _meet(found, float(environ.get(MEETING_SECONDS, "300")))
-    return Process(index=found.index, count=found.count, found=f"{text}, met at {found.address}")
+        return _process(found, "again after a crash")
+    _meet(found, environ)
+    return _process(found, f"met at {found.address}")
 
 
 def join(environ: Mapping[str, str] = os.environ) -> Process:
@@ -79,17 +78,21 @@ def join(environ: Mapping[str, str] = os.environ) -> Process:
     found = cluster.detect(environ)
     if found is None:
         return ALONE
-    _initialize(found, float(environ.get(MEETING_SECONDS, "300")))
-    text = f"process {found.index} of {found.count} ({found.kind}), in step"
+    _initialize(found, environ)
+    return _process(found, "in step")
+
+
+def _process(found: cluster.Cluster, how: str) -> Process:
+    text = f"process {found.index} of {found.count} ({found.kind}), {how}"
     return Process(index=found.index, count=found.count, found=text)
 
 
-def _meet(found: cluster.Cluster, seconds: float) -> None:
+def _meet(found: cluster.Cluster, environ: Mapping[str, str]) -> None:
     """Waits for all processes at the coordinator, leaves it, and is a process of its own."""
     import jax
     from jax._src import distributed
 
-    _initialize(found, seconds)
+    _initialize(found, environ)
     jax.distributed.shutdown()
     # JAX forgets the others, but not this process's number among them: then only process 0 would
     # write the compilation cache, and the devices of each have other numbers and other keys in it.
@@ -97,10 +100,11 @@ def _meet(found: cluster.Cluster, seconds: float) -> None:
     distributed.global_state.num_processes = 1
 
 
-def _initialize(found: cluster.Cluster, seconds: float) -> None:
+def _initialize(found: cluster.Cluster, environ: Mapping[str, str]) -> None:
     """Waits for all processes at the coordinator."""
     import jax
 
+    seconds = float(environ.get(MEETING_SECONDS, "300"))
     # It would take SIGTERM for itself.
     jax.config.update("jax_enable_preemption_service", False)
     alarm = threading.Timer(seconds, _give_up, (found, seconds))

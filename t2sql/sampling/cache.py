@@ -141,9 +141,9 @@ def write_ring(kv: KeysValues, new: KeysValues, step: Int[Array, ""]) -> KeysVal
     return jax.tree.map(write, kv, new)
 
 
-def write_rows(kv: KeysValues, new: KeysValues, rows: Int[Array, "R"]) -> KeysValues:
-    """The blocks with `new` in the rows named; a row out of range is dropped."""
-    return jax.tree.map(lambda old, part: old.at[rows].set(part, mode="drop"), kv, new)
+def write_rows[Tree](old: Tree, new: Tree, rows: Int[Array, "R"]) -> Tree:
+    """Arrays with `new` in the rows (axis 0) named; a row out of range is dropped."""
+    return jax.tree.map(lambda array, part: array.at[rows].set(part, mode="drop"), old, new)
 
 
 def causal_mask(lengths: Int[Array, "R"], slots: int) -> Bool[Array, "R T T"]:

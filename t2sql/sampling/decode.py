@@ -194,18 +194,20 @@ def insert(
     logits, new_rows = prefill(decoder, params, shelves, rows, prompts)
     count = len(prompts.lengths)
     first = choose_token(decoder, logits, prompts.sample_ids, jnp.zeros((count,), jnp.int32))
+    begun = {
+        "last_token": first,
+        "position": shelves.lengths[prompts.shelf] + prompts.lengths,
+        "generated": 1,
+        "done": ends[first] | (prompts.limits <= 1),
+        "tokens": jnp.pad(first[:, None], ((0, 0), (0, decoder.shape.new - 1))),
+    }
+    return new_rows, begin_rows(answers, begun, prompts)
 
-    def put(old: jax.Array, new: jax.Array | int | bool) -> jax.Array:
-        return old.at[prompts.rows].set(new, mode="drop")
 
-    new_answers = answers.replace(
-        last_token=put(answers.last_token, first),
-        position=put(answers.position, shelves.lengths[prompts.shelf] + prompts.lengths),
-        generated=put(answers.generated, 1),
-        done=put(answers.done, ends[first] | (prompts.limits <= 1)),
-        tokens=put(answers.tokens, jnp.pad(first[:, None], ((0, 0), (0, decoder.shape.new - 1)))),
-    )
-    return new_rows, new_answers
+def begin_rows(answers: Answers, begun: dict[str, jax.Array | int | bool], prompts: Prompts):
+    """The answers with these fields set in the rows of the prompts."""
+    old = {name: getattr(answers, name) for name in begun}
+    return answers.replace(**cache_lib.write_rows(old, begun, prompts.rows))
 
 
 def prefill(
@@ -214,7 +216,6 @@ def prefill(
     """The logits behind prompts, and the rows with them in their places."""
     count, slots = prompts.tokens.shape
     prefix_length = shelves.lengths[prompts.shelf]
-    shelf = jnp.full((count,), prompts.shelf)
     logits, suffix = attention.forward(
         decoder.model,
         params,
@@ -226,17 +227,14 @@ def prefill(
         ],
         last_only=True,
     )
-
-    def put(old: jax.Array, new: jax.Array) -> jax.Array:
-        return old.at[prompts.rows].set(new, mode="drop")
-
-    return logits, Rows(
-        suffix=cache_lib.write_rows(rows.suffix, suffix, prompts.rows),
-        lengths=put(rows.lengths, prompts.lengths),
-        shelf=put(rows.shelf, shelf),
-        limits=put(rows.limits, prompts.limits),
-        sample_ids=put(rows.sample_ids, prompts.sample_ids),
+    asked = Rows(
+        suffix=suffix,
+        lengths=prompts.lengths,
+        shelf=prompts.shelf,
+        limits=prompts.limits,
+        sample_ids=prompts.sample_ids,
     )
+    return logits, cache_lib.write_rows(rows, asked, prompts.rows)
 
 
 def decode(

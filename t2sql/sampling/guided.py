@@ -79,16 +79,9 @@ def insert(
     """
     first, new_rows = decode_lib.prefill(decoder, params, shelves, rows, prompts)
     last_place = shelves.lengths[prompts.shelf] + prompts.lengths - 1
-
-    def put(old: jax.Array, new: jax.Array | int | bool) -> jax.Array:
-        return old.at[prompts.rows].set(new, mode="drop")
-
-    new_answers = answers.replace(
-        position=put(answers.position, last_place),
-        generated=put(answers.generated, 0),
-        done=put(answers.done, False),
-    )
-    logits = put(logits, first.astype(logits.dtype))
+    begun = {"position": last_place, "generated": 0, "done": False}
+    new_answers = decode_lib.begin_rows(answers, begun, prompts)
+    logits = cache_lib.write_rows(logits, first.astype(logits.dtype), prompts.rows)
     return new_rows, new_answers, logits, _offer(decoder, logits, new_rows, new_answers)
 
 
