@@ -1,8 +1,9 @@
 """Pods of every shape write the same bytes, whatever is killed on the way."""
 
-import math
+import contextlib
 import random
 import socket
+import subprocess
 import time
 
 import pods as pods_lib
@@ -61,7 +62,10 @@ def test_what_four_hosts_began_two_finish(pods, expected):
 
 
 def kill_at_random(pods, expected, kills: int) -> None:
-    """Kills a run of two hosts until it is complete all the same, then begins the next one."""
+    """Kills a run of two hosts until it is complete all the same, then begins the next one.
+
+    Every other kill comes at any moment, the rest when some more units are written.
+    """
     chance = random.Random(11)
     start = time.monotonic()
     pods.run(pods.root / "measured", hosts=2)
@@ -70,7 +74,10 @@ def kill_at_random(pods, expected, kills: int) -> None:
     while killed < kills:
         output = pods.root / f"killed-{runs}"
         process = pods.start(output, hosts=2)
-        await_moment(chance, process, output, duration)
+        if killed % 2:
+            await_moment(process, chance.uniform(0, 1.1) * duration)
+        else:
+            await_more_objects(process, output, chance.randint(1, 5))
         if process.poll() is None:
             pods_lib.kill(process)
             killed += 1
@@ -84,14 +91,15 @@ def kill_at_random(pods, expected, kills: int) -> None:
     assert halfway, "no kill fell between the first unit and the last"
 
 
-def await_moment(chance, process, output, duration: float) -> None:
-    """Waits for any moment of a run, or, every fourth time, for some more units to be there."""
-    end, wanted = time.monotonic() + chance.uniform(0, 1.1) * duration, math.inf
-    if chance.random() < 0.25:
-        end, wanted = math.inf, len(pods_lib.objects(output)) + chance.randint(1, 5)
-    while process.poll() is None and time.monotonic() < end:
-        if len(pods_lib.objects(output)) >= wanted:
-            return
+def await_moment(process, seconds: float) -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+
+
+def await_more_objects(process, output, count: int) -> None:
+    """Waits for `count` more units than are there, or for the end."""
+    wanted = len(pods_lib.objects(output)) + count
+    while process.poll() is None and len(pods_lib.objects(output)) < wanted:
         time.sleep(0.005)
 
 
