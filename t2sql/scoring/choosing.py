@@ -1,0 +1,83 @@
+"""Execution-guided choice: of several queries for one question, the one whose result most share.
+
+Answers that fail are not considered, and answers without rows only where no other is left:
+a question is asked to be answered. The result that most of the rest agree on wins (as in
+majority voting, Wang et al. 2022), and of the queries that have it the first; among results
+with as many votes wins the one that came first. So put the answer that you trust most first.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from t2sql.scoring import lexing, official
+from t2sql.scoring.execution import results_match
+from t2sql.scoring.results import ExecutionResult
+from t2sql.scoring.sandbox import Sandbox
+from t2sql.scoring.worker import StepFailedError, Steps
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The query that was chosen.
+
+    Attributes:
+      index: its place among the candidates; the first one where none runs.
+      votes: how many candidates have its result, itself included; 0 where none runs.
+      ran: how many candidates run.
+    """
+
+    index: int
+    votes: int
+    ran: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ChooseQuery:
+    """The task of choosing among the candidates for one question."""
+
+    database: Path
+    candidates: tuple[str, ...]
+
+    def __call__(self, sandbox: Sandbox, steps: Steps) -> Choice:
+        """Chooses."""
+        results = self._run_distinct(sandbox, steps)
+        ran = [index for index, sql in enumerate(self.candidates) if results[sql].ok]
+        if not ran:
+            return Choice(index=0, votes=0, ran=0)
+        with_rows = [index for index in ran if results[self.candidates[index]].rows]
+        camps: list[list[int]] = []
+        for index in with_rows or ran:
+            self._join(camps, index, results, steps)
+        largest = max(camps, key=len)  # the first one of them
+        return Choice(index=largest[0], votes=len(largest), ran=len(ran))
+
+    def _run_distinct(self, sandbox: Sandbox, steps: Steps) -> dict[str, ExecutionResult]:
+        return {
+            sql: self._run(sql, f"candidate {number}", sandbox, steps)
+            for number, sql in enumerate(dict.fromkeys(self.candidates))
+        }
+
+    def _run(self, sql: str, step: str, sandbox: Sandbox, steps: Steps) -> ExecutionResult:
+        if not lexing.is_query(sql):
+            return ExecutionResult(status="error", message="it is no query")
+        try:
+            steps.begin(step)
+        except StepFailedError as failure:
+            return ExecutionResult(status=failure.status, message=failure.message)
+        return sandbox.run(self.database, official.runnable(sql))
+
+    def _join(self, camps: list[list[int]], index: int, results, steps: Steps) -> None:
+        """Puts a candidate to those with its result."""
+        result = results[self.candidates[index]]
+        for camp in camps:
+            if self._agree(results[self.candidates[camp[0]]], result, f"{camp[0]}:{index}", steps):
+                camp.append(index)
+                return
+        camps.append([index])
+
+    def _agree(self, one: ExecutionResult, other: ExecutionResult, name: str, steps: Steps) -> bool:
+        try:
+            steps.begin(f"comparing {name}")
+        except StepFailedError:  # It takes too long to tell: no vote.
+            return False
+        return results_match(one.rows, other.rows, ordered=False)
