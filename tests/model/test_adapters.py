@@ -107,6 +107,24 @@ def test_damaged_files_are_named(folder):
         _load(folder)
 
 
+def test_a_missing_half_is_named(folder):
+    (folder / "adapter.npz").unlink()
+    with pytest.raises(errors.InputError, match=r"adapter\.npz is missing"):
+        _load(folder)
+
+
+def test_what_lies_beside_an_adapter_is_no_part_of_it(folder):
+    first = adapters.resolve(str(folder), cache_dir=folder.parent / "cache")
+    (folder / "README.md").write_text("a model card")
+    second = adapters.resolve(str(folder), cache_dir=folder.parent / "cache")
+    assert first.sha256 == second.sha256
+
+
+def test_an_adapter_that_does_not_ship_is_named(tmp_path):
+    with pytest.raises(errors.InputError, match="there is no package:../x; with the package comes"):
+        adapters.resolve("package:../x", cache_dir=tmp_path)
+
+
 def test_a_folder_without_an_adapter_is_named(tmp_path):
     with pytest.raises(errors.InputError, match=r"adapter\.json and adapter\.npz"):
         _load(tmp_path / "nowhere")
