@@ -119,10 +119,7 @@ def _example(path: Path, split: str, index: int, record: dict[str, Any]) -> Exam
 
 
 def _add_schemas(root: Path, examples: list[Example]) -> list[Example]:
-    definitions: dict[str, str] = {}
-    for example in examples:
-        if example.db_id not in definitions:
-            definitions[example.db_id] = _read(read_db_definitions, root, example)
+    definitions = _read_databases(read_db_definitions, root, examples)
     return [
         dataclasses.replace(example, db_definitions=definitions[example.db_id])
         for example in examples
@@ -130,10 +127,7 @@ def _add_schemas(root: Path, examples: list[Example]) -> list[Example]:
 
 
 def _add_compact(root: Path, examples: list[Example]) -> list[Example]:
-    databases: dict[str, CompactDatabase] = {}
-    for example in examples:
-        if example.db_id not in databases:
-            databases[example.db_id] = _read(CompactDatabase, root, example)
+    databases = _read_databases(CompactDatabase, root, examples)
     return [
         dataclasses.replace(
             example,
@@ -144,8 +138,16 @@ def _add_compact(root: Path, examples: list[Example]) -> list[Example]:
     ]
 
 
-def _read[T](read: Callable[[Path], T], root: Path, example: Example) -> T:
-    try:
-        return read(database_path(root, example.db_id))
-    except errors.InputError as error:
-        raise errors.InputError(f"{error} (the database of {example.example_id})") from error
+def _read_databases[T](
+    read: Callable[[Path], T], root: Path, examples: list[Example]
+) -> dict[str, T]:
+    """What `read` makes of each database, once; its error names the first example in need."""
+    found: dict[str, T] = {}
+    for example in examples:
+        if example.db_id in found:
+            continue
+        try:
+            found[example.db_id] = read(database_path(root, example.db_id))
+        except errors.InputError as error:
+            raise errors.InputError(f"{error} (the database of {example.example_id})") from error
+    return found
