@@ -47,8 +47,7 @@ def main(argv) -> None:
         batch_size=_BATCH_SIZE.value,
     )
     units = dev_split.load_units(_DATA.value, prompt, modules.tokenizer, limit=_LIMIT.value)
-    groups = [unit.group for unit in units if unit.group]
-    groups.sort(key=lambda group: group.slots, reverse=True)
+    groups = sampling.in_order(unit.group for unit in units if unit.group)
     sampler.compile(group.slots for group in groups)
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(_OUTPUT.value or scratch)

@@ -275,7 +275,8 @@ def _make_sampler(
     with futures.ThreadPoolExecutor(max_workers=1) as pool:
         params = pool.submit(_timed, job.stopwatch, "load", factory.load_params)
         with job.stopwatch.time("compile"), programs.open():
-            sampler.compile([unit.group.slots for unit in units if unit.group])
+            groups = sampling.in_order(unit.group for unit in units if unit.group)
+            sampler.compile(group.slots for group in groups)
         sampler.params = params.result()
     return sampler, programs
 
@@ -308,14 +309,14 @@ def _predictions(
 ) -> Iterator[tuple[Unit[Example], list[Prediction]]]:
     """Yields each unit with its rows as it finishes."""
     by_name = {unit.unit.name: unit for unit in units}
-    groups = sorted((unit.group for unit in units if unit.group), key=lambda group: group.slots)
+    groups = sampling.in_order(unit.group for unit in units if unit.group)
     for unit in units:
         for _ in range(len(unit.unit.examples) - len(unit.fitting)):
             shown.advance(0)
         if unit.group is None:
             yield unit.unit, _rows(unit, [], job.work.prompt)
     answers = sampler.generate(
-        reversed(groups),
+        groups,
         on_finished=lambda generation: shown.advance(len(generation.tokens)),
         on_step=job.watch.check,
     )

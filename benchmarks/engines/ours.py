@@ -41,7 +41,7 @@ def _sampler(modules, request: protocol.Request, batch_size: int) -> sampling.Ba
 
 
 def _groups(tokenizer, request: protocol.Request) -> list[sampling.PromptGroup]:
-    """One group for each schema, longest first."""
+    """One group for each schema."""
     groups = []
     places = range(len(request.prompts))
     for _, some in itertools.groupby(places, key=lambda place: request.db_ids[place]):
@@ -54,7 +54,7 @@ def _groups(tokenizer, request: protocol.Request) -> list[sampling.PromptGroup]:
                 tag=tag,
             )
         )
-    return sorted(groups, key=lambda group: group.slots, reverse=True)
+    return sampling.in_order(groups)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,10 @@ class CacheShape:
     suffix: int
     new: int
 
+    def fits(self, other: "CacheShape") -> bool:
+        """Whether a cache of this shape can grow to the other one."""
+        return self.prefix <= other.prefix and self.suffix <= other.suffix and self.new == other.new
+
 
 @flax.struct.dataclass
 class Block:
@@ -78,6 +82,15 @@ def init_kv(model: nn.Module, *, rows: int, slots: int) -> KeysValues:
         f"layer_{layer}": {part: jnp.zeros(shape, model.dtype) for part in ("k", "v")}
         for layer in range(config.num_layers)
     }
+
+
+def grow(kv: KeysValues, slots: int) -> KeysValues:
+    """The same with so many slots, the new ones behind the others."""
+
+    def pad(array: jax.Array) -> jax.Array:
+        return jnp.pad(array, ((0, 0), (0, slots - array.shape[1]), (0, 0), (0, 0)))
+
+    return jax.tree.map(pad, kv)
 
 
 def shelf_block(

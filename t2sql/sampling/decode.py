@@ -1,7 +1,8 @@
-"""The three device steps of sampling, as pure functions over gemma's own model.
+"""The device steps of sampling, as pure functions over gemma's own model.
 
     prefill_prefix   the shared part of a group's prompts, once, onto a shelf
     insert           the own parts of up to R prompts, and their first token, into free rows
+    grow             all of them into a larger cache, when longer prompts come
     decode           one token per row and step, until enough rows are free
 
 The output layer (262,144 rows for Gemma 3) runs only where a token is sampled.
@@ -142,6 +143,14 @@ def init(decoder: Decoder) -> tuple[Shelves, Rows, Answers]:
         tokens=jnp.zeros((count, shape.new), jnp.int32),
     )
     return shelves, rows, answers
+
+
+def grow(decoder: Decoder, shelves: Shelves, rows: Rows) -> tuple[Shelves, Rows]:
+    """The prompts in a larger cache: answers that are on their way go on in it."""
+    return (
+        shelves.replace(kv=cache_lib.grow(shelves.kv, decoder.shape.prefix)),
+        rows.replace(suffix=cache_lib.grow(rows.suffix, decoder.shape.suffix)),
+    )
 
 
 def prefill_prefix(

@@ -1,7 +1,8 @@
-"""The compiled programs of a run: three per cache shape, built ahead of the loop."""
+"""The compiled programs of a run: a few per cache shape, built ahead of the loop."""
 
 import dataclasses
 import functools
+import itertools
 import time
 from collections.abc import Callable, Iterable
 from concurrent import futures
@@ -55,6 +56,7 @@ class Compiler:
         self._prefill_tokens = prefill_tokens
         self._programs: dict[cache_lib.CacheShape, Programs] = {}
         self._prefix_programs: dict[int, Any] = {}
+        self._growths: dict[tuple[cache_lib.CacheShape, cache_lib.CacheShape], Any] = {}
         self.seconds = 0.0
         self.count = 0
 
@@ -72,25 +74,36 @@ class Compiler:
             self.compile([shape])
         return self._programs[shape]
 
+    def get_growth(self, old: cache_lib.CacheShape, new: cache_lib.CacheShape) -> Any:
+        """The program that takes shelves and rows of one shape to a larger one."""
+        if (old, new) not in self._growths:
+            self.compile([old, new])
+        return self._growths[old, new]
+
     def compile(self, shapes: Iterable[cache_lib.CacheShape]) -> None:
-        """Compiles what is missing for `shapes`, several programs at a time."""
+        """Compiles what is missing for `shapes` in the order of their use, several at a time."""
         start = time.perf_counter()
-        shapes = [shape for shape in dict.fromkeys(shapes) if shape not in self._programs]
+        shapes = list(dict.fromkeys(shapes))
+        growths = {pair for pair in itertools.pairwise(shapes) if pair[0].fits(pair[1])}
+        growths -= self._growths.keys()
+        shapes = [shape for shape in shapes if shape not in self._programs]
         prefixes = {shape.prefix for shape in shapes} - self._prefix_programs.keys()
         with futures.ThreadPoolExecutor(max_workers=4) as pool:
             prefix_jobs = {slots: pool.submit(self._compile_prefix, slots) for slots in prefixes}
+            growth_jobs = {pair: pool.submit(self._compile_growth, *pair) for pair in growths}
             jobs = {
                 shape: {name: pool.submit(build, shape) for name, build in self._builders().items()}
                 for shape in shapes
             }
             self._prefix_programs |= {slots: job.result() for slots, job in prefix_jobs.items()}
+            self._growths |= {pair: job.result() for pair, job in growth_jobs.items()}
             for shape, parts in jobs.items():
                 self._programs[shape] = self.programs_class(
                     insert_rows=self._insert_rows(shape),
                     prefill_prefix=self._prefix_programs[shape.prefix],
                     **{name: job.result() for name, job in parts.items()},
                 )
-        self.count += len(prefixes) + len(self._builders()) * len(shapes)
+        self.count += len(prefixes) + len(growths) + len(self._builders()) * len(shapes)
         self.seconds += time.perf_counter() - start
 
     def _builders(self) -> dict[str, Callable[[cache_lib.CacheShape], Any]]:
@@ -124,6 +137,11 @@ class Compiler:
         )
         tokens, number = self._array((1, slots), jnp.int32), self._array((), jnp.int32)
         return prefill.lower(self.params, shelves, tokens, number, number).compile()
+
+    def _compile_growth(self, old: cache_lib.CacheShape, new: cache_lib.CacheShape):
+        shelves, rows, _ = self._batch(new)
+        grow = jax.jit(self._bind(decode_lib.grow, new), out_shardings=shardings((shelves, rows)))
+        return grow.lower(*self._batch(old)[:2]).compile()
 
     def _compile_insert(self, shape: cache_lib.CacheShape):
         shelves, rows, answers = self._batch(shape)

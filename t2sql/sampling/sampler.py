@@ -126,7 +126,10 @@ class BatchSampler:
         return 0 < prompt_tokens <= self.prompt_buckets[-1]
 
     def compile(self, slots: Iterable[tuple[int, int]]) -> None:
-        """Compiles ahead for groups of these `slots`; `generate` then compiles nothing."""
+        """Compiles ahead for groups of these `slots`, in the order that `generate` is given.
+
+        It then compiles nothing.
+        """
         self._compiler.compile(map(self._shape, slots))
 
     def _shape(self, slots: tuple[int, int]) -> cache_lib.CacheShape:
@@ -142,7 +145,9 @@ class BatchSampler:
     ) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
         """Yields each group with its answers, in the order of its prompts.
 
-        Groups come out as they finish, which need not be the order they came in.
+        Groups come out as they finish, which need not be the order they came in. Where prompts
+        of a group are shorter than those before, all rows have to finish first: `in_order`
+        puts groups so that this is seldom.
 
         Args:
           groups: any number of groups; read one at a time, only when rows are free.
@@ -153,11 +158,13 @@ class BatchSampler:
         lane: schedule.Lane | None = None
         for group in groups:
             shape = self._shape(group.slots)
-            if lane is None or lane.shape != shape:
-                if lane is not None:
-                    yield from lane.drain()
-                    lane = None  # its cache goes before the next one's comes
+            if lane is not None and not lane.shape.fits(shape):
+                yield from lane.drain()
+                lane = None  # its cache goes before the next one's comes
+            if lane is None:
                 lane = self._lane(self._compiler, shape, *parts)
+            elif lane.shape != shape:
+                lane.grow(shape)
             yield from lane.feed(group)
         if lane is not None:
             yield from lane.drain()

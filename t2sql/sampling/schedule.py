@@ -1,8 +1,9 @@
 """Which prompt is in which row of the batch, and when.
 
-A lane is a batch of one cache shape. Prompts wait for free rows; the batch decodes
-until enough rows are free for the next ones, and they take their places while the
-others go on. Only the end of a lane runs with rows that have nothing left to do.
+A lane is a batch. Prompts wait for free rows; the batch decodes until enough rows are
+free for the next ones, and they take their places while the others go on. Its cache
+grows when longer prompts come. Only the end of a lane runs with rows that have nothing
+left to do.
 """
 
 import collections
@@ -68,7 +69,7 @@ class Row:
 
 
 class Lane:
-    """A batch of one cache shape, from its first group until it is drained."""
+    """A batch, from its first group until it is drained."""
 
     def __init__(
         self,
@@ -114,6 +115,13 @@ class Lane:
             count = min(len(waiting), self._programs.insert_rows)
             yield from self._decode_until(self._active, len(self._rows) - count)
             self._insert([waiting.popleft() for _ in range(count)])
+
+    def grow(self, shape: cache_lib.CacheShape) -> None:
+        """Goes on in a larger cache, with all that is on its way."""
+        growth = self._compiler.get_growth(self.shape, shape)
+        with self._span("prefill"):
+            self._shelves, self._asked = growth(self._shelves, self._asked)
+        self.shape, self._programs = shape, self._compiler.get(shape)
 
     def drain(self) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
         """Decodes until every row has finished."""

@@ -110,7 +110,7 @@ class Validator:
             prefill_tokens=self._config.prefill_tokens,
         )
         units = {unit.unit.name: unit for unit in self._units}
-        groups = sorted((unit.group for unit in self._units if unit.group), key=_slots)
+        groups = sampling.in_order(unit.group for unit in self._units if unit.group)
         answers: dict[str, str] = {}
         for group, generations in sampler.generate(groups, on_step=on_step):
             unit = units[group.tag]
@@ -118,10 +118,6 @@ class Validator:
                 sql = clean_sql(self._prompt.sql_text(generation.text))
                 answers[unit.unit.examples[index].example_id] = sql
         return answers
-
-
-def _slots(group: sampling.PromptGroup) -> tuple[int, int]:
-    return group.slots
 
 
 def _share(values) -> float:

@@ -88,6 +88,26 @@ def test_groups_flow_through_one_batch(sampler):
             assert together[key] == generation
 
 
+def test_longer_prompts_join_rows_that_are_on_their_way(params):
+    """The cache grows under them; shorter ones have to wait until all rows have finished."""
+    groups = [
+        tiny.group(tiny.texts(count, shared=shared), tag=place)
+        for place, (count, shared) in enumerate(((2, ""), (5, SHARED), (3, ""), (6, 2 * SHARED)))
+    ]
+    sampler = tiny.make_sampler(params)
+
+    def run(groups) -> tuple[dict, int]:
+        before = sampler.counters.decode_steps
+        found = tiny.generate(sampler, groups)
+        return found, sampler.counters.decode_steps - before
+
+    alone = [run([group]) for group in groups]
+    ordered, steps = run(sampling.in_order(groups))
+    assert ordered == {key: value for found, _ in alone for key, value in found.items()}
+    assert steps < sum(steps for _, steps in alone)
+    assert run(groups[::-1])[0] == ordered
+
+
 @pytest.mark.parametrize("stop", [(), ("7", "ab")])
 def test_sampling_with_a_temperature_repeats(params, prompts, stop):
     """In other batches, in another order; and not with another seed."""
@@ -137,7 +157,7 @@ def test_nothing_compiles_after_warm_up_and_nothing_is_moved_unasked(params, pro
     finally:
         jax.monitoring.clear_event_listeners()
     assert events == []
-    assert sampler.compile_count == compiled == 2 * 4
+    assert sampler.compile_count == compiled == 2 * 4 + 1  # the last one grows the cache
 
 
 def test_padding_rows_do_not_hold_a_batch(params):
