@@ -35,6 +35,7 @@ check_driver() {
     die "nvidia-smi sees no GPU: $seen"
   [[ -n $seen ]] || die "nvidia-smi sees no GPU"
   driver=${seen%%.*}
+  [[ $driver =~ ^[0-9]+$ ]] || die "nvidia-smi sees no GPU: $seen"
   ((driver >= OLDEST_DRIVER)) ||
     die "the NVIDIA driver is ${seen%%,*}: the CUDA 13 packages need $OLDEST_DRIVER or newer"
   say "GPU: ${seen//$'\n'/; }"

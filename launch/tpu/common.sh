@@ -7,12 +7,15 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 readonly TPU=$ROOT/launch/tpu
 readonly SETTINGS_FILE=$TPU/settings.sh
 readonly REFUSED=3 TRY_AGAIN=75 # as in t2sql/errors.py
+readonly LONGEST_CALL=${T2SQL_LONGEST_CALL:-3600} # of gcloud, seconds; nobody may be watching
+readonly SSH_OPTIONS=(-oConnectTimeout=20 -oServerAliveInterval=15) # 3 without an answer: lost
 readonly WORKER_SCRIPT=t2sql/current/launch/tpu/worker.sh # on the worker
 DRY_RUN=no
 RESTART=no
 FRESH=no
 YES=no
 KEEP=no
+SWITCHES=        # which of the four above a script takes, as flags
 WARM=no          # whether SSH to the slice was tried
 SETTING_FLAGS=() # the settings among the flags, for another script
 JOB_FLAGS=()     # what stands behind --
@@ -27,17 +30,14 @@ read_settings() {
     [[ $argument != -- ]] || break
     [[ $argument != --settings=* ]] || read_own_settings "${argument#*=}"
   done
-  known=$(sed -n 's/^\([A-Z_]*\)=.*/\1/p' "$SETTINGS_FILE")
+  known=$(names_in "$SETTINGS_FILE")
   while (($#)); do
     argument=$1
     shift
     case $argument in
       --settings=*) SETTING_FLAGS+=("$argument") ;;
       --dry-run) DRY_RUN=yes ;;
-      --restart) RESTART=yes ;;
-      --fresh) FRESH=yes ;;
-      --yes) YES=yes ;;
-      --keep) KEEP=yes ;;
+      --restart | --fresh | --yes | --keep) set_switch "$argument" ;;
       -h | --help) usage_of "$0" && exit ;;
       --) break ;;
       --*=*) set_flag "$argument" "$known" ;;
@@ -48,10 +48,26 @@ read_settings() {
   check_settings
 }
 
+# Capitals that are no setting would be a misspelt one, and the default be paid for.
 read_own_settings() {
   [[ -f $1 ]] || die "--settings=$1: there is no such file"
+  local unknown
+  unknown=$(grep -vxF -f <(names_in "$SETTINGS_FILE") <(names_in "$1") | head -n 1 || true)
+  [[ -z $unknown ]] || die "--settings=$1: there is no setting $unknown: see $SETTINGS_FILE"
   # shellcheck source=/dev/null
-  source "$1"
+  source "$(realpath -- "$1")"
+}
+
+# names_in FILE: prints the names of the settings that it gives.
+names_in() {
+  sed -n 's/^\([A-Z_]*\)=.*/\1/p' -- "$1"
+}
+
+# set_switch --YES
+set_switch() {
+  [[ " $SWITCHES " == *" $1 "* ]] || die "$(basename -- "$0") takes no $1: see --help"
+  local name=${1#--}
+  printf -v "${name^^}" yes
 }
 
 # set_flag --ACCELERATOR-TYPE=VALUE KNOWN
@@ -74,16 +90,18 @@ check_settings() {
   [[ $INTERNAL_IPS =~ ^(yes|no)$ ]] || die "INTERNAL_IPS is '$INTERNAL_IPS': expected yes or no"
   local name
   for name in COORDINATOR_PORT MAX_RESTARTS POLL_SECONDS MAX_SUBMISSIONS MAX_RECREATIONS \
-    MAX_HOURS; do
-    [[ ${!name} =~ ^[0-9]+$ ]] || die "$name is '${!name}': expected a number"
+    MAX_HOURS MAX_IDLE_MINUTES; do
+    [[ ${!name} =~ ^(0|[1-9][0-9]*)$ ]] || die "$name is '${!name}': expected a number"
   done
   RESULTS=${RESULTS:-$ROOT/runs/tpu-$NAME}
   TARGET=(--zone="$ZONE")
   [[ -z $PROJECT ]] || TARGET+=(--project="$PROJECT")
 }
 
+# Neither the bucket itself nor a wildcard of gcloud: --fresh deletes what OUTPUT holds.
 need_output() {
-  [[ $OUTPUT =~ ^gs://[^/]+/. ]] ||
+  local name='[^][/*?]+'
+  [[ $OUTPUT =~ ^gs://$name(/$name)+/?$ ]] ||
     die "OUTPUT is '$OUTPUT': expected the run directory as gs://BUCKET/RUN (--output=...)"
   OUTPUT=${OUTPUT%/}
 }
@@ -120,7 +138,7 @@ ask() {
     show_command gcloud "$@"
     [[ -z $answer ]] || printf '%s\n' "$answer"
   else
-    gcloud "$@"
+    timeout --foreground --kill-after=10 "$LONGEST_CALL" gcloud "$@"
   fi
 }
 
@@ -188,8 +206,7 @@ addresses() {
 # warm_ssh: the first connection makes a key and spreads it; all workers at once would each try to.
 warm_ssh() {
   [[ $WARM == no ]] || return 0
-  on_workers 0 true
-  WARM=yes
+  on_workers 0 true && WARM=yes
 }
 
 # on_workers WORKER COMMAND FLAG_OF_ssh...: COMMAND is for the shell of the worker, in the home
@@ -199,7 +216,8 @@ on_workers() {
   shift 2
   [[ $INTERNAL_IPS == no ]] || set -- --internal-ip "$@"
   ask "${DRY_ANSWER:-}" compute tpus tpu-vm ssh "$NAME" "${TARGET[@]}" --quiet \
-    --strict-host-key-checking=no --worker="$worker" --command="$command" "$@"
+    --strict-host-key-checking=no "${SSH_OPTIONS[@]/#/--ssh-flag=}" --worker="$worker" \
+    --command="$command" "$@"
 }
 
 # worker_states: prints a line of every worker, see worker.sh.
@@ -217,14 +235,19 @@ progress() {
   }
   units=$(ask '{"units": 40}' storage cat "$manifest" |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["units"])')
-  written=$(answer_or_absent "matched no objects" "" storage ls "$OUTPUT/predictions/" |
-    grep -c '\.jsonl$' || true)
+  written=$(answer_or_absent "matched no objects" "" storage ls "$OUTPUT/predictions/")
+  written=$(grep -c '\.jsonl$' <<<"$written" || true)
   say "$written of $units units are written"
 }
 
+# Refuses where something else than a run lies there: the directory above several runs, perhaps.
 delete_output() {
-  local found
+  local found other
   found=$(object_url "$OUTPUT/**" "$OUTPUT/run.json")
+  other=$(grep -vx -e ABSENT -e '' -e 'run\.json' -e 'done\.json' -e 'predictions/[^/]*' \
+    <<<"${found//"$OUTPUT/"/}" | head -n 1 || true)
+  [[ -z $other ]] ||
+    die "$OUTPUT is not one run alone, there is also $other: nothing was deleted" "$REFUSED"
   [[ $found == ABSENT ]] || act storage rm --recursive --quiet "$OUTPUT"
 }
 
@@ -252,7 +275,7 @@ runtime_version() {
 # several; the others count cores, 8 on a host.
 hosts_of() {
   local size=${1##*-}
-  [[ $1 == *-* && $size =~ ^[0-9]+$ ]] ||
+  [[ $1 == *-* && $size =~ ^[1-9][0-9]*$ ]] ||
     die "ACCELERATOR_TYPE is '$1': expected one such as v5litepod-16"
   case $(generation_of "$1") in
     v5litepod | v6e) echo "$((size <= 8 ? 1 : size / 4))" ;;

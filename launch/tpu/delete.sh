@@ -8,6 +8,7 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 main() {
+  SWITCHES="--yes"
   read_settings "$@"
   local slice vm
   slice=$(slice_state ACTIVE)
@@ -18,7 +19,8 @@ main() {
   fi
   [[ $DRY_RUN == yes ]] || ask_user "Delete $NAME ($slice) in $ZONE?" || die "not deleted" "$REFUSED"
   [[ $slice == ABSENT ]] ||
-    act compute tpus queued-resources delete "$NAME" "${TARGET[@]}" --force --quiet
+    act compute tpus queued-resources delete "$NAME" "${TARGET[@]}" --force --quiet ||
+    still_there "gcloud could not delete it (above)"
   delete_left_over_vm
   [[ $DRY_RUN == yes ]] || check_gone
 }
@@ -34,10 +36,13 @@ check_gone() {
   local slice vm
   slice=$(slice_state ABSENT)
   vm=$(vm_state ABSENT)
-  [[ $slice$vm == ABSENTABSENT ]] ||
-    die "$NAME is still there (queued resource $slice, TPU VM $vm) and may cost money: run this \
-again in a minute" "$TRY_AGAIN"
+  [[ $slice$vm == ABSENTABSENT ]] || still_there "queued resource $slice, TPU VM $vm"
   say "Deleted: nothing of $NAME is left in $ZONE"
+}
+
+# still_there HOW
+still_there() {
+  die "$NAME is still there ($1) and may cost money: run this again in a minute" "$TRY_AGAIN"
 }
 
 main "$@"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole life of a run: asks for a slice, waits for it, submits, waits for the last unit, makes
-# the report, deletes the slice. A slice that is preempted is asked for again, and the job goes on
+# The whole life of a run: asks for a slice, waits for it, submits, waits for the last unit, fetches
+# the logs, deletes the slice, makes the report, which needs none. A slice that is preempted is asked for again, and the job goes on
 # where it was. Stop it whenever you like: the same command goes on from there.
 #
 #   launch/tpu/run.sh --output=gs://BUCKET/RUN --zone=ZONE [--report-data=SPIDER_DIR]
@@ -9,19 +9,25 @@
 #   --fresh    deletes what OUTPUT holds, once, before anything else; asks first, unless --yes
 #   --keep     leaves the slice there at the end; it costs money until launch/tpu/delete.sh
 #
-# The settings are those of launch/tpu/settings.sh. After MAX_HOURS, and when the job fails for
-# good, the slice is deleted too (not with --keep). Only an interrupted run.sh leaves it there.
+# The settings are those of launch/tpu/settings.sh. After MAX_HOURS, after MAX_IDLE_MINUTES in which
+# nothing could be done on the slice, and when the job fails for good, the slice is deleted too (not
+# with --keep). Only an interrupted run.sh leaves it there.
 set -euo pipefail
 # shellcheck source=launch/tpu/common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-readonly MOST_FAILURES=10 # of gcloud in a row, before a slice was seen
+readonly MOST_FAILURES=10 # of gcloud in a row, before a slice was seen, and of its deletion
 FAILURES=0
-SEEN=no # whether there is, or was, a slice to pay for
+DONE=UNKNOWN  # the URL of done.json, ABSENT, or UNKNOWN where the bucket cannot be read
+SEEN=no       # whether there is, or was, a slice to pay for
+EXPECTED=yes  # whether it is no surprise that there is none
 CREATIONS=0
 SUBMISSIONS=0 # to this slice
+USEFUL_AT=0   # when the slice last worked, or was not there to be paid for; as SECONDS
+WRITTEN=      # what progress said last while the slice seemed idle
 
 main() {
+  SWITCHES="--fresh --keep --yes"
   read_settings "$@"
   need_output
   [[ -z $REPORT_DATA || -d $REPORT_DATA || $REPORT_DATA == sample ]] ||
@@ -37,8 +43,10 @@ main() {
   trap 'left_there; exit 130' INT
   trap 'left_there; exit 143' TERM HUP
   [[ $FRESH == no ]] || start_over
-  until is_done; do
+  look_for_done
+  while [[ $DONE == ABSENT || $DONE == UNKNOWN ]]; do
     step
+    look_for_done
   done
   note "The run is complete"
   finish
@@ -59,10 +67,11 @@ start_over() {
   delete_output
 }
 
-is_done() {
-  local found
-  found=$(object_url "$OUTPUT/done.json" "") || { count_failure && return 1; }
-  [[ $found != ABSENT ]]
+look_for_done() {
+  DONE=$(object_url "$OUTPUT/done.json" "") || {
+    DONE=UNKNOWN
+    count_failure
+  }
 }
 
 # step: looks at the slice and does what is due.
@@ -74,7 +83,11 @@ step() {
     return
   fi
   case $state in ABSENT | ACTIVE) ;; *) FAILURES=0 ;; esac # those two have more to do
-  [[ $state == ABSENT ]] || SEEN=yes
+  case $state in
+    ABSENT | DELETING) ;;
+    *) SEEN=yes EXPECTED=no ;;
+  esac
+  [[ $state == ACTIVE ]] || USEFUL_AT=$SECONDS
   case $state in
     ABSENT) ask_for_slice ;;
     ACTIVE) tend ;;
@@ -85,10 +98,15 @@ step() {
 }
 
 ask_for_slice() {
+  [[ $DONE == ABSENT ]] || return 0 # nothing to do on it, or a bucket that cannot be read
+  [[ $EXPECTED == yes ]] ||
+    give_up "somebody else deleted $NAME, and this does not ask for it again" "$REFUSED"
   ((CREATIONS <= MAX_RECREATIONS)) ||
     give_up "$NAME was preempted $CREATIONS times (MAX_RECREATIONS)" "$TRY_AGAIN"
   if "$TPU/create.sh" "${SETTING_FLAGS[@]}"; then
     CREATIONS=$((CREATIONS + 1))
+    SEEN=yes
+    EXPECTED=yes # for a moment it may not be listed
     FAILURES=0
   else
     count_failure
@@ -99,6 +117,7 @@ ask_again() {
   note "$NAME $1: asking for it again"
   WARM=no
   SUBMISSIONS=0
+  EXPECTED=yes
   "$TPU/delete.sh" "${SETTING_FLAGS[@]}" --yes || count_failure
 }
 
@@ -117,10 +136,14 @@ tend() {
   case $vm in
     READY) ;;
     PREEMPTED | TERMINATED | STOPPED) ask_again "is $vm" && return ;;
-    *) wait_a_while "the TPU VM $NAME is $vm" && return ;;
+    *)
+      USEFUL_AT=$SECONDS
+      wait_a_while "the TPU VM $NAME is $vm"
+      return
+      ;;
   esac
   if ! warm_ssh || ! states=$(worker_states); then
-    count_failure # a preempted slice shows like this before its state changes
+    count_idle "gcloud cannot reach a worker" # so it shows that a slice is being preempted, too
     return
   fi
   look_at_workers "$states"
@@ -132,9 +155,11 @@ look_at_workers() {
   if ((SUBMISSIONS == 0)) || grep -q ' idle' <<<"$1"; then
     submit
   elif grep -q ' running' <<<"$1"; then
+    USEFUL_AT=$SECONDS
     wait_a_while "$(grep -c ' running' <<<"$1") workers run, $(progress)$(restarts_of "$1")"
-  elif ! is_done; then
-    submit_the_rest "$1"
+  else
+    look_for_done # again: they may have ended since
+    [[ $DONE != ABSENT ]] || submit_the_rest "$1"
   fi
 }
 
@@ -157,12 +182,28 @@ restarts_of() {
 }
 
 submit() {
-  SUBMISSIONS=$((SUBMISSIONS + 1))
-  "$TPU/submit.sh" "${SETTING_FLAGS[@]}" -- "${JOB_FLAGS[@]}" && return
-  local code=$?
+  local code=0
+  "$TPU/submit.sh" "${SETTING_FLAGS[@]}" -- "${JOB_FLAGS[@]}" || code=$?
+  if ((code == 0)); then
+    SUBMISSIONS=$((SUBMISSIONS + 1))
+    USEFUL_AT=$SECONDS
+    return
+  fi
   ((code != BAD_INPUT)) || give_up "the job cannot be submitted" "$code"
   ((code != REFUSED)) || { left_there && exit "$code"; } # somebody's other job runs there
-  count_failure
+  count_idle "the job could not be submitted"
+}
+
+# count_idle WHY: the slice is there, is paid for, and cannot be used: not for long, unless new
+# units show that its job runs.
+count_idle() {
+  local written
+  written=$(progress) || written=$WRITTEN
+  [[ $written == "$WRITTEN" ]] || USEFUL_AT=$SECONDS
+  WRITTEN=$written
+  ((SECONDS - USEFUL_AT < MAX_IDLE_MINUTES * 60)) ||
+    give_up "$1 (above), for MAX_IDLE_MINUTES=$MAX_IDLE_MINUTES" "$TRY_AGAIN"
+  wait_a_while "$1; trying again"
 }
 
 # worst_code STATES: 2 and 3, which no new try mends, before others; all 0 is a bug.
@@ -175,27 +216,43 @@ worst_code() {
 # give_up WHY CODE: with the logs, and without a slice that costs money.
 give_up() {
   note "Giving up: $1"
-  "$TPU/logs.sh" "${SETTING_FLAGS[@]}" || true
-  delete_slice
+  fetch_logs
+  delete_slice || not_deleted
   exit "$2"
 }
 
+fetch_logs() {
+  [[ $(vm_state READY || true) != READY ]] || "$TPU/logs.sh" "${SETTING_FLAGS[@]}" || true
+}
+
+# delete_slice: fails where the slice may still be there after several tries, further and further
+# apart: nobody may be watching, and every hour costs.
 delete_slice() {
+  local tries
   if [[ $KEEP == yes ]]; then
     note "$NAME is kept, and costs money until launch/tpu/delete.sh"
     return
   fi
-  "$TPU/delete.sh" "${SETTING_FLAGS[@]}" --yes && return
+  for ((tries = 1; tries <= MOST_FAILURES; tries++)); do
+    "$TPU/delete.sh" "${SETTING_FLAGS[@]}" --yes && return
+    wait_a_while "$NAME could not be deleted; trying again" "$((tries * POLL_SECONDS))"
+  done
+  return 1
+}
+
+not_deleted() {
   note "$NAME COULD NOT BE DELETED, and may cost money: run launch/tpu/delete.sh until it says that \
 nothing is left"
   exit "$TRY_AGAIN"
 }
 
+# The report comes last, since it needs no slice.
 finish() {
-  local code=0
-  "$TPU/logs.sh" "${SETTING_FLAGS[@]}" || true
+  local code=0 deleted=yes
+  fetch_logs
+  delete_slice || deleted=no
   [[ -z $REPORT_DATA ]] || report || code=$?
-  delete_slice
+  [[ $deleted == yes ]] || not_deleted
   exit "$code"
 }
 
@@ -208,6 +265,7 @@ report() {
 # A network that is gone for a while is no reason to leave a slice alone with the bill.
 count_failure() {
   FAILURES=$((FAILURES + 1))
+  USEFUL_AT=$SECONDS # perhaps
   if ((FAILURES >= MOST_FAILURES)) && [[ $SEEN == no ]]; then
     note "gcloud failed $FAILURES times in a row (above): check login, project and zone"
     exit "$TRY_AGAIN"
@@ -217,10 +275,10 @@ count_failure() {
   wait_a_while "gcloud failed; trying again"
 }
 
-# wait_a_while WHY: `wait` lets a signal through, `sleep` would not.
+# wait_a_while WHY [SECONDS]: `wait` lets a signal through, `sleep` would not.
 wait_a_while() {
   note "$1"
-  sleep "$POLL_SECONDS" &
+  sleep "${2:-$POLL_SECONDS}" &
   wait "$!"
 }
 
@@ -236,8 +294,8 @@ rehearse() {
     say "--- $script.sh"
     "$TPU/$script.sh" "${SETTING_FLAGS[@]}" --dry-run -- "${JOB_FLAGS[@]}"
     [[ $script != status ]] || say "... every $POLL_SECONDS s until $OUTPUT/done.json is there"
-    [[ $script != logs || -z $REPORT_DATA ]] || show_command python "${REPORT[@]}"
   done
+  [[ -z $REPORT_DATA ]] || show_command python "${REPORT[@]}"
 }
 
 main "$@"

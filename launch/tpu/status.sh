@@ -20,7 +20,7 @@ main() {
     say "$states"
   fi
   [[ -z $OUTPUT ]] || progress
-  [[ $slice$vm == ABSENTABSENT ]] || say "It costs money until launch/tpu/delete.sh has run."
+  [[ $vm == ABSENT ]] || say "It costs money until launch/tpu/delete.sh has run."
 }
 
 main "$@"

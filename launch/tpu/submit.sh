@@ -15,6 +15,7 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 main() {
+  SWITCHES="--restart --fresh --yes"
   read_settings "$@"
   need_output
   SCRATCH=$(mktemp -d)
@@ -62,7 +63,7 @@ copy_to_workers() {
   local flags=()
   [[ $INTERNAL_IPS == no ]] || flags+=(--internal-ip)
   act compute tpus tpu-vm scp "$1" "$NAME:$2" "${TARGET[@]}" --quiet \
-    --strict-host-key-checking=no --worker=all "${flags[@]}"
+    --strict-host-key-checking=no "${SSH_OPTIONS[@]/#/--scp-flag=}" --worker=all "${flags[@]}"
 }
 
 # The directory is closed to others before the file comes; the file travels inside SSH.

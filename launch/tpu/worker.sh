@@ -50,8 +50,17 @@ start() {
   cd -- "$ROOT"
   setsid "$ROOT/launch/tpu/supervise.sh" "$JOB" "$restarts" "$PYTHON" -m t2sql.main "$@" \
     >>"$JOB/log" 2>&1 </dev/null &
-  until is_running || [[ -f $JOB/exit-code ]]; do sleep 0.1; done
+  wait_for_start "$!"
   say "worker $T2SQL_PROCESS_ID: started"
+}
+
+# wait_for_start SUPERVISOR
+wait_for_start() {
+  until is_running || [[ -f $JOB/exit-code ]]; do
+    kill -0 "$1" 2>/dev/null || [[ -f $JOB/exit-code ]] ||
+      die "worker $T2SQL_PROCESS_ID: the supervisor did not start: $(tail -n 5 -- "$JOB/log")" 1
+    sleep 0.1
+  done
 }
 
 stop() {

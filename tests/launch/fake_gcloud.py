@@ -9,6 +9,7 @@ remembers is in the directory that FAKE_GCLOUD names:
     workers/0, 1...       home directories of the workers
     worker_env.json       environment of the workers besides HOME and PATH
     secrets/NAME          what Secret Manager holds
+    ssh-refusals          how many of the next connections fail
 """
 
 import contextlib
@@ -40,8 +41,8 @@ ALLOWED = {
     (*QUEUED, "delete"): ({"zone"}, {"force", "async"}),
     (*VM, "describe"): ({"zone"}, set()),
     (*VM, "delete"): ({"zone"}, {"async"}),
-    (*VM, "ssh"): (SSH[0] | {"command", "output-directory"}, SSH[1]),
-    (*VM, "scp"): (SSH[0], SSH[1] | {"recurse", "compress"}),
+    (*VM, "ssh"): (SSH[0] | {"command", "output-directory", "ssh-flag"}, SSH[1]),
+    (*VM, "scp"): (SSH[0] | {"scp-flag"}, SSH[1] | {"recurse", "compress"}),
     ("storage", "ls"): (set(), {"recursive"}),
     ("storage", "cat"): (set(), set()),
     ("storage", "rm"): (set(), {"recursive"}),
@@ -136,7 +137,8 @@ def delete_queued(names, flags):
     known = read_slice(names[0])
     if known["state"] == "ACTIVE" and "force" not in flags:
         raise Refusal("FAILED_PRECONDITION: the nodes have to be deleted first")
-    if known.get("stuck"):
+    if known.get("stuck", 0) > 0:
+        write_slice(known | {"stuck": known["stuck"] - 1})
         raise Refusal("UNAVAILABLE: the service is currently unavailable")
     remove_workers()
     (STATE / "slice.json").unlink()
@@ -165,6 +167,7 @@ def delete_vm(names, flags):
 def homes(name: str, worker: str) -> list[pathlib.Path]:
     """Home directories of the workers; the first connection has to be to one of them alone."""
     known = read_vm(name)
+    refuse_ssh()
     if known["state"] != "ACTIVE":
         raise Refusal("the TPU is in state PREEMPTED: SSH is not possible")
     if worker == "all" and not known["warm"]:
@@ -172,6 +175,14 @@ def homes(name: str, worker: str) -> list[pathlib.Path]:
     write_slice(known | {"warm": True})
     chosen = range(known["hosts"]) if worker == "all" else [int(worker)]
     return [STATE / "workers" / str(index) for index in chosen]
+
+
+def refuse_ssh() -> None:
+    path = STATE / "ssh-refusals"
+    left = int(path.read_text()) if path.exists() else 0
+    if left:
+        path.write_text(str(left - 1))
+        raise Refusal("[/usr/bin/ssh] exited with return code [255].")
 
 
 def ssh(names, flags):

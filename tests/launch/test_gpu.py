@@ -51,6 +51,7 @@ def test_another_config_may_be_named(machine):
     ("tools", "message"),
     [
         ({"nvidia_smi": "echo No devices were found >&2; exit 6"}, "No devices were found"),
+        ({"nvidia_smi": "echo No devices were found"}, "sees no GPU: No devices were found"),
         ({"nvidia_smi": ":"}, "nvidia-smi sees no GPU"),
         ({"nvidia_smi": "echo '535.104.05, Tesla T4, 15360 MiB'"}, "need 580 or newer"),
         ({"python": "echo CUDA_ERROR_NO_DEVICE >&2; exit 1"}, "JAX does not"),

@@ -98,13 +98,37 @@ def test_create_does_nothing_where_the_slice_exists(project):
         ("--zone=", "ZONE is empty"),
         ("--name=T2SQL", "expected lower-case letters"),
         ("--poll-seconds=soon", "expected a number"),
+        ("--max-hours=08", "expected a number"),
+        ("--accelerator-type=v5litepod-08", "expected one such as v5litepod-16"),
         ("--settings=/no/such/file", "there is no such file"),
+        ("--yes", "create.sh takes no --yes"),
         ("spot", "unexpected argument 'spot'"),
     ],
 )
 def test_wrong_settings_are_bad_input(project, flag, message):
     assert message in project.run("create", flag, code=2)
     assert not project.calls(*CREATE)
+
+
+def test_a_misspelt_setting_in_a_file_is_bad_input(project, tmp_path):
+    settings = tmp_path / "mine.sh"
+    settings.write_text("ACELERATOR_TYPE=v6e-8\n")
+    said = project.run("create", f"--settings={settings}", code=2)
+    assert "there is no setting ACELERATOR_TYPE" in said
+    assert not project.calls(*CREATE)
+
+
+def test_a_file_of_settings_is_not_looked_for_on_the_path(project, tmp_path):
+    (tmp_path / "true").write_text("NAME='mine'\n")
+    command = project.command("create", "--settings=true")
+    subprocess.run(command, cwd=tmp_path, env=project.environment, check=True)
+    assert project.calls(*CREATE)[0][4] == "mine"
+
+
+def test_a_call_of_gcloud_that_hangs_is_ended(project):
+    (project.state.parent / "tools" / "gcloud").write_text("#!/bin/sh\nexec sleep 60\n")
+    project.environment["T2SQL_LONGEST_CALL"] = "0.5"
+    project.run("create", code=124)
 
 
 # submit.sh
@@ -166,7 +190,10 @@ def test_submit_waits_for_no_slice(project):
     assert "launch/tpu/run.sh waits" in said
 
 
-@pytest.mark.parametrize("output", ["", "gs://bucket", "/tmp/run", "bucket/run"])
+@pytest.mark.parametrize(
+    "output",
+    ["", "gs://bucket", "gs://bucket//", "gs://bucket/*", "gs://b*/run", "/tmp/run", "bucket/run"],
+)
 def test_submit_needs_a_run_directory_in_a_bucket(granted, output):
     assert "gs://BUCKET/RUN" in granted.run("submit", f"--output={output}", code=2)
 
@@ -182,6 +209,28 @@ def test_fresh_deletes_the_old_run_once(granted, gcs_server, bucket):
     assert "give --yes" in granted.run("submit", f"--output={bucket}/run", "--fresh", code=2)
     granted.run("submit", f"--output={bucket}/run", "--fresh", "--yes")
     assert list(gcs_server.objects(bucket.removeprefix("gs://"))) == ["running/kept"]
+
+
+def test_fresh_deletes_no_more_than_one_run(granted, gcs_server, bucket):
+    names = ["runs/a/run.json", "runs/b/predictions/unit-0.jsonl"]
+    for name in names:
+        fake_gcloud.put(f"{bucket}/{name}")
+    said = granted.run("submit", f"--output={bucket}/runs", "--fresh", "--yes", code=3)
+    assert "is not one run alone, there is also a/run.json" in said
+    assert sorted(gcs_server.objects(bucket.removeprefix("gs://"))) == names
+
+
+def test_a_lost_connection_is_noticed(granted):
+    granted.run("submit", "--output=gs://bucket/run")
+    for kind in ("ssh", "scp"):
+        for call in granted.calls("compute", "tpus", "tpu-vm", kind):
+            assert f"--{kind}-flag=-oServerAliveInterval=15" in call
+
+
+def test_a_supervisor_that_cannot_start_is_no_endless_wait(granted):
+    (home(granted, 0) / "t2sql" / "job" / "lock").mkdir(parents=True)
+    said = granted.run("submit", "--output=gs://bucket/run", code=75)
+    assert "worker 0: the supervisor did not start" in said
 
 
 # Kaggle's login
@@ -225,6 +274,13 @@ def test_status_of_nothing(project):
     assert "costs money" not in said
 
 
+def test_status_of_a_slice_that_is_waited_for(project):
+    project.run("create")
+    said = project.run("status")
+    assert "queued resource t2sql: WAITING_FOR_RESOURCES" in said
+    assert "costs money" not in said
+
+
 def test_logs_are_one_file_per_worker(pod):
     pod.set_job("echo this is $T2SQL_PROCESS_ID; exec sleep 30")
     pod.run("submit", "--output=gs://bucket/run")
@@ -262,8 +318,8 @@ def test_a_rehearsal_runs_no_command(project):
         "worker.sh prepare",
         "worker.sh start 3 4",
         "storage ls",
-        "t2sql.report",
         "queued-resources delete",
+        "t2sql.report",
     ]
     places = [next(i for i, line in enumerate(commands) if kind in line) for kind in kinds]
     assert places == sorted(places)
@@ -345,14 +401,83 @@ def test_run_ends_where_no_slice_can_be_asked_for(project, bucket):
     assert len(project.calls(*CREATE)) == 10
 
 
-def test_run_says_so_where_the_slice_cannot_be_deleted(project, bucket):
-    fake_gcloud.grant(1)
-    (project.state / "slice.json").write_text(
-        json.dumps({"name": "t2sql", "state": "ACTIVE", "hosts": 1, "warm": True, "stuck": True})
-    )
+@pytest.fixture
+def finished(granted, bucket):
+    """A slice with nothing left to do."""
     fake_gcloud.put(f"{bucket}/run/done.json")
-    said = project.run("run", f"--output={bucket}/run", *RUN, code=75)
+    return granted
+
+
+def fail_to_delete(project, times: int) -> None:
+    known = json.loads((project.state / "slice.json").read_text())
+    (project.state / "slice.json").write_text(json.dumps(known | {"stuck": times}))
+
+
+def test_run_says_so_where_the_slice_cannot_be_deleted(finished, bucket):
+    fail_to_delete(finished, 99)
+    said = finished.run("run", f"--output={bucket}/run", *RUN, code=75)
     assert "t2sql COULD NOT BE DELETED" in said
+
+
+def test_run_tries_again_to_delete_the_slice(finished, bucket):
+    fail_to_delete(finished, 2)
+    assert "nothing of t2sql is left" in finished.run("run", f"--output={bucket}/run", *RUN)
+    assert not (finished.state / "slice.json").exists()
+
+
+def test_run_pays_for_no_slice_while_the_report_is_made(finished, bucket, tmp_path):
+    python = tmp_path / "report-python"
+    python.write_text('#!/bin/sh\n! ls "$FAKE_GCLOUD/slice.json" && echo "$* without a slice"\n')
+    python.chmod(0o755)
+    finished.environment["T2SQL_PYTHON"] = str(python)
+    said = finished.run("run", f"--output={bucket}/run", "--report-data=sample", *RUN)
+    assert f"-m t2sql.report --predictions={bucket}/run" in said
+    assert "without a slice" in said
+
+
+def test_run_gives_up_where_no_worker_can_be_reached(granted, bucket):
+    (granted.state / "ssh-refusals").write_text("99")
+    flags = (f"--output={bucket}/run", *RUN, "--max-idle-minutes=0")
+    said = granted.run("run", *flags, code=75)
+    assert "gcloud cannot reach a worker (above), for MAX_IDLE_MINUTES=0" in said
+    assert not (granted.state / "slice.json").exists()
+
+
+def test_run_gives_up_where_the_workers_cannot_be_set_up(granted, bucket):
+    flags = (f"--output={bucket}/run", *RUN, "--max-idle-minutes=0", "--kaggle-secret=no-such")
+    said = granted.run("run", *flags, code=75)
+    assert "the job could not be submitted (above), for MAX_IDLE_MINUTES=0" in said
+    assert not (granted.state / "slice.json").exists()
+
+
+def test_run_connects_to_one_worker_again_where_that_failed(pod, bucket):
+    pod.set_job("exit 2")
+    (pod.state / "ssh-refusals").write_text("1")
+    pod.run("run", f"--output={bucket}/run", *RUN, code=2)
+
+
+def test_run_asks_for_no_slice_where_the_bucket_cannot_be_read(project, bucket):
+    project.environment["STORAGE_EMULATOR_HOST"] = "http://127.0.0.1:1"
+    said = project.run("run", f"--output={bucket}/run", *RUN, code=75)
+    assert "failed 10 times in a row" in said
+    assert not project.calls(*CREATE)
+
+
+def test_run_does_not_bring_back_a_slice_that_somebody_deleted(project, bucket):
+    process = subprocess.Popen(
+        project.command("run", f"--output={bucket}/run", "--poll-seconds=2"),
+        env=project.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    while "is WAITING" not in process.stdout.readline():
+        assert process.poll() is None
+    project.run("delete", "--yes")
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 3, said
+    assert "somebody else deleted t2sql" in said
+    assert len(project.calls(*CREATE)) == 1
 
 
 def test_run_shows_why_a_request_failed(project, bucket):
