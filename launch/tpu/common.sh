@@ -117,6 +117,18 @@ is to run with --commit=${COMMIT:0:12}"
   git -C "$ROOT" cat-file -e "$COMMIT:$CONFIG" 2>/dev/null ||
     die "CONFIG is '$CONFIG': commit ${COMMIT:0:12} has no such file"
   [[ -z $KAGGLE_FILE ]] || check_kaggle_file
+  [[ $DRY_RUN == yes ]] || check_ssh_agent
+}
+
+# gcloud's own rule, which it applies when the slice is there and is paid for.
+check_ssh_agent() {
+  local key=$HOME/.ssh/google_compute_engine held fingerprint hosts
+  held=$(ssh-add -l 2>/dev/null) || return 0 # no agent, or an empty one
+  hosts=$(hosts_of "$ACCELERATOR_TYPE")
+  fingerprint=$(ssh-keygen -lf "$key" 2>/dev/null | cut -d ' ' -f 2) || fingerprint="of no key"
+  ((hosts == 1)) || grep -qF -- "$fingerprint" <<<"$held" ||
+    die "your SSH agent holds other keys, but not gcloud's, and so gcloud will copy nothing to \
+several workers: ssh-add $key, or run this with 'env -u SSH_AUTH_SOCK'"
 }
 
 check_kaggle_file() {

@@ -385,6 +385,15 @@ def test_run_checks_what_it_can_before_there_is_a_slice(project, bucket, flag, m
     assert not project.calls()
 
 
+def test_run_needs_gclouds_key_in_an_agent_that_holds_others(project, bucket):
+    agent = project.state.parent / "tools" / "ssh-add"
+    agent.write_text("#!/bin/sh\necho '256 SHA256:abc mine (ED25519)'\n")
+    agent.chmod(0o755)
+    said = project.run("run", f"--output={bucket}/run", code=2)
+    assert "ssh-add" in said
+    assert not project.calls()
+
+
 def test_run_leaves_a_slice_that_does_other_work(granted, bucket):
     granted.run("submit", f"--output={bucket}/other")
     said = granted.run("run", f"--output={bucket}/run", *RUN, code=3)
