@@ -1,8 +1,10 @@
 """Fixtures that tests of several packages share."""
 
+import gc
 import itertools
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,16 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _programs = tempfile.TemporaryDirectory(prefix="t2sql-test-programs-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+
+# Python's compiled modules they share too, where PYTHONDONTWRITEBYTECODE keeps them from lying
+# beside the sources: else every process would compile every module anew.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    _modules = tempfile.TemporaryDirectory(prefix="t2sql-test-modules-")
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = _modules.name
+    sys.dont_write_bytecode = False
+
+# As t2sql.cli does for commands: what JAX traces stays.
+gc.set_threshold(100_000)
 
 # A first call may compile or import; speed is measured in benchmarks/.
 hypothesis.settings.register_profile("t2sql", deadline=None)
@@ -41,6 +53,16 @@ def bucket(gcs_server, monkeypatch) -> str:
     """The gs:// URL of a new bucket, which google-cloud-storage finds by the environment."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server.url)
     return gcs_server.make_bucket(f"bucket-{next(_BUCKETS)}")
+
+
+@pytest.fixture(scope="module")
+def quick_compile() -> Iterator[None]:
+    """XLA takes half the time for slower programs, for tests whose verdict no rounding decides."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ import pytest
 
 from t2sql.model import factory, lora
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 @pytest.fixture(scope="module")
 def dummy():
@@ -24,7 +26,7 @@ def _random(adapter):
 def _logits(dummy, params):
     model, _ = dummy
     tokens = jnp.asarray(np.random.default_rng(1).integers(110, 500, (2, 33)))
-    return model.apply({"params": params}, tokens).logits
+    return jax.jit(model.apply)({"params": params}, tokens).logits
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from t2sql import constraint
 from t2sql.model import dummy
 from t2sql.spider.tables import Column, Schema, Table
 
+# What is guided and what is free are compiled alike.
+pytestmark = pytest.mark.usefixtures("quick_compile")
 TABLES = {"singer": ("id", "name", "age"), "concert": ("id", "singer_id", "year")}
 
 

@@ -36,7 +36,7 @@ def _greedy_by_hand(params, prompt: str, count: int) -> str:
     tokens = tiny.TOKENIZER.encode(prompt, add_bos=True)
     length = len(tokens)
     for _ in range(count):
-        padded = jnp.array([tokens + [0] * (length + count - len(tokens))])
+        padded = jnp.array([tokens + [0] * (tiny.BUCKETS[-1] + count - len(tokens))])
         logits = _forward(params, padded)[0, len(tokens) - 1]
         token = int(jnp.argmax(logits))
         if token in END_IDS:

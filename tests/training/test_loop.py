@@ -11,6 +11,8 @@ from t2sql.model import adapters
 from t2sql.training import config as config_lib
 from t2sql.training import loop, plan
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 def _config(output, **train):
     config = config_lib.default_config()

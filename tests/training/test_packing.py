@@ -13,6 +13,8 @@ from t2sql.model import factory, lora
 from t2sql.training import methods, packing
 from t2sql.training import step as step_lib
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 CAPACITY = packing.Capacity(tokens=96, answers=40)
 
 
@@ -102,7 +104,7 @@ def _gradient(method, dummy, sequences):
     def loss(trained):
         return method.loss(model, trained, method.frozen(params), batch)
 
-    return jax.value_and_grad(loss)(trained)
+    return jax.jit(jax.value_and_grad(loss))(trained)
 
 
 def test_packed_loss_and_gradients_are_those_of_unpacked_sequences(method, dummy):
