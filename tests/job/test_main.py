@@ -4,6 +4,7 @@ import os
 import signal
 import time
 
+import child_cpu
 import jobs
 import pytest
 
@@ -34,14 +35,15 @@ def test_a_stopped_run_says_so_and_goes_on(tmp_path, stop, code):
 
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_that_is_stopped_while_it_compiles_ends_at_once(tmp_path, stop, code):
+    others = child_cpu.ended()
     process = jobs.start(tmp_path / "run", *SLOW)
     while "weights:" not in process.stdout.readline():
         assert process.poll() is None
     time.sleep(0.3)
-    start = time.monotonic()
+    before = child_cpu.running(process.pid)
     process.send_signal(stop)
     returncode, _, error = jobs.finish(process)
-    assert time.monotonic() - start < 1
+    assert child_cpu.ended() - others - before < 1
     assert returncode == code
     assert error.endswith(f"with --config.output={tmp_path / 'run'} goes on from there\n")
 

@@ -26,7 +26,7 @@ class Cloud:
         self.results = root / "results"
         self.state.mkdir()
         tools.mkdir()
-        _script(tools / "gcloud", f'exec "{sys.executable}" "{fake_gcloud.__file__}" "$@"')
+        _script(tools / "gcloud", f'exec "{sys.executable}" -S "{fake_gcloud.__file__}" "$@"')
         self.environment = {
             **os.environ,
             "PATH": f"{tools}:{os.environ['PATH']}",
@@ -84,7 +84,7 @@ def commit(tmp_path_factory) -> str:
 
     git("read-tree", "HEAD")
     git("add", "--all")
-    return git("commit-tree", git("write-tree"), "-p", "HEAD", "-m", "the working tree")
+    return git("commit-tree", git("write-tree"), "-m", "the working tree")
 
 
 @pytest.fixture(scope="session")

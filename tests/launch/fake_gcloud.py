@@ -21,9 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 
 STATE = pathlib.Path(os.environ.get("FAKE_GCLOUD", "."))
 # By command: flags with a value, flags without one.
@@ -248,6 +246,8 @@ def worker_processes() -> list[int]:
 
 
 def api(path: str, method: str = "GET", **query: str) -> bytes:
+    import urllib.request  # takes as long as all the rest of most calls
+
     url = f"{os.environ['STORAGE_EMULATOR_HOST']}{path}?{urllib.parse.urlencode(query)}"
     body = b"{}" if method == "POST" else None
     with urllib.request.urlopen(urllib.request.Request(url, body, method=method)) as reply:
