@@ -41,6 +41,7 @@ def _given() -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    signals.hold()
     logging.set_verbosity(logging.WARNING)
     python_logging.getLogger("t2sql").setLevel(python_logging.INFO)
     flags.mark_flag_as_required("config")

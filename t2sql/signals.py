@@ -19,6 +19,21 @@ class Terminated(Exception):
     """SIGTERM has come; what is finished is to be flushed, the rest abandoned."""
 
 
+def hold() -> set[signal.Signals]:
+    """Blocks the signals that a watch waits for, which then come to no thread but its own.
+
+    Call on the main thread, before other threads start: they inherit its mask, and in a
+    thread without it a signal would end the process at once. NumPy starts some when it is
+    imported, and a config file may import anything.
+    """
+    waited = {signal.SIGTERM}
+    # A shell without job control starts its background jobs deaf to Ctrl-C.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        waited.add(signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+    return waited
+
+
 class TerminationWatch:
     """Waits for the signals from `start` on.
 
@@ -38,17 +53,8 @@ class TerminationWatch:
         self._asked: set[signal.Signals] = set()
 
     def start(self) -> None:
-        """Call on the main thread, before other threads start: they inherit its mask.
-
-        NumPy starts some when it is imported. A signal would end the process at once in a
-        thread that does not block it.
-        """
-        waited = {signal.SIGTERM}
-        # A shell without job control starts its background jobs deaf to Ctrl-C.
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            waited.add(signal.SIGINT)
-        signal.pthread_sigmask(signal.SIG_BLOCK, waited)
-        threading.Thread(target=self._wait, args=(waited,), daemon=True, name="signals").start()
+        """Begins to wait; see `hold` on where to call it."""
+        threading.Thread(target=self._wait, args=(hold(),), daemon=True, name="signals").start()
 
     def keep_order(self) -> None:
         """From here on there are results to flush, and somebody calls `check`."""

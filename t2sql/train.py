@@ -31,6 +31,7 @@ def main(argv) -> None:
 
 
 if __name__ == "__main__":
+    signals.hold()
     logging.set_verbosity(logging.WARNING)
     python_logging.getLogger("t2sql").setLevel(python_logging.INFO)
     flags.mark_flag_as_required("config")
