@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from t2sql.constraint import grammar
-from t2sql.constraint.scope import ScopeCheck, Scopes
+from t2sql.constraint.scope import MAX_LEAP, ScopeCheck, Scopes
 from t2sql.constraint.sources import Name
 
 
@@ -57,9 +57,13 @@ class Costs:
         return tables * self._table + columns * self._column
 
     def of_one_token(self, scopes: Scopes) -> int:
-        """What one token can add to what a query needs: two more cores as wide as this one."""
+        """What one token can add to what a query needs.
+
+        That is two more cores as wide as this one, and the tables of an alias with those that
+        have to stand before it.
+        """
         items = max((scope.items for scope in scopes), default=1)
-        return 2 * self.of_symbol("core") + items * self._column
+        return 2 * self.of_symbol("core") + items * self._column + MAX_LEAP * self._table
 
     def _relax(self) -> None:
         """The shortest text of each rule, lowered until nothing changes."""

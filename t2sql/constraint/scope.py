@@ -12,12 +12,14 @@ gives None closes its way.
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from t2sql.constraint.sources import MAX_SOURCES, Choices, Name, Ref, Source
+from t2sql.constraint.sources import MAX_SOURCES, Choices, Name, Ref, Source, number, numbered
 
 # Deeper nesting is closed: each open parenthesis may be read in several ways.
 MAX_NESTING = 5
 # The aliases that SELECT may use before FROM introduces them.
-EARLY_ALIASES = tuple(f"t{number}".encode() for number in range(1, MAX_SOURCES + 1))
+EARLY_ALIASES = tuple(map(numbered, range(1, MAX_SOURCES + 1)))
+# How far apart their numbers may be: FROM has to name the sources between two of them as well.
+MAX_LEAP = 3
 
 _EARLY = ("select", "from", "on")
 _AGGREGATING = ("select", "having", "order")
@@ -158,10 +160,14 @@ class ScopeCheck:
         tables = columns = 0
         for scope in scopes:
             if scope.phase in _EARLY:
-                needed = self.choices.fewest(scope.refs, scope.sources, aliased=scope.aliased)
+                refs = scope.refs | ({(scope.qualifier, b"*")} if scope.qualifier else frozenset())
+                needed = self.choices.fewest(refs, scope.sources, aliased=scope.aliased)
                 needed = needed or 0
                 needed = max(needed, len(scope.repeat) - len(scope.sources))
                 tables += max(0, needed - scope.joining)  # that one is in the rules' own cost
+                if scope.sources and scope.sources[-1].name is None:
+                    # An alias may have to follow.
+                    tables += bool(self.choices.pending_qualifiers(refs, scope.sources))
             if scope.phase == "select" and scope.want is not None:
                 columns += scope.want - scope.items
         return tables, columns
@@ -272,7 +278,7 @@ class ScopeCheck:
         scope = scopes[-1]
         names = {source.name for each in _seen(scopes) for source in each.sources if source.name}
         if scope.phase == "select":
-            names = {*self.tables, *EARLY_ALIASES}
+            names = {*self.tables, *_early_aliases(scope.refs)}
         for name in sorted(names):
             after = _set(scopes, qualifier=name)
             if next(self._members(after), None):
@@ -319,6 +325,15 @@ class ScopeCheck:
 
     def _results(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
         return ((name, scopes) for name in sorted(scopes[-1].results))
+
+
+def _early_aliases(refs: frozenset[Ref]) -> Iterator[Name]:
+    """The aliases that SELECT may use next."""
+    numbers = [each for each in (number(qualifier) for qualifier, _ in refs) if each]
+    for name in EARLY_ALIASES:
+        own = number(name)
+        if not numbers or min(numbers) - MAX_LEAP <= own <= max(numbers) + MAX_LEAP:
+            yield name
 
 
 def _set(scopes: Scopes, **values) -> Scopes:

