@@ -8,7 +8,7 @@ a schema share masks.
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, UInt32
@@ -48,6 +48,7 @@ class SchemaConstraint:
 
     def __init__(self, vocabulary: Vocabulary, schema: Schema, prefix: str = ""):
         tables = names.tables_of(schema)
+        self._spellings = names.spellings(schema)
         columns = sorted({column for columns in tables.values() for column in columns})
         plain = names.plain_names({*tables, *columns})
         self.vocabulary = vocabulary
@@ -64,6 +65,7 @@ class SchemaConstraint:
             self._prefix,
         )
         self._masks: dict[Position, Mask] = {}
+        self._usual_masks: dict[Position, Mask] = {}
 
     def start(self, max_new_tokens: int) -> "RowState":
         """A new answer of at most so many tokens, the end token included.
@@ -85,13 +87,51 @@ class SchemaConstraint:
           position: where the answer stands.
           tokens: the answer's tokens, for the engine.
         """
-        mask = self._masks.pop(position, None)
-        if mask is None:
-            mask = Mask.of(self._allowed(position, tokens))
-        self._masks[position] = mask
-        if len(self._masks) > _MAX_MASKS:
-            del self._masks[next(iter(self._masks))]
-        return mask
+        return _kept(self._masks, position, lambda: Mask.of(self._allowed(position, tokens)))
+
+    def usual_mask(self, position: Position, tokens: Sequence[int]) -> Mask:
+        """Of `mask`, keywords and names only as the tokenizer cuts them, spelt as usual.
+
+        A model knows a name as these tokens. Made to spell it by others ("S", "InGer_ID" for
+        "Singer_ID"), it is soon lost. Where no name goes on so, nothing is taken out.
+        """
+
+        def narrow() -> Mask:
+            allowed = self.mask(position, tokens).unpacked(self.vocabulary.size)
+            for state, part, space in lexer.word_states(position):
+                words = allowed & self.vocabulary.words[space]
+                usual = [each for each in self._usual(state).get((part, space), ()) if words[each]]
+                if usual:
+                    allowed &= ~words
+                    allowed[usual] = True
+            return Mask.of(allowed)
+
+        return _kept(self._usual_masks, position, narrow)
+
+    @functools.cache  # noqa: B019 - as long as the schema's masks
+    def _usual(self, state: State) -> dict[tuple[bytes, bytes], set[int]]:
+        """The tokens that the words of a state are cut into.
+
+        Returns:
+          By the beginning of the word, folded, and what comes before it: b" " or nothing.
+        """
+        found: dict[tuple[bytes, bytes], set[int]] = {}
+        for word in state.words:
+            for spelling in self._spellings.get(word, (word.upper(), word)):
+                for space in (b"", b" "):
+                    self._add_tokens(found, spelling, space)
+        return found
+
+    def _add_tokens(self, found, spelling: bytes, space: bytes) -> None:
+        begun = 0
+        for token in self._encoded(space + spelling):
+            key = spelling[:begun].lower(), b"" if begun else space
+            found.setdefault(key, set()).add(token)
+            begun += len(self.vocabulary.pieces[token]) - (0 if begun else len(space))
+
+    @functools.cache  # noqa: B019 - as long as the schema's masks
+    def _encoded(self, text: bytes) -> tuple[int, ...]:
+        return tuple(self.vocabulary.encode(text))
 
     def _allowed(self, position: Position, tokens: Sequence[int]) -> Bool[np.ndarray, "V"]:
         allowed = self._engine.allowed(tokens)
@@ -172,9 +212,13 @@ class RowState:
         return bool(piece) and lexer.steps(self._position, piece) is not None
 
     def allowed(self) -> Mask:
-        """The tokens that may come next: those after which the query can still be ended."""
-        mask = self._constraint.mask(self._position, self._tokens)
-        return mask if self._is_roomy() else self._narrowed(mask)
+        """The tokens to choose from where an answer cannot have the one it would have.
+
+        After each of them the query can still be ended.
+        """
+        if self._is_roomy():
+            return self._constraint.usual_mask(self._position, self._tokens)
+        return self._narrowed(self._constraint.mask(self._position, self._tokens))
 
     def advance(self, token: int) -> None:
         """Takes the next token.
@@ -225,6 +269,15 @@ class RowState:
         """The tokens of the shortest end."""
         parts = completion.parts(self._position, self._constraint.count)
         return [token for part in parts for token in self._constraint.vocabulary.encode(part)]
+
+
+def _kept(masks: dict[Position, Mask], position: Position, make: Callable[[], Mask]) -> Mask:
+    """The mask of a position, made if need be; those that were asked for last are kept."""
+    mask = masks.pop(position, None) or make()
+    masks[position] = mask
+    if len(masks) > _MAX_MASKS:
+        del masks[next(iter(masks))]
+    return mask
 
 
 def fill(rows: Iterable[RowState | None], masks: UInt32[np.ndarray, "B W"]) -> None:

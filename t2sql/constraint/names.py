@@ -43,6 +43,15 @@ def tables_of(schema: Schema) -> dict[Name, tuple[Name, ...]]:
     return {table: columns for table, columns in tables.items() if columns}
 
 
+def spellings(schema: Schema) -> dict[Name, tuple[bytes, ...]]:
+    """How the schema itself writes each name."""
+    found: dict[Name, dict[bytes, None]] = {}
+    for table in schema.tables:
+        for name in (table.name, *(column.name for column in table.columns)):
+            found.setdefault(folded(name), {})[name.encode()] = None
+    return {name: tuple(written) for name, written in found.items()}
+
+
 def _is_writable(name: Name) -> bool:
     """Whether a query of one line can hold the name: no control characters, no ";"."""
     return bool(name) and _UNWRITABLE.search(name) is None

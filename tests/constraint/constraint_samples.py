@@ -59,7 +59,10 @@ def random_answer(
     pieces = made.vocabulary.pieces
     while not row.ended:
         assert row.left > 0, text
-        tokens = np.flatnonzero(row.allowed().unpacked(made.vocabulary.size))
+        mask = row.allowed()
+        if row._is_roomy() and draw.random() < 0.5:
+            mask = made.mask(row._position, row._tokens)  # an answer's own choice may be any of it
+        tokens = np.flatnonzero(mask.unpacked(made.vocabulary.size))
         assert len(tokens), text
         quote = lexer.open_quote(row._position)
         if quote is not None and draw.random() < leave_literals:

