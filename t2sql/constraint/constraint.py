@@ -204,7 +204,8 @@ class RowState:
         if token in self._constraint.vocabulary.end_ids:
             return lexer.is_complete(self._position)
         if not self._is_roomy():
-            return self.allowed().holds(token)
+            mask = self._constraint.mask(self._position, self._tokens)
+            return self._narrowed(mask).holds(token)
         vocabulary = self._constraint.vocabulary
         if lexer.open_quote(self._position) is not None and not vocabulary.in_literals[token]:
             return False
@@ -216,9 +217,8 @@ class RowState:
 
         After each of them the query can still be ended.
         """
-        if self._is_roomy():
-            return self._constraint.usual_mask(self._position, self._tokens)
-        return self._narrowed(self._constraint.mask(self._position, self._tokens))
+        mask = self._constraint.usual_mask(self._position, self._tokens)
+        return mask if self._is_roomy() else self._narrowed(mask)
 
     def advance(self, token: int) -> None:
         """Takes the next token.

@@ -18,6 +18,8 @@ from t2sql.constraint.sources import MAX_SOURCES, Choices, Name, Ref, Source, nu
 MAX_NESTING = 5
 # The aliases that SELECT may use before FROM introduces them.
 EARLY_ALIASES = tuple(map(numbered, range(1, MAX_SOURCES + 1)))
+# Of the first so many sources some may be there to join others only.
+MAX_IDLE = 2
 # How far apart their numbers may be: FROM has to name the sources between two of them as well.
 MAX_LEAP = 3
 
@@ -302,12 +304,16 @@ class ScopeCheck:
         if len(scope.sources) >= MAX_SOURCES:
             return
         follows = scope.repeat if scope.star else ()
+        missing = self.choices.missing(scope.refs, scope.sources)
         for table, columns in self.tables.items():
             sources = (*scope.sources, Source(None, frozenset(columns), table))
             if follows and _tables_of(sources) != follows[: len(sources)]:
                 continue
-            if self.choices.fewest(scope.refs, sources) is not None:
-                yield table, _set(scopes, sources=sources, joining=False)
+            needed = self.choices.fewest(scope.refs, sources)
+            # From the third source on each has to give what is missing: else FROM has no end.
+            if needed is None or (missing and needed >= missing and len(sources) > MAX_IDLE):
+                continue
+            yield table, _set(scopes, sources=sources, joining=False)
 
     def _aliases(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
         """The aliases that SELECT has used and nothing has introduced yet."""
