@@ -80,11 +80,13 @@ def run(
     checkpoints = None
     if process.index == 0:
         checkpoints = checkpoints_lib.Checkpoints(output, plan.describe(parts))
-    compilation.CompilationCache(
+    programs = compilation.CompilationCache(
         config.compilation_cache, wiring.resolve_cache_dir(config), wiring.storage_config(config)
-    ).open()
+    )
     plan.print_plan(parts, console)
-    trainer = Trainer(parts, checkpoints)
+    with programs.open():
+        trainer = Trainer(parts, checkpoints)
+        trainer.compile()
     if trainer.steps_done:
         console.print(f"going on from step {trainer.steps_done}", highlight=False)
     watch.keep_order()

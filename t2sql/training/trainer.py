@@ -1,6 +1,7 @@
 """The state of a training, and what is done with it."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class Trainer:
         self.state = hosts.spread(self._restored(self._new_state(params)), mesh)
         self._frozen = hosts.spread(self._own_frozen, mesh)
         self._by_sequence = NamedSharding(mesh, PartitionSpec(None, mesh_lib.DATA_AXIS))
-        self._step = self._compile()
+        self._step = self._make_step()
 
     def _new_state(self, params: Any) -> step_lib.State:
         trained = self._parts.method.init(params)
@@ -64,11 +65,17 @@ class Trainer:
             found = hosts.from_first(found)
         return jax.tree.map(lambda leaf, like: jax.device_put(leaf, like.sharding), found, state)
 
-    def _compile(self) -> Callable[[step_lib.State, Any, step_lib.Batch], Any]:
+    def _make_step(self) -> Callable[[step_lib.State, Any, step_lib.Batch], Any]:
         loss = functools.partial(self._parts.method.loss, self._parts.factory.model)
         places = jax.tree.map(lambda leaf: leaf.sharding, self.state)
         step = step_lib.make_step(loss, self._parts.optimizer)
         return jax.jit(step, donate_argnums=0, out_shardings=(places, None))
+
+    def compile(self) -> None:
+        """Compiles the step ahead, if there is one to do."""
+        for batch in itertools.islice(self.batches(), 1):
+            placed = self._spread(batch)
+            self._step = self._step.lower(self.state, self._frozen, placed).compile()
 
     @property
     def steps_done(self) -> int:
@@ -88,11 +95,14 @@ class Trainer:
 
     def learn(self, batch: step_lib.Batch) -> step_lib.Metrics:
         """Does one step, and waits for it."""
-        placed = jax.tree.map(
+        self.state, metrics = self._step(self.state, self._frozen, self._spread(batch))
+        return jax.device_get(metrics)
+
+    def _spread(self, batch: step_lib.Batch) -> step_lib.Batch:
+        """The batch on all devices, of which this host has its own part."""
+        return jax.tree.map(
             lambda leaf: jax.make_array_from_process_local_data(self._by_sequence, leaf), batch
         )
-        self.state, metrics = self._step(self.state, self._frozen, placed)
-        return jax.device_get(metrics)
 
     def save(self) -> None:
         """Writes a checkpoint, unless there is one of this step or another host leads."""

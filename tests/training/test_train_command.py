@@ -18,7 +18,11 @@ def test_a_stopped_training_leaves_a_checkpoint_of_its_last_step(tmp_path, stop,
             "--config.data.path=sample",
         ),
         *("--config.train.held_out_databases=1", "--config.train.epochs=1000"),
-        *("--config.train.validate_every=0", f"--config.output={tmp_path}"),
+        *(
+            "--config.train.validate_every=0",
+            "--config.compilation_cache=",
+            f"--config.output={tmp_path}",
+        ),
     ]
     process = subprocess.Popen(
         command,
