@@ -21,7 +21,8 @@ def default_config() -> ml_collections.ConfigDict:
     config.train.targets = tuple(lora.TARGETS)
     config.train.held_out_databases = 8
     config.train.sequence_tokens = 1024  # a schema and its questions
-    config.train.sequence_answers = 384  # tokens of answers in a sequence, at most
+    config.train.sequence_answers = 512  # tokens of answers in a sequence, at most
+    config.train.output_rows = 16384  # that the loss of a sequence is taken over; 0: all
     config.train.sequences_per_step = 2  # on all devices together
     config.train.sequences_per_device = 1  # at a time; gradients add up until a step is full
     config.train.epochs = 4
@@ -52,6 +53,7 @@ def check(config: ml_collections.ConfigDict) -> None:
             1 <= train.sequence_answers <= train.sequence_tokens,
             "between 1 and train.sequence_tokens",
         ),
+        "output_rows": (train.output_rows >= 0, "at least 0"),
         "sequences_per_step": (train.sequences_per_step >= 1, "at least 1"),
         "sequences_per_device": (train.sequences_per_device >= 1, "at least 1"),
         "epochs": (train.epochs >= 1, "at least 1"),

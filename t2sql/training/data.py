@@ -8,7 +8,7 @@ import collections
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import grain
@@ -19,7 +19,7 @@ from t2sql.prompts import Prompt
 from t2sql.sampling import groups as sampling_groups
 from t2sql.spider import database, examples, schema, tables
 from t2sql.spider.examples import Example
-from t2sql.training import packing
+from t2sql.training import output_rows, packing
 from t2sql.training.answers import normal_sql
 
 MIN_QUESTIONS = 4
@@ -50,6 +50,7 @@ class Steps:
       per_epoch: steps of the first epoch, rounded.
       capacity: of a sequence.
       left_out: questions that do not fit a sequence, by database.
+      rows: of the output layer that the loss is taken over.
     """
 
     sequences: Sequence[Sequence[packing.Group]]
@@ -57,6 +58,7 @@ class Steps:
     per_epoch: int
     capacity: packing.Capacity
     left_out: dict[str, int]
+    rows: output_rows.OutputRows
 
     def __len__(self) -> int:
         return -(-len(self.sequences) // self.per_step)
@@ -75,7 +77,9 @@ class Steps:
         def load(step: int) -> packing.Sequences:
             first = step * self.per_step
             chosen = np.arange(first, first + self.per_step).reshape(shape)[:, share]
-            packed = [packing.pack(self._groups(i), self.capacity) for i in chosen.flat]
+            packed = [
+                packing.pack(self._groups(i), self.capacity, self.rows.of(i)) for i in chosen.flat
+            ]
             return packing.stack(packed, chosen.shape)
 
         dataset = grain.MapDataset.source(range(start, len(self))).map(load)
@@ -131,6 +135,8 @@ def plan_steps(
     capacity: packing.Capacity,
     per_step: int,
     epochs: int,
+    rows: int,
+    vocabulary: int,
     seed: int,
 ) -> Steps:
     """Tokenises the questions and packs them, anew for each epoch.
@@ -144,6 +150,8 @@ def plan_steps(
       capacity: of a sequence.
       per_step: sequences in a step.
       epochs: how often each question is learnt.
+      rows: of the output layer that the loss of a sequence is taken over; 0 for all.
+      vocabulary: rows that it has.
       seed: of the order.
 
     Raises:
@@ -181,7 +189,16 @@ def plan_steps(
         per_epoch=max(round(len(plans[0]) / per_step), 1),
         capacity=capacity,
         left_out={db_id: count for db_id, count in left_out.items() if count},
+        rows=output_rows.choose(_used(questions), rows, vocabulary, seed),
     )
+
+
+def _used(questions: Mapping[tuple[int, ...], Sequence[packing.Question]]) -> set[int]:
+    """The ids of all tokens that are read or learnt."""
+    used: set[int] = set().union(*questions)
+    for of_schema in questions.values():
+        used.update(*(question.prompt + question.answer for question in of_schema))
+    return used
 
 
 def _tokenise(

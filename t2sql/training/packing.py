@@ -85,6 +85,8 @@ class Sequences:
       places: of the tokens that an answer's tokens follow.
       answers: the answers' tokens.
       weights: 1 for a token that counts, 0 for padding.
+      rows: of the output layer that the loss is taken over, ascending; none for all.
+      row_offsets: what is added to the logit of each.
     """
 
     tokens: Int32[np.ndarray, "B L"]
@@ -94,6 +96,8 @@ class Sequences:
     places: Int32[np.ndarray, "B M"]
     answers: Int32[np.ndarray, "B M"]
     weights: Float32[np.ndarray, "B M"]
+    rows: Int32[np.ndarray, "B R"]
+    row_offsets: Float32[np.ndarray, "B R"]
 
 
 def plan_epoch(
@@ -144,8 +148,21 @@ def _first_fit(groups: list[Group], capacity: Capacity) -> list[list[Group]]:
     return sequences
 
 
-def pack(groups: Sequence[Group], capacity: Capacity) -> Sequences:
-    """The arrays of one sequence, [L] and [M]."""
+def pack(
+    groups: Sequence[Group],
+    capacity: Capacity,
+    rows: tuple[Int32[np.ndarray, " R"], Float32[np.ndarray, " R"]] = (
+        np.zeros(0, np.int32),
+        np.zeros(0, np.float32),
+    ),
+) -> Sequences:
+    """The arrays of one sequence, [L], [M] and [R].
+
+    Args:
+      groups: that the sequence holds.
+      capacity: of it.
+      rows: of the output layer, and what is added to their logits; none for all.
+    """
     read: dict[str, list[int]] = {name: [] for name in _READ}
     places: list[int] = []
     answers: list[int] = []
@@ -172,6 +189,8 @@ def pack(groups: Sequence[Group], capacity: Capacity) -> Sequences:
         places=_pad(places, capacity.answers),
         answers=_pad(answers, capacity.answers),
         weights=_pad([1] * len(answers), capacity.answers).astype(np.float32),
+        rows=rows[0],
+        row_offsets=rows[1],
     )
 
 

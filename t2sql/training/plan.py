@@ -67,6 +67,8 @@ def prepare(config: ml_collections.ConfigDict) -> Parts:
         capacity=packing.Capacity(tokens=train.sequence_tokens, answers=train.sequence_answers),
         per_step=train.sequences_per_step,
         epochs=train.epochs,
+        rows=train.output_rows,
+        vocabulary=factory.model.config.num_embed,
         seed=train.seed,
     )
     schedule = make_schedule(train, len(steps))
@@ -122,6 +124,7 @@ def describe(parts: Parts) -> dict[str, Any]:
         "prompt": {"name": parts.prompt.name, "sha256": parts.prompt.digest},
         "data": _digest(parts),
         "sequences": [train.sequence_tokens, train.sequence_answers, train.sequences_per_step],
+        "output_rows": train.output_rows,
         "seed": train.seed,
     }
 

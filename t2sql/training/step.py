@@ -48,6 +48,8 @@ class Batch:
     places: Int[Array, "B M"]
     answers: Int[Array, "B M"]
     weights: Float[Array, "B M"]
+    rows: Int[Array, "B R"]
+    row_offsets: Float[Array, "B R"]
 
     @classmethod
     def of(cls, sequences: packing.Sequences) -> "Batch":
@@ -105,12 +107,20 @@ def loss_sum(model: nn.Module, params: Any, batch: Batch) -> Float[Array, ""]:
         return_hidden_states=True,
     ).hidden_states
     hidden = jnp.take_along_axis(hidden, batch.places[:, :, None], axis=1)
-    logits = output_layer(hidden, params["embedder"]["input_embedding"])
-    cap = model.config.final_logit_softcap
-    if cap is not None:
-        logits = jnp.tanh(logits / cap) * cap
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.answers)
+    table = params["embedder"]["input_embedding"]
+    if not batch.rows.shape[-1]:
+        logits, labels = _capped(model, output_layer(hidden, table)), batch.answers
+    else:
+        logits = jax.vmap(output_layer)(hidden[:, None], table[batch.rows])[:, 0]
+        logits = _capped(model, logits) + batch.row_offsets[:, None]
+        labels = jax.vmap(jnp.searchsorted)(batch.rows, batch.answers)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return jnp.sum(losses * batch.weights)
+
+
+def _capped(model: nn.Module, logits: jax.Array) -> jax.Array:
+    cap = model.config.final_logit_softcap
+    return logits if cap is None else jnp.tanh(logits / cap) * cap
 
 
 def make_step(
