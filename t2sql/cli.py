@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 a bug, 2 bad input, 3 refused or incomplete, 75 try again,
 import gc
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from absl import app, flags
@@ -50,7 +51,9 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         return flags.FLAGS(argv)
     except (flags.Error, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         print(f"error: {_reason(error)}\nSee --help for the flags.", file=sys.stderr)
-        sys.exit(errors.InputError.exit_code)
+    except (SyntaxError, NameError, ImportError) as error:  # a config file is a program
+        print(f"error: --config: {_place(error)}", file=sys.stderr)
+    sys.exit(errors.InputError.exit_code)
 
 
 def _reason(error: Exception) -> str:
@@ -58,4 +61,16 @@ def _reason(error: Exception) -> str:
     cause = error.args[0] if error.args else error
     if isinstance(cause, Exception) and cause is not error:
         return _reason(cause)
-    return f"no such config value: {cause}" if isinstance(error, KeyError) else str(cause)
+    if isinstance(error, KeyError):
+        return f"no such config value: {cause}"
+    # Of what a config file raised, config_flags puts the whole traceback into its message.
+    what, _, trace = str(cause).partition("\n\nTraceback (most recent call last):\n")
+    return f"{what} {trace.rstrip().rpartition('\n')[2]}" if trace else what
+
+
+def _place(error: SyntaxError | NameError | ImportError) -> str:
+    """What a config file raised, and where."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {error.msg}"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.filename}, line {last.lineno}: {error}"

@@ -1,8 +1,10 @@
 """Every value of a run, with its default; `configs/*.py` override what they need."""
 
 import dataclasses
+import difflib
 import functools
 import operator
+from collections.abc import Iterator
 
 import ml_collections
 from ml_collections import config_dict
@@ -60,6 +62,36 @@ def default_config() -> ml_collections.ConfigDict:
     )
     config.grace_seconds = 20.0  # from SIGTERM until the process ends whatever it does
     return config
+
+
+def check_keys(config: ml_collections.ConfigDict) -> None:
+    """Refuses keys that a config file mistyped or left out; the command line's are checked before.
+
+    Those of `train` are for t2sql.training to check.
+
+    Raises:
+      InputError: names the key, and one that it may stand for.
+    """
+    known = set(_keys(default_config()))
+    found = {key for key in _keys(config) if key.partition(".")[0] != "train"}
+    for key in sorted(found - known):
+        close = difflib.get_close_matches(key, known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise errors.InputError(f"--config: its file sets {key!r}, which no value is called{hint}")
+    for key in sorted(known - found):
+        raise errors.InputError(
+            f"--config: its file gives no value for {key!r}; begin with "
+            "t2sql.config.default_config(), as configs/quickstart.py does"
+        )
+
+
+def _keys(config: ml_collections.ConfigDict, prefix: str = "") -> Iterator[str]:
+    """Such as "sampling.seed"."""
+    for key in config:
+        if isinstance(config[key], ml_collections.ConfigDict):
+            yield from _keys(config[key], f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 def check(config: ml_collections.ConfigDict) -> None:

@@ -7,6 +7,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from t2sql import cli, errors
+from t2sql import config as config_lib
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, as for t2sql.main.")
 _INDEX = flags.DEFINE_integer("index", 0, "Index of the example in the split's file.")
@@ -16,6 +17,7 @@ def main(argv) -> None:
     from t2sql import progress, wiring
 
     config = _CONFIG.value
+    config_lib.check_keys(config)
     prompt = wiring.make_prompt(config)
     examples = wiring.read_examples(config, prompt)
     if not 0 <= _INDEX.value < len(examples):

@@ -10,6 +10,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from t2sql import cli, distributed, signals
+from t2sql import config as config_lib
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/gpu.py.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of several.")
@@ -19,6 +20,7 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, f
 
 def main(argv) -> None:
     config = _CONFIG.value
+    config_lib.check_keys(config)
     watch = signals.TerminationWatch(
         config.grace_seconds,
         advice=f"stopped; the same command with --config.output={config.output} goes on from there",

@@ -85,6 +85,32 @@ def test_no_such_config_file(tmp_path):
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("config.batchsize = 8", "sets 'batchsize', which no value is called"),
+        ("config.batch_size = 'many'", "Could not override field 'batch_size'"),
+        ("config.batch_size = meny", "own.py, line 4: name 'meny' is not defined"),
+        ("config.batch_size =", "own.py, line 4: invalid syntax"),
+        ("import nothing_of_this_name", "own.py, line 4: No module named"),
+    ],
+)
+def test_a_mistake_in_a_config_file_is_named_in_one_message(tmp_path, body, message):
+    (tmp_path / "own.py").write_text(
+        "from t2sql import config as config_lib\n"
+        "def get_config():\n"
+        "    config = config_lib.default_config()\n"
+        f"    {body}\n"
+        "    return config\n"
+    )
+    process = jobs.start(tmp_path / "run", config=str(tmp_path / "own.py"))
+    returncode, _, error = jobs.finish(process)
+    assert returncode == 2, error
+    assert message in error
+    assert "Traceback" not in error
+    assert not os.path.exists(tmp_path / "run")
+
+
 def test_output_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     process = jobs.start(tmp_path / "file" / "run")
