@@ -32,7 +32,8 @@ def _show(example, prompt, tokenizer, buckets, console) -> None:
     text = prompt.text(example)
     ids = [int(token) for token in tokenizer.encode(text, add_bos=True)]
     decoded = tokenizer.decode(ids)
-    _section(console, f"{example.example_id}  {example.db_id}", f"gold: {example.query}")
+    gold = example.query or "(none given)"
+    _section(console, f"{example.example_id}  {example.db_id}", f"gold: {gold}")
     _section(console, f"prompt {prompt.name!r}", text)
     _section(console, "tokens", " ".join(f"{token}:{tokenizer.tokens[token]!r}" for token in ids))
     same = decoded == text

@@ -9,6 +9,9 @@ import rich.console
 import rich.progress
 
 SECONDS_PER_LINE = 10.0
+# The first answer comes late, after its prompt and a batch of others: before a tenth is there,
+# no time left can be told (a run of 100 s would begin with "931 s left").
+SHARE_TO_JUDGE_BY = 0.1
 
 
 class Progress:
@@ -60,8 +63,10 @@ class Progress:
     def _rates(self) -> str:
         seconds = max(time.monotonic() - self._started, 1e-9)
         rate = self._examples / seconds
-        left = (self._total - self._examples) / rate
-        return f"{rate:.2f} examples/s  {self._tokens / seconds:.0f} tokens/s  {left:.0f} s left"
+        rates = f"{rate:.2f} examples/s  {self._tokens / seconds:.0f} tokens/s"
+        if self._examples < self._total * SHARE_TO_JUDGE_BY:
+            return rates
+        return f"{rates}  {(self._total - self._examples) / rate:.0f} s left"
 
 
 def make_console() -> rich.console.Console:

@@ -1,12 +1,15 @@
 """The commands as a user types them: exit codes, messages, signals."""
 
 import os
+import shutil
 import signal
 import time
 
 import child_cpu
 import jobs
 import pytest
+
+from t2sql.spider import sources
 
 
 def _wait_for_first_object(output, process) -> None:
@@ -120,18 +123,25 @@ def test_output_that_cannot_be_written(tmp_path):
     assert "Traceback" not in error
 
 
-def test_inspect_shows_the_example(tmp_path):
-    process = jobs.start(
-        tmp_path,
-        "--index=3",
-        "--config.model.name=dummy",
-        "--config.model.source=dummy:0",
-        module="t2sql.inspect",
+def _inspect(output, *flags: str) -> str:
+    dummy = ("--config.model.name=dummy", "--config.model.source=dummy:0")
+    returncode, shown, error = jobs.finish(
+        jobs.start(output, *dummy, *flags, module="t2sql.inspect")
     )
-    returncode, output, error = jobs.finish(process)
     assert returncode == 0, error
+    return shown
+
+
+def test_inspect_shows_the_example(tmp_path):
+    output = _inspect(tmp_path, "--index=3")
     for part in ("dev/0003", "CREATE TABLE", "2:'<bos>'", "to the letter", "in a bucket of"):
         assert part in output
+
+
+def test_inspect_shows_a_question_without_gold(tmp_path):
+    data = shutil.copytree(sources.SAMPLE, tmp_path / "data")
+    (data / "dev.json").write_text('[{"db_id": "library", "question": "How many books?"}]')
+    assert "gold: (none given)" in _inspect(tmp_path, f"--config.data.path={data}")
 
 
 def test_inspect_names_the_range_of_its_index(tmp_path):
