@@ -200,9 +200,13 @@ def _open_run(job: _Job) -> manifest.Run:
 
 def _predict(job: _Job, open_run: manifest.Run) -> None:
     """Predicts and writes this host's unfinished units, and `done.json` if it was the last."""
-    units = _load_units(job, open_run.finished())
+    finished = open_run.finished()
+    units = _load_units(job, finished)
     outcome = summary.Outcome()
     if units:
+        if finished:
+            total = summary.counted(len(job.work.plan), "unit")
+            job.say(f"resuming: {len(finished)} of {total} written before")
         sampler, programs = _make_sampler(job, units)
         _describe_start(job, sampler)
         total = sum(len(unit.unit.examples) for unit in units)

@@ -51,13 +51,15 @@ def test_done_tells_what_is_there(finished):
     assert run["recorded"]["versions"]["jax"]
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(finished, copy):
+def test_a_resumed_run_equals_an_uninterrupted_one(finished, copy, capsys):
     whole = jobs.objects(finished)
     (copy / "done.json").unlink()
     for name in sorted(whole)[::2]:
         (copy / "predictions" / name).unlink()
     kept = {path: path.stat().st_mtime_ns for path in (copy / "predictions").glob("*.jsonl")}
     jobs.run(copy)
+    there = f"resuming: {len(kept)} of {len(whole)} units written before"
+    assert there in capsys.readouterr().out
     assert jobs.objects(copy) == whole
     assert (copy / "done.json").read_bytes() == (finished / "done.json").read_bytes()
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
