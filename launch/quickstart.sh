@@ -23,9 +23,11 @@ main() {
 
 # output_among FLAG...: prints the run directory that the flags name, to go on with a stopped run.
 output_among() {
-  local flag output=
+  local flag before='' output=''
   for flag in "$@"; do
     [[ $flag != --config.output=* ]] || output=${flag#*=}
+    [[ $before != --config.output ]] || output=$flag # the value may be a word of its own
+    before=$flag
   done
   printf '%s\n' "$output"
 }
