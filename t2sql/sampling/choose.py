@@ -57,7 +57,7 @@ def choose_tokens(
     logits = _forbid(logits, jnp.arange(logits.shape[-1]), forbidden)
     logits = logits / choice.temperature
     if choice.top_k:
-        kth = jax.lax.top_k(logits, choice.top_k)[0][:, -1:]
+        kth = jax.lax.top_k(logits, min(choice.top_k, logits.shape[-1]))[0][:, -1:]
         logits = jnp.where(logits < kth, -jnp.inf, logits)
     if choice.top_p < 1:
         logits = jnp.where(logits < _nucleus_floor(logits, choice.top_p), -jnp.inf, logits)

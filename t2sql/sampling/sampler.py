@@ -6,6 +6,7 @@ the same group, or of the next one of the same shape, take their place.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -239,9 +240,11 @@ def check(
         )
     rules = {
         "max_new_tokens": (config.max_new_tokens >= 1, "at least 1"),
-        "temperature": (config.temperature >= 0, "at least 0"),
+        "temperature": (0 <= config.temperature < math.inf, "at least 0, and finite"),
         "top_k": (config.top_k >= 0, "at least 0"),
         "top_p": (0 < config.top_p <= 1, "above 0 and at most 1"),
+        # JAX keeps 32 bits of it: larger ones would repeat the texts of others.
+        "seed": (0 <= config.seed < 2**32, "at least 0 and less than 2**32"),
         "constrain": (config.constrain in ("", "schema"), "empty or 'schema'"),
         "stop": (all(config.stop), "strings that are not empty"),
     }

@@ -46,6 +46,11 @@ def test_top_k_draws_only_from_the_k_best():
         assert set(draws[:, row]) == set(best[row])
 
 
+def test_top_k_above_the_vocabulary_keeps_all():
+    every, most = (_draws(choose.Choice(temperature=2.0, top_k=k)) for k in (0, 51))
+    np.testing.assert_array_equal(every, most)
+
+
 def test_top_p_draws_only_from_the_nucleus():
     choice = choose.Choice(temperature=1.0, top_p=0.5)
     draws = _draws(choice)
