@@ -1,5 +1,8 @@
 """The sampler: what a prompt is answered does not depend on what runs beside it."""
 
+import math
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -158,6 +161,30 @@ def test_nothing_compiles_after_warm_up_and_nothing_is_moved_unasked(params, pro
         jax.monitoring.clear_event_listeners()
     assert events == []
     assert sampler.compile_count == compiled == 2 * 4 + 1  # the last one grows the cache
+
+
+@pytest.fixture(scope="module")
+def programs(params):
+    """For 8 rows, of which 2 are filled at a time, and prefixes of 128 tokens."""
+    sampler = tiny.make_sampler(params)
+    return sampler._compiler.get(sampler._shape((128, 32)))
+
+
+@pytest.mark.parametrize("name", ["prefill_prefix", "insert", "decode"])
+def test_what_a_program_changes_is_changed_in_place(programs, name):
+    """Its caches are donated: else each call would copy them."""
+    memory = getattr(programs, name).memory_analysis()
+    assert memory.alias_size_in_bytes > 0.95 * memory.output_size_in_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "positions"), [("prefill_prefix", 0), ("insert", 2), ("decode", 8)]
+)
+def test_the_output_layer_runs_only_where_a_token_is_sampled(programs, name, positions):
+    vocab = tiny.MODEL.config.num_embed
+    shapes = re.findall(rf"\w\[([\d,]+),{vocab}\]", getattr(programs, name).as_text())
+    found = [math.prod(map(int, shape.split(","))) for shape in shapes]
+    assert max(found, default=0) == positions
 
 
 def test_padding_rows_do_not_hold_a_batch(params):
