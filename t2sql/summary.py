@@ -48,8 +48,13 @@ def show_predictions(rows: Sequence[Prediction], console: rich.console.Console) 
             ("predicted", row.sql or f"(no SQL: {row.status})"),
         ):
             line = rich.text.Text(f"  {label:<10}", style="dim")
-            line.append(" ".join(text.split()), style="not dim")
+            line.append(_printable(" ".join(text.split())), style="not dim")
             console.print(line)
+
+
+def _printable(text: str) -> str:
+    """The text without what a terminal would obey, such as the beginning of an escape sequence."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def print_summary(
