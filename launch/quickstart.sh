@@ -14,22 +14,22 @@ main() {
   case ${1:-} in -h | --help) usage_of "$0" && return ;; esac
   set_up weights
   local output
-  output=$(output_among "$@")
+  output=$(value_among --config.output "$@")
   [[ -n $output ]] ||
     output=$(from_here "$(new_directory "$ROOT/runs/quickstart-$(date +%Y%m%d-%H%M%S)")")
   "$PYTHON" -m t2sql.main --config="$ROOT/configs/quickstart.py" "$@" --config.output="$output"
-  what_next "$output"
+  what_next "$output" "$(value_among --config.data.path "$@")"
 }
 
-# output_among FLAG...: prints the run directory that the flags name, to go on with a stopped run.
-output_among() {
-  local flag before='' output=''
-  for flag in "$@"; do
-    [[ $flag != --config.output=* ]] || output=${flag#*=}
-    [[ $before != --config.output ]] || output=$flag # the value may be a word of its own
-    before=$flag
+# value_among FLAG ARGUMENT...: prints the value that the arguments give the flag, empty if none.
+value_among() {
+  local wanted=$1 argument before='' value=''
+  for argument in "${@:2}"; do
+    [[ $argument != "$wanted="* ]] || value=${argument#*=}
+    [[ $before != "$wanted" ]] || value=$argument # it may be a word of its own
+    before=$argument
   done
-  printf '%s\n' "$output"
+  printf '%s\n' "$value"
 }
 
 # from_here PATH: prints it as short as it can be written in the folder where the user is.
@@ -42,22 +42,24 @@ pasted() {
   printf '%q\n' "$(from_here "$1")"
 }
 
+# what_next OUTPUT DATA: DATA is empty where the sample was asked about.
 what_next() {
-  local python run
+  local python run data
   python=$(pasted "$PYTHON")
   run=$(pasted "$1")
+  data=${2:+$(pasted "$2")}
   cat <<END
 
 The predictions are in $1/predictions
 
 What to try next
 * the report on them: report.html in its output, for a browser
-  $python -m t2sql.report --data=sample \\
+  $python -m t2sql.report --data=${data:-sample} \\
     --predictions=$run \\
     --output=$run/report
 * the first question as the model sees it
   $python -m t2sql.inspect \\
-    --config=$(pasted "$ROOT/configs/quickstart.py") --index=0
+    --config=$(pasted "$ROOT/configs/quickstart.py") --index=0${data:+ --config.data.path=$data}
 * your own questions: the README says what such a directory holds
   $(pasted "$ROOT/launch/quickstart.sh") --config.data.path=DIRECTORY
 END
