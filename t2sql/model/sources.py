@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ _CHECKPOINT_NAME = "checkpoint"
 _CHECKPOINT_MARKS = ("_METADATA", "_CHECKPOINT_METADATA")
 # Raise when the conversion changes what it writes.
 _GGUF_CACHE_VERSION = 1
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -175,7 +177,11 @@ def _from_gguf_file(source: str, path: Path, cache_dir: Path) -> Checkpoint:
 def _converted(
     source: str, sha256: str, build: Callable[[Path], None], cache_dir: Path
 ) -> Checkpoint:
-    entry = cache.get_or_build(cache_dir / "gguf" / f"{sha256}-v{_GGUF_CACHE_VERSION}", build)
+    def build_aloud(staging: Path) -> None:
+        _logger.info("converting %s, once for all runs: half a minute for 270M parameters", source)
+        build(staging)
+
+    entry = cache.get_or_build(cache_dir / "gguf" / f"{sha256}-v{_GGUF_CACHE_VERSION}", build_aloud)
     return Checkpoint(
         source=source,
         path=entry / _CHECKPOINT_NAME,

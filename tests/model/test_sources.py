@@ -1,4 +1,5 @@
 import importlib
+import logging
 import sys
 import types
 
@@ -135,11 +136,15 @@ def test_gguf_file_here_and_in_the_cloud(params, tmp_path, bucket):
         sources.resolve(f"{bucket}/up/none.gguf", cache_dir=tmp_path)
 
 
-def test_gguf_is_converted_once(params, tmp_path, monkeypatch):
+def test_gguf_is_converted_once_and_says_so(params, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, logger="t2sql")
     write_gguf(tmp_path / "tiny.gguf", params)
     loads(tmp_path / "tiny.gguf", tmp_path / "cache", params)
+    assert f"converting {tmp_path / 'tiny.gguf'}, once for all runs" in caplog.text
+    caplog.clear()
     monkeypatch.setattr(gguf_gemma, "read_params", lambda file: pytest.fail("converted again"))
     loads(tmp_path / "tiny.gguf", tmp_path / "cache", params)
+    assert "converting" not in caplog.text
 
 
 def test_a_damaged_conversion_is_made_again(params, tmp_path, caplog):
