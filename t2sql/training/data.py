@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import functools
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def plan_steps(
     encode_answer: Callable[[str], list[int]],
     capacity: packing.Capacity,
     per_step: int,
-    epochs: int,
+    epochs: float,
     rows: int,
     vocabulary: int,
     seed: int,
@@ -149,7 +150,7 @@ def plan_steps(
       encode_answer: token ids of an answer, with the end token.
       capacity: of a sequence.
       per_step: sequences in a step.
-      epochs: how often each question is learnt.
+      epochs: how often each question is learnt; the last epoch may be broken off.
       rows: of the output layer that the loss of a sequence is taken over; 0 for all.
       vocabulary: rows that it has.
       seed: of the order.
@@ -181,10 +182,12 @@ def plan_steps(
         )
     plans = [
         packing.plan_epoch(questions, capacity, np.random.default_rng([seed, epoch]))
-        for epoch in range(epochs)
+        for epoch in range(math.ceil(epochs))
     ]
+    skipped = round((len(plans) - epochs) * len(plans[-1]))
+    sequences = [sequence for plan in plans for sequence in plan]
     return Steps(
-        sequences=[sequence for plan in plans for sequence in plan],
+        sequences=sequences[: max(len(sequences) - skipped, 1)],
         per_step=per_step,
         per_epoch=max(round(len(plans[0]) / per_step), 1),
         capacity=capacity,

@@ -25,7 +25,7 @@ def _config(output, **train):
     config.train.update(
         {
             "rank": 4,
-            "epochs": 1,
+            "epochs": 1.0,
             "held_out_databases": 1,
             "sequence_tokens": 900,
             "sequence_answers": 500,
@@ -51,9 +51,9 @@ def _lines(output):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A training of two epochs without a break."""
+    """A training without a break."""
     output = tmp_path_factory.mktemp("whole")
-    _run(_config(output, epochs=6))
+    _run(_config(output, epochs=6.0))
     return output
 
 
@@ -72,7 +72,7 @@ def test_it_leaves_the_last_and_the_best_adapter(finished):
 
 
 def test_a_stopped_training_goes_on_to_the_same_result(finished, tmp_path):
-    config = _config(tmp_path, epochs=6, stop_after_steps=3)
+    config = _config(tmp_path, epochs=6.0, stop_after_steps=3)
     _run(config)
     assert [line["step"] for line in _lines(tmp_path)] == [1, 2, 3]
     config.train.stop_after_steps = None
@@ -87,7 +87,7 @@ def test_a_stopped_training_goes_on_to_the_same_result(finished, tmp_path):
 
 
 def test_a_half_written_checkpoint_is_none(tmp_path):
-    config = _config(tmp_path, epochs=3, stop_after_steps=2)
+    config = _config(tmp_path, epochs=3.0, stop_after_steps=2)
     _run(config)
     checkpoint = next((tmp_path / "checkpoints").glob("2"))
     shutil.copytree(checkpoint, tmp_path / "checkpoints" / "3.orbax-checkpoint-tmp")
@@ -114,7 +114,7 @@ def test_another_training_is_refused(tmp_path, change, name):
 
 
 def test_full_fine_tuning_writes_a_model_source(tmp_path):
-    _run(_config(tmp_path, method="full", epochs=4, peak_learning_rate=1e-3))
+    _run(_config(tmp_path, method="full", epochs=4.0, peak_learning_rate=1e-3))
     losses = [line["loss"] for line in _lines(tmp_path)]
     assert losses[-1] < losses[0]
     assert (tmp_path / "last" / "checkpoint" / "_METADATA").exists()
@@ -130,7 +130,7 @@ def test_a_signal_writes_a_checkpoint(tmp_path):
                 raise signals.Terminated
 
     with pytest.raises(signals.Terminated):
-        loop.run(_config(tmp_path, epochs=3, validate_every=0), Watch(20.0))
+        loop.run(_config(tmp_path, epochs=3.0, validate_every=0), Watch(20.0))
     assert (tmp_path / "checkpoints" / "2").is_dir()
 
 
@@ -145,7 +145,7 @@ def test_a_signal_writes_a_checkpoint(tmp_path):
         ({"held_out_databases": 99}, "too few to train on"),
         ({"sequence_tokens": 40, "sequence_answers": 20}, "no question fits"),
         ({"sequences_per_device": 3}, "has to be a multiple of 3"),
-        ({"epochs": 0}, "train.epochs is 0"),
+        ({"epochs": 0.0}, "train.epochs is 0"),
     ],
 )
 def test_bad_values_are_named(tmp_path, train, message):
@@ -164,6 +164,16 @@ def test_questions_that_do_not_fit_are_named(tmp_path):
     assert parts.steps.left_out
     kept = sum(len(g.questions) for groups in parts.steps.sequences for g in groups)
     assert kept + sum(parts.steps.left_out.values()) == len(parts.split.train)
+
+
+def test_a_broken_epoch_begins_as_a_whole_one_does(tmp_path):
+    whole, broken = (
+        plan.prepare(_config(tmp_path, epochs=epochs, sequence_answers=40)).steps
+        for epochs in (2.0, 1.5)
+    )
+    assert len(broken) == pytest.approx(0.75 * len(whole), abs=1)
+    assert broken.sequences == whole.sequences[: len(broken.sequences)]
+    assert broken.per_epoch == whole.per_epoch
 
 
 def test_held_out_databases_are_not_trained_on(tmp_path):
