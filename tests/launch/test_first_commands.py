@@ -56,6 +56,18 @@ def test_quickstart_goes_on_with_a_run_that_is_named(run):
     assert not (run.clone / "runs").exists()
 
 
+def test_quickstart_takes_the_output_as_a_word_of_its_own(run):
+    said = run("quickstart.sh", "--config.output", "here").stdout
+    assert "The predictions are in here/predictions" in said
+    assert not (run.clone / "runs").exists()
+
+
+def test_quickstarts_hints_name_the_data_that_was_asked_about(run):
+    said = run("quickstart.sh", "--config.output=here", "--config.data.path=my data").stdout
+    assert "--data=my\\ data" in said
+    assert "--index=0 --config.data.path=my\\ data" in said
+
+
 def test_quickstarts_hints_can_be_pasted(run):
     said = run("quickstart.sh").stdout
     (output,) = (run.clone / "runs").iterdir()
