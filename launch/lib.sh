@@ -33,6 +33,14 @@ set_up() {
   PYTHON=$ROOT/.venv/bin/python
 }
 
+# tied_to_this_script COMMAND...: becomes the command, which the kernel kills when this script is
+# gone, in whatever way; for functions in the background. A script that was gone before the kernel
+# was told has left its child to another parent: then the command does not begin.
+tied_to_this_script() {
+  # shellcheck disable=SC2016  # for that shell to expand
+  exec setpriv --pdeathsig KILL -- sh -c '[ "$PPID" = "$0" ] && exec "$@"' "$$" "$@"
+}
+
 # new_directory PATH: makes PATH, or PATH-2, PATH-3... where that is taken, and prints which.
 new_directory() {
   local path=$1 count=1

@@ -69,11 +69,6 @@ start_all() {
   done
 }
 
-# The kernel kills the command when this script is gone, in whatever way.
-tied_to_this_script() {
-  exec setpriv --pdeathsig KILL -- "$@"
-}
-
 free_port() {
   "$PYTHON" -c '
 import socket

@@ -4,10 +4,12 @@
 #
 #   supervise.sh DIRECTORY RESTARTS COMMAND...
 #
-# Waits before each restart, 5 s at first and 300 s at most, and tells the command in T2SQL_RESTARTS how
-# often it began again. Writes DIRECTORY/pid, /restarts and, at the end, /exit-code; holds
+# Waits before each restart, 5 s at first and 300 s at most, and tells the command in T2SQL_RESTARTS
+# how often it began again. Writes DIRECTORY/pid, /restarts and, at the end, /exit-code; holds
 # DIRECTORY/lock, so that a second supervisor leaves. SIGTERM goes on to the command and ends both.
 set -euo pipefail
+# shellcheck source=launch/lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 
 readonly DIRECTORY=$1 RESTARTS=$2
 read -r -a PAUSES <<<"${T2SQL_PAUSES:-5 10 20 40 80 160 300}" # seconds
@@ -38,10 +40,10 @@ main() {
   exit "$code"
 }
 
-# The kernel ends the command when this supervisor is killed; it does not inherit the lock.
+# The command dies with this supervisor; it does not inherit the lock.
 run_once() {
   note "starts"
-  T2SQL_RESTARTS=$RESTART setpriv --pdeathsig KILL -- "$@" 9>&- &
+  T2SQL_RESTARTS=$RESTART tied_to_this_script "$@" 9>&- &
   CHILD=$!
   [[ $STOPPED == no ]] || stop
   local code=0

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "launch" / "local_pod.sh"
+LAUNCH = pathlib.Path(__file__).parents[2] / "launch"
+SCRIPT, LIB = LAUNCH / "local_pod.sh", LAUNCH / "lib.sh"
 JOB = """
 import os, pathlib, signal, sys, time
 if sys.argv[1] == "-c":
@@ -149,6 +150,15 @@ def test_no_process_outlives_a_script_that_is_killed(pod):
     process.kill()
     wait_until(lambda: not any(alive(pid) for pid in pids), seconds=5)
     process.communicate(timeout=5)  # nobody holds its output open either
+
+
+def test_a_process_that_a_killed_script_was_just_starting_does_not_begin(tmp_path):
+    """The script is gone when its child comes to tell the kernel of the tie."""
+    late = f"source '{LIB}'; {{ sleep 0.3; tied_to_this_script touch '{tmp_path}/begun'; }} &"
+    script = subprocess.Popen(["bash", "-c", f"{late} kill -KILL $$"], stdout=subprocess.PIPE)
+    script.communicate(timeout=20)  # returns when the child has closed its output, too
+    assert script.returncode == -signal.SIGKILL
+    assert not (tmp_path / "begun").exists()
 
 
 @pytest.mark.parametrize("flag", ["--hosts=0", "--devices=two", "--host=2"])
