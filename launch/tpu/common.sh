@@ -117,7 +117,25 @@ is to run with --commit=${COMMIT:0:12}"
   git -C "$ROOT" cat-file -e "$COMMIT:$CONFIG" 2>/dev/null ||
     die "CONFIG is '$CONFIG': commit ${COMMIT:0:12} has no such file"
   [[ -z $KAGGLE_FILE ]] || check_kaggle_file
+  check_job_flags
   [[ $DRY_RUN == yes ]] || check_ssh_agent
+}
+
+# A job with another output would be paid for and never seen to end; one that overwrites would
+# delete what it wrote whenever its supervisor starts it again.
+check_job_flags() {
+  local flag
+  for flag in "${JOB_FLAGS[@]}"; do
+    case $flag in
+      --config | --config=*) die "$flag: give --config before the --, which is for what else \
+t2sql.main takes" ;;
+      --config.output*) die "$flag: give --output before the --" ;;
+      --config.overwrite* | --noconfig.overwrite*)
+        die "$flag: the job would start over after every crash; --fresh does it once" ;;
+      --?*) ;;
+      *) die "'$flag' is no flag of t2sql.main: each is written --NAME=VALUE" ;;
+    esac
+  done
 }
 
 # gcloud's own rule, which it applies when the slice is there and is paid for.

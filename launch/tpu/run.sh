@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The whole life of a run: asks for a slice, waits for it, submits, waits for the last unit, fetches
-# the logs, deletes the slice, makes the report, which needs none. A slice that is preempted is asked for again, and the job goes on
-# where it was. Stop it whenever you like: the same command goes on from there.
+# the logs, deletes the slice, makes the report, which needs none. A slice that is preempted is asked
+# for again, and the job goes on where it was. Stop it whenever you like: the same command goes on
+# from there.
 #
 #   launch/tpu/run.sh --output=gs://BUCKET/RUN --zone=ZONE [--report-data=SPIDER_DIR]
 #       [--SETTING=VALUE ...] [--fresh] [--keep] [--yes] [--dry-run] [-- FLAG OF t2sql.main ...]
@@ -291,6 +292,7 @@ rehearse() {
   local script
   [[ $FRESH == no ]] || delete_output
   for script in create submit status logs delete; do
+    [[ $script$KEEP != deleteyes ]] || continue
     say "--- $script.sh"
     "$TPU/$script.sh" "${SETTING_FLAGS[@]}" --dry-run -- "${JOB_FLAGS[@]}"
     [[ $script != status ]] || say "... every $POLL_SECONDS s until $OUTPUT/done.json is there"

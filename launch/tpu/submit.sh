@@ -22,7 +22,8 @@ main() {
   trap 'rm -rf -- "$SCRATCH"' EXIT
   check_job
   CODE=t2sql/code/$COMMIT # on the worker, below the home directory
-  [[ $FRESH == no ]] || ask_user "Delete everything below $OUTPUT?" || die "nothing was changed" 3
+  [[ $FRESH == no || $DRY_RUN == yes ]] || ask_user "Delete everything below $OUTPUT?" ||
+    die "nothing was changed" "$REFUSED"
   check_slice
   local workers
   mapfile -t workers < <(addresses)

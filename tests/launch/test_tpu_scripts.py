@@ -198,6 +198,22 @@ def test_submit_needs_a_run_directory_in_a_bucket(granted, output):
     assert "gs://BUCKET/RUN" in granted.run("submit", f"--output={output}", code=2)
 
 
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--config.output=gs://bucket/other", "give --output before the --"),
+        ("--config=configs/gpu.py", "give --config before the --"),
+        ("--config.overwrite=True", "--fresh does it once"),
+        ("config.data.limit=3", "written --NAME=VALUE"),
+    ],
+)
+@pytest.mark.parametrize("script", ["submit", "run"])
+def test_flags_of_the_job_that_are_settings_here_are_refused(project, script, flag, message):
+    said = project.run(script, "--output=gs://bucket/run", "--", flag, code=2)
+    assert message in said
+    assert not project.calls()
+
+
 def test_submit_refuses_a_commit_that_is_not_there(granted):
     said = granted.run("submit", "--output=gs://bucket/run", "--commit=deadbeef", code=2)
     assert "COMMIT is 'deadbeef'" in said
@@ -327,6 +343,14 @@ def test_a_rehearsal_runs_no_command(project):
     assert subprocess.check_output(["bash", "-c", f"printf '%s\\n' {words}"], text=True).endswith(
         "--config.output=gs://bucket/run '--config.a=b c'\n"
     )
+
+
+def test_a_rehearsal_asks_nothing_and_keeps_what_is_to_be_kept(project):
+    said = project.run("submit", "--output=gs://bucket/run", "--fresh", "--dry-run")
+    assert "gcloud storage rm" in said
+    said = project.run("run", "--output=gs://bucket/run", "--keep", "--dry-run")
+    assert "queued-resources create" in said
+    assert "queued-resources delete" not in said
 
 
 RUN = ("--accelerator-type=v6e-8", "--poll-seconds=0", "--max-restarts=0")
