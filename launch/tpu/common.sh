@@ -90,7 +90,7 @@ check_settings() {
   [[ $INTERNAL_IPS =~ ^(yes|no)$ ]] || die "INTERNAL_IPS is '$INTERNAL_IPS': expected yes or no"
   local name
   for name in COORDINATOR_PORT MAX_RESTARTS POLL_SECONDS MAX_SUBMISSIONS MAX_RECREATIONS \
-    MAX_HOURS MAX_IDLE_MINUTES; do
+    MAX_HOURS MAX_IDLE_MINUTES MAX_STALLED_MINUTES; do
     [[ ${!name} =~ ^(0|[1-9][0-9]*)$ ]] || die "$name is '${!name}': expected a number"
   done
   RESULTS=${RESULTS:-$ROOT/runs/tpu-$NAME}

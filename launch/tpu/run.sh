@@ -11,8 +11,9 @@
 #   --keep     leaves the slice there at the end; it costs money until launch/tpu/delete.sh
 #
 # The settings are those of launch/tpu/settings.sh. After MAX_HOURS, after MAX_IDLE_MINUTES in which
-# nothing could be done on the slice, and when the job fails for good, the slice is deleted too (not
-# with --keep). Only an interrupted run.sh leaves it there.
+# nothing could be done on the slice, after MAX_STALLED_MINUTES in which the job wrote nothing, and
+# when it fails for good, the slice is deleted too (not with --keep). Only an interrupted run.sh
+# leaves it there.
 set -euo pipefail
 # shellcheck source=launch/tpu/common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
@@ -25,7 +26,8 @@ EXPECTED=yes  # whether it is no surprise that there is none
 CREATIONS=0
 SUBMISSIONS=0 # to this slice
 USEFUL_AT=0   # when the slice last worked, or was not there to be paid for; as SECONDS
-WRITTEN=      # what progress said last while the slice seemed idle
+UNITS_AT=0    # when the job was submitted, or units last came; as SECONDS
+WRITTEN=      # what progress said then
 
 main() {
   SWITCHES="--fresh --keep --yes"
@@ -157,7 +159,11 @@ look_at_workers() {
     submit
   elif grep -q ' running' <<<"$1"; then
     USEFUL_AT=$SECONDS
-    wait_a_while "$(grep -c ' running' <<<"$1") workers run, $(progress)$(restarts_of "$1")"
+    look_for_units
+    ((SECONDS - UNITS_AT < MAX_STALLED_MINUTES * 60)) ||
+      give_up "the job runs, and wrote no unit for MAX_STALLED_MINUTES=$MAX_STALLED_MINUTES" \
+        "$TRY_AGAIN"
+    wait_a_while "$(grep -c ' running' <<<"$1") workers run, $WRITTEN$(restarts_of "$1")"
   else
     look_for_done # again: they may have ended since
     [[ $DONE != ABSENT ]] || submit_the_rest "$1"
@@ -188,6 +194,7 @@ submit() {
   if ((code == 0)); then
     SUBMISSIONS=$((SUBMISSIONS + 1))
     USEFUL_AT=$SECONDS
+    UNITS_AT=$SECONDS
     return
   fi
   ((code != BAD_INPUT)) || give_up "the job cannot be submitted" "$code"
@@ -198,13 +205,19 @@ submit() {
 # count_idle WHY: the slice is there, is paid for, and cannot be used: not for long, unless new
 # units show that its job runs.
 count_idle() {
-  local written
-  written=$(progress) || written=$WRITTEN
-  [[ $written == "$WRITTEN" ]] || USEFUL_AT=$SECONDS
-  WRITTEN=$written
+  look_for_units
+  ((UNITS_AT <= USEFUL_AT)) || USEFUL_AT=$UNITS_AT
   ((SECONDS - USEFUL_AT < MAX_IDLE_MINUTES * 60)) ||
     give_up "$1 (above), for MAX_IDLE_MINUTES=$MAX_IDLE_MINUTES" "$TRY_AGAIN"
   wait_a_while "$1; trying again"
+}
+
+# look_for_units: a bucket that cannot be read for a moment shows none.
+look_for_units() {
+  local written
+  written=$(progress) || return 0
+  [[ $written == "$WRITTEN" ]] || UNITS_AT=$SECONDS
+  WRITTEN=$written
 }
 
 # worst_code STATES: 2 and 3, which no new try mends, before others; all 0 is a bug.
@@ -252,6 +265,7 @@ finish() {
   local code=0 deleted=yes
   fetch_logs
   delete_slice || deleted=no
+  [[ $deleted$KEEP != yesno ]] || trap - INT TERM HUP # nothing is left there to tell of
   [[ -z $REPORT_DATA ]] || report || code=$?
   [[ $deleted == yes ]] || not_deleted
   exit "$code"

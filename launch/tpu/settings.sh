@@ -31,4 +31,5 @@ POLL_SECONDS=60               # between two looks at the slice
 MAX_SUBMISSIONS=3             # to one slice, where every worker has ended and units are missing
 MAX_RECREATIONS=10            # slices asked for again after preemption
 MAX_IDLE_MINUTES=30           # a slice on which nothing can be started is deleted then
+MAX_STALLED_MINUTES=60        # the same while the job runs and writes no unit
 MAX_HOURS=12                  # then the slice is deleted, finished or not

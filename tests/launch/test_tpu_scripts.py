@@ -1,7 +1,9 @@
 """The scripts of `launch/tpu` one by one, with the stand-in for gcloud."""
 
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -468,6 +470,28 @@ def test_run_pays_for_no_slice_while_the_report_is_made(finished, bucket, tmp_pa
     assert "without a slice" in said
 
 
+def test_run_that_is_stopped_during_the_report_tells_of_no_slice(finished, bucket, tmp_path):
+    python = tmp_path / "report-python"
+    python.write_text("#!/bin/sh\necho reporting\nexec sleep 60\n")
+    python.chmod(0o755)
+    finished.environment["T2SQL_PYTHON"] = str(python)
+    process = subprocess.Popen(
+        finished.command("run", f"--output={bucket}/run", "--report-data=sample", *RUN),
+        env=finished.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    said = ""
+    while "reporting" not in said:
+        assert process.poll() is None
+        said += process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    said += process.communicate(timeout=10)[0]
+    assert "nothing of t2sql is left" in said
+    assert "costs money" not in said
+
+
 def test_run_gives_up_where_no_worker_can_be_reached(granted, bucket):
     (granted.state / "ssh-refusals").write_text("99")
     flags = (f"--output={bucket}/run", *RUN, "--max-idle-minutes=0")
@@ -481,6 +505,14 @@ def test_run_gives_up_where_the_workers_cannot_be_set_up(granted, bucket):
     said = granted.run("run", *flags, code=75)
     assert "the job could not be submitted (above), for MAX_IDLE_MINUTES=0" in said
     assert not (granted.state / "slice.json").exists()
+
+
+def test_run_gives_up_on_a_job_that_writes_nothing(granted, bucket):
+    flags = (f"--output={bucket}/run", *RUN, "--max-stalled-minutes=0")
+    said = granted.run("run", *flags, code=75)
+    assert "the job runs, and wrote no unit for MAX_STALLED_MINUTES=0" in said
+    assert not (granted.state / "slice.json").exists()
+    assert list(granted.results.glob("logs-*/0.log"))
 
 
 def test_run_connects_to_one_worker_again_where_that_failed(pod, bucket):
