@@ -104,7 +104,7 @@ def _initialize(found: cluster.Cluster, environ: Mapping[str, str]) -> None:
     """Waits for all processes at the coordinator."""
     import jax
 
-    seconds = float(environ.get(MEETING_SECONDS, "300"))
+    seconds = _meeting_seconds(environ)
     # It would take SIGTERM for itself.
     jax.config.update("jax_enable_preemption_service", False)
     alarm = threading.Timer(seconds, _give_up, (found, seconds))
@@ -119,6 +119,16 @@ def _initialize(found: cluster.Cluster, environ: Mapping[str, str]) -> None:
         initialization_timeout=int(seconds) + 60,  # it ends the process with a stack trace
     )
     alarm.cancel()
+
+
+def _meeting_seconds(environ: Mapping[str, str]) -> float:
+    given = environ.get(MEETING_SECONDS, "300")
+    try:
+        if 0 < float(given) < threading.TIMEOUT_MAX:
+            return float(given)
+    except ValueError:
+        pass
+    raise errors.InputError(f"{MEETING_SECONDS} is {given!r}; expected a number above 0")
 
 
 def _give_up(found: cluster.Cluster, seconds: float) -> None:

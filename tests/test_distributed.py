@@ -9,6 +9,8 @@ import sys
 import pytest
 from fake_cluster import EXPLICIT, SLURM, metadata_server
 
+from t2sql import distributed, errors
+
 PROGRAM = """
 import json, os, sys, pathlib
 from t2sql import cluster, distributed
@@ -101,3 +103,9 @@ def test_a_meeting_that_somebody_misses_ends_in_try_again(tmp_path, index):
     _, error = process.communicate(timeout=60)
     assert process.returncode == 75
     assert f"not all 2 processes (given explicitly) came to {address} within 1.5 s" in error
+
+
+@pytest.mark.parametrize("seconds", ["soon", "0", "-1", "nan", "inf"])
+def test_a_time_for_the_meeting_that_is_no_number_is_bad_input(seconds):
+    with pytest.raises(errors.InputError, match=f"T2SQL_MEETING_SECONDS is '{seconds}'"):
+        distributed.start(EXPLICIT | {"T2SQL_MEETING_SECONDS": seconds})
