@@ -114,6 +114,9 @@ check_job() {
   [[ $named != HEAD || -z $(git -C "$ROOT" status --porcelain --untracked-files=no) ]] ||
     die "there are changes that are not committed, and would not run: commit them, or name what \
 is to run with --commit=${COMMIT:0:12}"
+  [[ $(git -C "$ROOT" rev-parse --is-shallow-repository) == false ]] ||
+    die "$ROOT is a shallow clone, of which the workers could unpack no commit: \
+git fetch --unshallow"
   git -C "$ROOT" cat-file -e "$COMMIT:$CONFIG" 2>/dev/null ||
     die "CONFIG is '$CONFIG': commit ${COMMIT:0:12} has no such file"
   [[ -z $KAGGLE_FILE ]] || check_kaggle_file

@@ -411,6 +411,14 @@ def test_run_checks_what_it_can_before_there_is_a_slice(project, bucket, flag, m
     assert not project.calls()
 
 
+def test_run_needs_a_whole_clone_for_the_workers(project, bucket, tmp_path):
+    (tmp_path / "shallow").write_text(f"{project.commit}\n")
+    project.environment["GIT_SHALLOW_FILE"] = str(tmp_path / "shallow")
+    said = project.run("run", f"--output={bucket}/run", code=2)
+    assert "git fetch --unshallow" in said
+    assert not project.calls()
+
+
 def test_run_needs_gclouds_key_in_an_agent_that_holds_others(project, bucket):
     agent = project.state.parent / "tools" / "ssh-add"
     agent.write_text("#!/bin/sh\necho '256 SHA256:abc mine (ED25519)'\n")
