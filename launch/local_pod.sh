@@ -34,6 +34,7 @@ main() {
   start_all "$@"
   show_first_log
   wait_for_all
+  ((WORST)) || say "All $HOSTS hosts have done their part"
   exit "$WORST"
 }
 

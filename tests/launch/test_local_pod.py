@@ -99,6 +99,7 @@ def test_each_host_knows_its_place_and_has_its_log(pod):
     assert len(coordinators) == 1
     assert "host 0 of 3" in out
     assert "host 1 of 3" not in out
+    assert out.endswith("\nAll 3 hosts have done their part\n")
 
 
 def test_workers_stay_in_the_group_of_the_script(pod):
@@ -110,8 +111,9 @@ def test_workers_stay_in_the_group_of_the_script(pod):
 
 
 def test_the_first_failure_stops_the_others(pod):
-    code, _, err = pod.run("0=hang", "1=7", "2=hang", hosts=3)
+    code, out, err = pod.run("0=hang", "1=7", "2=hang", hosts=3)
     assert code == 7
+    assert "have done" not in out
     assert "host 1 ended with exit code 7" in err
     assert not any(alive(pid) for pid in pod.started(3))
 
