@@ -9,18 +9,27 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 main() {
   read_settings "$@"
   [[ -z $OUTPUT ]] || need_output
-  local slice vm states
+  local slice vm
   slice=$(slice_state ACTIVE)
   vm=$(vm_state READY)
   say "queued resource $NAME: $slice"
   say "TPU VM $NAME: $vm"
-  if [[ $vm == READY ]]; then
-    warm_ssh
-    states=$(worker_states)
-    say "$states"
-  fi
+  case $vm in
+    ABSENT | PREEMPTED | TERMINATED | STOPPED) ;;
+    *) say "It costs money until launch/tpu/delete.sh has run." ;;
+  esac
+  [[ $vm != READY ]] || show_workers
   [[ -z $OUTPUT ]] || progress
-  [[ $vm == ABSENT ]] || say "It costs money until launch/tpu/delete.sh has run."
+}
+
+# Units are counted also where no worker answers, which is when one wants to know.
+show_workers() {
+  local states
+  if warm_ssh && states=$(worker_states); then
+    say "$states"
+  else
+    say "gcloud cannot reach a worker (above)"
+  fi
 }
 
 main "$@"

@@ -299,6 +299,21 @@ def test_status_of_a_slice_that_is_waited_for(project):
     assert "costs money" not in said
 
 
+def test_status_counts_units_where_no_worker_answers(granted, bucket):
+    (granted.state / "ssh-refusals").write_text("99")
+    said = granted.run("status", f"--output={bucket}/run")
+    assert "gcloud cannot reach a worker" in said
+    assert "costs money" in said
+    assert "no unit is written: the run has not begun" in said
+
+
+def test_status_of_a_slice_that_was_preempted_tells_of_no_costs(granted):
+    fake_gcloud.preempt()
+    said = granted.run("status")
+    assert "TPU VM t2sql: PREEMPTED" in said
+    assert "costs money" not in said
+
+
 def test_logs_are_one_file_per_worker(pod):
     pod.set_job("echo this is $T2SQL_PROCESS_ID; exec sleep 30")
     pod.run("submit", "--output=gs://bucket/run")
