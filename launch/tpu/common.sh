@@ -259,16 +259,17 @@ worker_states() {
     "if [ -e t2sql/current ]; then bash $WORKER_SCRIPT state; else echo 'worker ? idle'; fi"
 }
 
-# progress: prints how many units of the run are written.
+# progress: prints how many units of the run are written; fails where the bucket cannot be read.
 progress() {
-  local manifest=$OUTPUT/run.json units written
-  [[ $(object_url "$manifest" "$manifest") != ABSENT ]] || {
+  local manifest units written
+  manifest=$(object_url "$OUTPUT/run.json" "$OUTPUT/run.json") || return
+  if [[ $manifest == ABSENT ]]; then
     say "no unit is written: the run has not begun"
     return
-  }
-  units=$(ask '{"units": 40}' storage cat "$manifest" |
-    python3 -c 'import json, sys; print(json.load(sys.stdin)["units"])')
-  written=$(answer_or_absent "matched no objects" "" storage ls "$OUTPUT/predictions/")
+  fi
+  manifest=$(ask '{"units": 40}' storage cat "$OUTPUT/run.json") || return
+  units=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["units"])' <<<"$manifest")
+  written=$(answer_or_absent "matched no objects" "" storage ls "$OUTPUT/predictions/") || return
   written=$(grep -c '\.jsonl$' <<<"$written" || true)
   say "$written of $units units are written"
 }

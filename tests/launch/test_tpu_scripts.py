@@ -9,6 +9,7 @@ import sys
 import time
 
 import fake_gcloud
+import pods
 import pytest
 
 # Plays the Python of the workers: the job writes what it sees, and does as it is told.
@@ -305,6 +306,27 @@ def test_status_counts_units_where_no_worker_answers(granted, bucket):
     assert "gcloud cannot reach a worker" in said
     assert "costs money" in said
     assert "no unit is written: the run has not begun" in said
+
+
+def test_status_counts_no_units_in_a_bucket_that_cannot_be_read(project):
+    project.environment["STORAGE_EMULATOR_HOST"] = "http://127.0.0.1:1"
+    said = project.run("status", "--output=gs://bucket/run", code=1)
+    assert "units are written" not in said
+    assert "JSONDecodeError" not in said
+
+
+def test_a_bucket_that_cannot_be_read_shows_no_progress(project):
+    """Where the shell does not end at an error, too: run.sh asks so."""
+    project.environment["STORAGE_EMULATOR_HOST"] = "http://127.0.0.1:1"
+    line = "set -euo pipefail; source launch/tpu/common.sh; OUTPUT=gs://bucket/run"
+    said = subprocess.run(
+        ["bash", "-c", f'{line}; found=$(progress) || found=nothing; echo "found $found"'],
+        cwd=pods.ROOT,
+        env=project.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert said.stdout == "found nothing\n"
 
 
 def test_status_of_a_slice_that_was_preempted_tells_of_no_costs(granted):
