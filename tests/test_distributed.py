@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import socket
 import subprocess
 import sys
@@ -109,3 +110,23 @@ def test_a_meeting_that_somebody_misses_ends_in_try_again(tmp_path, index):
 def test_a_time_for_the_meeting_that_is_no_number_is_bad_input(seconds):
     with pytest.raises(errors.InputError, match=f"T2SQL_MEETING_SECONDS is '{seconds}'"):
         distributed.start(EXPLICIT | {"T2SQL_MEETING_SECONDS": seconds})
+
+
+def test_the_flags_of_the_job_say_where_it_is(tmp_path):
+    """They are more than the environment, and all three belong together."""
+    environ = os.environ | {"T2SQL_COORDINATOR": "elsewhere:1", "T2SQL_NUM_PROCESSES": "9"}
+    job = ["--config=configs/quickstart.py", f"--config.output={tmp_path / 'run'}"]
+    place = ["--coordinator=127.0.0.1:1", "--num_processes=2"]
+    for more, message in (
+        ([], "given, but not T2SQL_PROCESS_ID"),
+        (["--process_id=2"], "process 2 of 2; they are numbered from 0"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "t2sql.main", *job, *place, *more],
+            cwd=pathlib.Path(__file__).parents[1],
+            env=environ,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2
+        assert message in done.stderr

@@ -404,10 +404,43 @@ def test_run_gives_up_on_a_job_that_no_try_can_mend(project, bucket):
     assert "wrong flag" in (logs / "0.log").read_text()
 
 
-def test_run_submits_again_while_units_are_missing(project, bucket):
+def upload_done(project, bucket) -> str:
+    """A line of shell by which the job of the last host ends a run."""
     put = f"{sys.executable} -c 'import fake_gcloud as g; g.put(\"{bucket}/run/done.json\")'"
     storage = f"STORAGE_EMULATOR_HOST={project.environment['STORAGE_EMULATOR_HOST']}"
-    upload = f"PYTHONPATH={pathlib.Path(__file__).parent} {storage} {put}"
+    return f"PYTHONPATH={pathlib.Path(__file__).parent} {storage} {put}"
+
+
+def interrupt_at(step: str, project, bucket) -> str:
+    """Presses Ctrl-C when run.sh gives this command to gcloud; returns what it said."""
+    before = len(project.calls())
+    process = subprocess.Popen(
+        project.command("run", f"--output={bucket}/run", *RUN),
+        env=project.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until(lambda: any(step in " ".join(call) for call in project.calls()[before:]))
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=20)[0]
+    assert process.returncode == 130, said
+    return said
+
+
+def test_a_run_that_is_interrupted_at_every_step_goes_on(project, bucket):
+    project.set_job(upload_done(project, bucket))
+    for step in ("queued-resources create", "tpu-vm scp", "worker.sh prepare", "worker.sh start"):
+        assert "run this again to go on" in interrupt_at(step, project, bucket)
+    said = project.run("run", f"--output={bucket}/run", *RUN)
+    assert "The run is complete" in said
+    assert not (project.state / "slice.json").exists()
+    assert not fake_gcloud.worker_processes()
+
+
+def test_run_submits_again_while_units_are_missing(project, bucket):
+    upload = upload_done(project, bucket)
     project.set_job(f"[ -e once ] && {upload} && exit; touch once; exit 1")
     said = project.run("run", f"--output={bucket}/run", *RUN)
     assert said.count("Submitting commit") == 2
