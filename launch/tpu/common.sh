@@ -20,6 +20,8 @@ WARM=no          # whether SSH to the slice was tried
 SETTING_FLAGS=() # the settings among the flags, for another script
 JOB_FLAGS=()     # what stands behind --
 exec 3>&1    # dry runs print commands here, from within $(...) too
+# Else bash would go on where Ctrl-C finds a gcloud that ends by itself at this moment.
+trap 'exit 130' INT
 
 # read_settings ARGUMENT...: the settings file, then --settings=FILE, then the flags.
 read_settings() {
