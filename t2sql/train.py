@@ -12,12 +12,14 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from t2sql import cli, distributed, signals
+from t2sql import config as config_lib
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/lora.py.")
 
 
 def main(argv) -> None:
     config = _CONFIG.value
+    config_lib.check_keys(config)
     watch = signals.TerminationWatch(
         config.grace_seconds,
         advice=f"stopped; the same command with --config.output={config.output} goes on from "

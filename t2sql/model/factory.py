@@ -206,13 +206,18 @@ class LLMModuleFactory:
           InputError: the checkpoint or the adapter is damaged, or belongs to another model.
         """
         adapter = self.adapter.load(self.abstract_params) if self.adapter else None
-        params = self._load_base()
+        params = self.load_base()
         if adapter is None:
             return params
         merge = jax.jit(lora.merge, donate_argnums=0, out_shardings=self._shardings)
         return merge(params, adapter)
 
-    def _load_base(self) -> Any:
+    def load_base(self) -> Any:
+        """Reads the weights onto the mesh, without the adapter.
+
+        Raises:
+          InputError: the checkpoint is damaged, or belongs to another model.
+        """
         shardings = self._shardings
         if self.checkpoint.seed is not None:
             return dummy.random_params(self.checkpoint.seed, self.abstract_params, shardings)

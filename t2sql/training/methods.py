@@ -11,6 +11,7 @@ import ml_collections
 
 from t2sql import errors
 from t2sql.model import adapters, checkpoints, lora
+from t2sql.model import factory as factory_lib
 from t2sql.training import step as step_lib
 
 
@@ -22,6 +23,9 @@ class Method(Protocol):
     """
 
     about: dict[str, Any]
+
+    def load(self, factory: factory_lib.LLMModuleFactory) -> Any:
+        """The parameters to begin with, on the factory's mesh."""
 
     def init(self, params: Any) -> Any:
         """What is trained, as training begins, in float32."""
@@ -41,18 +45,32 @@ class Method(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class LoRA:
-    """Trains an adapter; what it saves is a `model.adapter`."""
+    """Trains an adapter; what it saves is a `model.adapter`.
+
+    Attributes:
+      rank: of its factors.
+      targets: the layers that it adapts.
+      seed: of a new one.
+      begin: the adapter to go on with; None for a new one.
+    """
 
     rank: int
     targets: Sequence[str]
     seed: int
+    begin: adapters.AdapterFile | None = None
 
     @property
     def about(self) -> dict[str, Any]:
-        return {"method": "lora", "rank": self.rank, "targets": list(self.targets)}
+        about = {"method": "lora", "rank": self.rank, "targets": list(self.targets)}
+        return about | ({"begun_with": self.begin.sha256} if self.begin else {})
+
+    def load(self, factory: factory_lib.LLMModuleFactory) -> Any:
+        return factory.load_base()
 
     def init(self, params: Any) -> lora.Adapter:
-        return lora.init(params, self.rank, self.targets, self.seed)
+        if self.begin is None:
+            return lora.init(params, self.rank, self.targets, self.seed)
+        return jax.tree.map(jnp.asarray, self.begin.load(params))
 
     def frozen(self, params: Any) -> Any:
         return params
@@ -82,6 +100,9 @@ class Full:
     def about(self) -> dict[str, Any]:
         return {"method": "full"}
 
+    def load(self, factory: factory_lib.LLMModuleFactory) -> Any:
+        return factory.load_params()
+
     def init(self, params: Any) -> Any:
         return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), params)
 
@@ -101,15 +122,16 @@ class Full:
         checkpoints.save_params(folder / "checkpoint", jax.device_get(trained))
 
 
-def make(config: ml_collections.ConfigDict, dtype: str) -> Method:
+def make(config: ml_collections.ConfigDict, factory: factory_lib.LLMModuleFactory) -> Method:
     """The method of `config.train`.
 
     Raises:
-      InputError: there is no such method or target, or the rank is below 1.
+      InputError: there is no such method or target, the rank is below 1, or the adapter to go on
+        with has others.
     """
     train = config.train
     if train.method == "full":
-        return Full(dtype=dtype)
+        return Full(dtype=factory.dtype)
     if train.method != "lora":
         raise errors.InputError(
             f"--config.train.method is {train.method!r}; it has to be lora or full"
@@ -122,4 +144,11 @@ def make(config: ml_collections.ConfigDict, dtype: str) -> Method:
         )
     if train.rank < 1:
         raise errors.InputError(f"--config.train.rank is {train.rank}; it has to be at least 1")
-    return LoRA(rank=train.rank, targets=tuple(train.targets), seed=train.seed)
+    begin = factory.adapter
+    if begin and (begin.rank, sorted(begin.targets)) != (train.rank, sorted(train.targets)):
+        raise errors.InputError(
+            f"--config.model.adapter: {begin.source} has rank {begin.rank} on "
+            f"{', '.join(begin.targets)}; to go on with it --config.train.rank and "
+            "--config.train.targets have to be the same"
+        )
+    return LoRA(rank=train.rank, targets=tuple(train.targets), seed=train.seed, begin=begin)

@@ -53,7 +53,7 @@ def prepare(config: ml_collections.ConfigDict) -> Parts:
     train = config.train
     factory = wiring.make_factory(config)
     prompt = wiring.make_prompt(config)
-    method = methods.make(config, factory.dtype)
+    method = methods.make(config, factory)
     root = wiring.resolve_data(config, config.data.path)
     split = data.read_split(
         root, train.splits, compact=prompt.compact, held_out=train.held_out_databases

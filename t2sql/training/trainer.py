@@ -32,7 +32,7 @@ class Trainer:
         self._own_mesh = parts.factory.mesh
         mesh = hosts.all_devices(self._own_mesh)
         self._shape = batch_shape(parts.config.train, mesh)
-        params = parts.factory.load_params()
+        params = parts.method.load(parts.factory)
         self._own_frozen = parts.method.frozen(params)
         self.best: dict[str, Any] | None = None
         self.state = hosts.spread(self._restored(self._new_state(params)), mesh)

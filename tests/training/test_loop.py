@@ -113,6 +113,25 @@ def test_another_training_is_refused(tmp_path, change, name):
         _run(_config(tmp_path, **change))
 
 
+def test_a_training_can_begin_with_an_adapter(finished, tmp_path):
+    config = _config(tmp_path, seed=1)
+    config.model.adapter = str(finished / "last")
+    _run(config)
+    assert _lines(tmp_path)[0]["loss"] < _lines(finished)[0]["loss"] - 0.2
+    first = adapters.resolve(str(finished / "last"), cache_dir=tmp_path)
+    last = adapters.resolve(str(tmp_path / "last"), cache_dir=tmp_path)
+    assert (first.base, first.rank) == (last.base, last.rank)
+    with pytest.raises(errors.RefusedError, match="another trained"):
+        _run(_config(tmp_path, seed=1))
+
+
+def test_an_adapter_of_another_rank_is_no_beginning(finished, tmp_path):
+    config = _config(tmp_path, rank=2)
+    config.model.adapter = str(finished / "last")
+    with pytest.raises(errors.InputError, match="has rank 4 on"):
+        _run(config)
+
+
 def test_full_fine_tuning_writes_a_model_source(tmp_path):
     _run(_config(tmp_path, method="full", epochs=4.0, peak_learning_rate=1e-3))
     losses = [line["loss"] for line in _lines(tmp_path)]
