@@ -26,7 +26,11 @@ _DATA = flags.DEFINE_string(
     "data", None, "Spider directory, gs://..., kaggle:HANDLE, or 'sample'.", required=True
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Directory for what is chosen.", required=True)
-_TIMEOUT = flags.DEFINE_float("timeout", 10.0, "Seconds that one query may run.", lower_bound=0.1)
+_TIMEOUT = flags.DEFINE_float("timeout", 10.0, "Seconds that one query may run, 0.1 to 86400.")
+# Not as bounds of the flag: NaN lies within any.
+flags.register_validator(
+    "timeout", lambda seconds: 0.1 <= seconds <= 86_400, "has to lie between 0.1 and 86400"
+)
 
 
 def main(argv: list[str]) -> None:

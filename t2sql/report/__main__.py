@@ -40,7 +40,11 @@ _ALLOW_INCOMPLETE = flags.DEFINE_bool(
 _WORKERS = flags.DEFINE_integer(
     "workers", None, "Processes that judge; default: one per core.", lower_bound=1
 )
-_TIMEOUT = flags.DEFINE_float("timeout", 10.0, "Seconds that one query may run.", lower_bound=0.1)
+_TIMEOUT = flags.DEFINE_float("timeout", 10.0, "Seconds that one query may run, 0.1 to 86400.")
+# Not as bounds of the flag: NaN lies within any.
+flags.register_validator(
+    "timeout", lambda seconds: 0.1 <= seconds <= 86_400, "has to lie between 0.1 and 86400"
+)
 
 
 def main(argv: list[str]) -> int:

@@ -321,7 +321,10 @@ def test_bad_input_is_refused_by_name(tmp_path, data):
         assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("flags", [[], ["--workers=0"], ["--nonsense=1"], ["stray"]])
+@pytest.mark.parametrize(
+    "flags",
+    [[], ["--workers=0"], ["--nonsense=1"], ["stray"], ["--timeout=nan"], ["--timeout=inf"]],
+)
 def test_wrong_flags_exit_with_2(tmp_path, data, flags):
     always = [] if not flags else [f"--predictions={tmp_path}", f"--data={data}", "--output=x"]
     run(*always, *flags, expect=2)
