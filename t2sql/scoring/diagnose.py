@@ -50,7 +50,7 @@ def diagnose(
       status: how the prediction came about, one of `t2sql.runs.rows.STATUSES`.
     """
     findings = list(_outcome(predicted, execution, status))
-    if predicted.strip():
+    if _says_something(predicted):
         try:
             findings += _examine(gold, predicted, schema, execution, status)
         except TooComplexError as error:
@@ -58,6 +58,12 @@ def diagnose(
         except RecursionError:
             findings += _beyond_bounds("its expressions are nested too deeply", execution)
     return list(_bounded(dict.fromkeys(findings)))
+
+
+def _says_something(predicted: str) -> bool:
+    """Whether there is more than comments and semicolons, of which SQLite has nothing to say."""
+    silent = ("space", "comment")
+    return any(token.kind not in silent and token.text != ";" for token in tokenize(predicted))
 
 
 def _bounded(findings: Iterable[Finding]) -> Iterator[Finding]:
@@ -77,7 +83,7 @@ def _outcome(predicted: str, execution: ExecutionResult | None, status: str) -> 
     """What the run itself tells: nothing was written, it was cut, or it was stopped."""
     if status == "prompt_too_long":
         yield Finding("empty", "the prompt was too long for the model: nothing was generated")
-    elif not predicted.strip():
+    elif not clean_sql(predicted):
         yield Finding("empty", "there is no SQL in what the model wrote")
     if status == "max_tokens":
         yield Finding("truncated", "the model reached its limit of new tokens")

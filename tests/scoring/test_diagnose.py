@@ -97,10 +97,14 @@ def test_nothing_is_wrong_with_gold():
     assert diagnose(GOLD, other, SCHEMA) == []
 
 
-@pytest.mark.parametrize("predicted", ["", "  \n"])
+@pytest.mark.parametrize("predicted", ["", "  \n", ";", " ; ;\n", "-- no idea", "/* SELECT 1 */"])
 def test_nothing_written_is_empty(predicted):
     assert errors(GOLD, predicted) == ["empty"]
     assert errors(GOLD, predicted, status="max_tokens") == ["empty", "truncated"]
+
+
+def test_prose_without_sql_is_empty_and_invalid():
+    assert errors(GOLD, "I do not know.") == ["empty", "invalid_sql"]
 
 
 def test_the_status_of_the_prediction_is_told():
