@@ -103,6 +103,11 @@ def test_the_extreme_of_a_foreign_key_is_that_of_its_key():
     assert "misread_superlative" in errors(gold, "SELECT min(stadium_id) FROM concert")
 
 
+def test_a_count_tested_for_the_most_is_named():
+    predicted = "SELECT country FROM singer GROUP BY country HAVING count(*) > 10"
+    assert message(MOST, predicted, "misread_superlative").endswith("takes COUNT(*) > 10 for it")
+
+
 def test_rows_that_an_extreme_is_taken_from_are_compared():
     gold = "SELECT name FROM singer WHERE country = 'x' ORDER BY age DESC LIMIT 1"
     found = diagnose(
@@ -221,6 +226,57 @@ def test_one_computed_row_that_is_joined_is_a_value():
     )
     assert diagnose(gold, predicted.format("avg"), SCHEMA) == []
     assert errors(gold, predicted.format("sum")) == ["wrong_aggregate"]
+
+
+JOINED = (
+    "SELECT T1.name FROM singer AS T1 JOIN concert AS T2 ON T1.singer_id = T2.singer_id"
+    " WHERE T2.year = 3 AND T1.age > 3"
+)
+FILTERING = [
+    "SELECT name FROM singer JOIN (SELECT * FROM concert WHERE year = 3) AS c"
+    " ON singer.singer_id = c.singer_id WHERE age > 3",
+    "WITH c AS (SELECT singer_id AS id FROM concert WHERE year = 3),"
+    " s AS (SELECT name, singer_id FROM singer WHERE age > 3)"
+    " SELECT s.name FROM s JOIN c ON c.id = s.singer_id",
+    "SELECT s.name FROM (SELECT * FROM singer WHERE age > 3) AS s,"
+    " (SELECT singer_id FROM concert WHERE year = 3 ORDER BY year) AS c"
+    " WHERE s.singer_id = c.singer_id",
+]
+
+
+@pytest.mark.parametrize("predicted", FILTERING)
+def test_a_joined_subquery_that_only_filters_is_its_table(predicted):
+    assert errors(JOINED, predicted) == errors(predicted, JOINED) == []
+    assert errors(JOINED, predicted.replace("year = 3", "year = 4")) == ["wrong_value"]
+    assert errors(JOINED, predicted.replace(" WHERE age > 3", "")) == ["missing_filter"]
+
+
+@pytest.mark.parametrize(
+    "joined",
+    [
+        "JOIN (SELECT singer_id FROM concert WHERE year = 3 LIMIT 1) AS c",
+        "JOIN (SELECT DISTINCT singer_id FROM concert WHERE year = 3) AS c",
+        "JOIN (SELECT singer_id FROM concert WHERE year = 3 GROUP BY singer_id) AS c",
+        "LEFT JOIN (SELECT singer_id FROM concert WHERE year = 3) AS c",
+    ],
+)
+def test_a_joined_subquery_that_does_more_stays_one(joined):
+    """It is told as such, and the table that it reads is not called missing."""
+    predicted = f"SELECT name FROM singer {joined} ON singer.singer_id = c.singer_id WHERE age > 3"
+    for found in (errors(JOINED, predicted), errors(predicted, JOINED)):
+        assert "wrong_nesting" in found
+        assert not {"missing_join", "extra_join", "wrong_table"} & set(found)
+
+
+def test_joined_subqueries_of_one_table_stay_apart():
+    predicted = JOINED.replace("JOIN concert", "JOIN (SELECT * FROM singer WHERE age > 5)")
+    assert "wrong_nesting" in errors(JOINED, predicted)
+
+
+def test_a_lone_value_is_what_it_computes():
+    gold = "SELECT max(age) FROM singer WHERE country = 'x'"
+    assert errors(gold, f"SELECT ({gold})") == errors(f"SELECT ({gold}) AS m", gold) == []
+    assert errors(gold, f"SELECT ({gold.replace('max', 'avg')})") == ["wrong_aggregate"]
 
 
 def test_and_for_intersect_is_a_wrong_set_operation_alone():

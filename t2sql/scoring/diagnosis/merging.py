@@ -1,8 +1,9 @@
-"""A SELECT over one subquery, written as the one SELECT that does the same.
+"""A SELECT over subqueries, written as the one SELECT that does the same.
 
 Models like `WITH x AS (...) SELECT ... FROM x`. Where the outer SELECT only filters, orders or
-picks what the inner one returns, the two are one query, and are compared with gold as such. The
-outer terms are already in terms of the inner SELECT's tables, so little is left to do.
+picks what the inner one returns, the two are one query, and are compared with gold as such; so it
+is where a joined subquery only filters its tables. The outer terms are already in terms of the
+inner SELECT's tables, so little is left to do.
 """
 
 import collections
@@ -12,8 +13,16 @@ from sqlglot import exp
 
 from t2sql.scoring.diagnosis import conditions, terms
 from t2sql.scoring.diagnosis.conditions import ALWAYS, has_aggregate, split
-from t2sql.scoring.diagnosis.description import Core, Query, SetOperation, Sorting
-from t2sql.scoring.diagnosis.terms import Star, aggregates_of
+from t2sql.scoring.diagnosis.description import (
+    Core,
+    Query,
+    SetOperation,
+    Sorting,
+    Source,
+    tables_of,
+)
+from t2sql.scoring.diagnosis.terms import Column, Nested, Star, aggregates_of
+from t2sql.spider.tables import fold
 
 
 def merged(core: Core, node: exp.Expression) -> Query:
@@ -23,7 +32,11 @@ def merged(core: Core, node: exp.Expression) -> Query:
       core: the description of the SELECT.
       node: its syntax tree: a COUNT in a term may be the inner SELECT's.
     """
-    inner = core.sources[0].query if len(core.sources) == 1 else None
+    if not core.sources:
+        return _lone_value(core) or core
+    if len(core.sources) > 1:
+        return _unfolded(core)
+    inner = core.sources[0].query
     if inner is None:
         return core
     if _is_bare(core) and _same_items(core, inner):
@@ -43,6 +56,54 @@ def merged(core: Core, node: exp.Expression) -> Query:
         having=conditions.junction("AND", (inner.having, core.having, *on_groups)),
         sorting=core.sorting if core.sorting.order else _kept_order(inner, core),
     )
+
+
+def _lone_value(core: Core) -> Core | None:
+    """What `SELECT (SELECT MAX(x) FROM a)` computes; None where it is not that alone."""
+    item = core.items[0] if len(core.items) == 1 else None
+    inner = item.query if isinstance(item, Nested) else None
+    if not isinstance(inner, Core) or inner.group or not all(map(aggregates_of, inner.items)):
+        return None
+    is_plain = _is_bare(core) and core.sorting == inner.sorting == Sorting()
+    return inner if is_plain and inner.having == ALWAYS else None
+
+
+def _unfolded(core: Core) -> Core:
+    """The SELECT with joined subqueries that only filter in the place of their tables.
+
+    `FROM a JOIN (SELECT id FROM b WHERE x) ON ...` is `FROM a JOIN b ON ... WHERE x`. A subquery
+    that reads a table which is read elsewhere too stays: the two uses could not be told apart.
+    """
+    if any(source.outer in ("RIGHT", "FULL") for source in core.sources):
+        return core
+    sources, ties, where = [], core.ties, [core.where]
+    for source in core.sources:
+        others = [each for each in core.sources if each is not source]
+        if _only_filters(source) and not _read(source) & set().union(*map(_read, others)):
+            sources += source.query.sources
+            ties |= source.query.ties
+            where.append(source.query.where)
+        else:
+            sources.append(source)
+    return dataclasses.replace(
+        core, sources=tuple(sources), ties=ties, where=conditions.junction("AND", where)
+    )
+
+
+def _only_filters(source: Source) -> bool:
+    inner = source.query
+    if source.outer or not isinstance(inner, Core) or inner.sorting.limit:
+        return False
+    return (
+        not (inner.distinct or inner.group or inner.having != ALWAYS)
+        and all(isinstance(item, Column) for item in inner.items)
+        and all(each.table and not each.outer for each in inner.sources)
+    )
+
+
+def _read(source: Source) -> set[str]:
+    """The tables that it reads, folded."""
+    return set(map(fold, tables_of(source.query) if source.query else (source.table,)))
 
 
 def counted(core: Core) -> Core | None:

@@ -74,13 +74,19 @@ def _no_extreme(wanted: Extreme, predicted: Query) -> Finding:
     tested = [
         atom
         for core in cores(predicted)
-        for atom in conditions.atoms(core.where)
-        if isinstance(atom.right, Literal)
-        and set(columns_of(atom.left)) & set(columns_of(wanted.term))
+        for clause in (core.where, core.having)
+        for atom in conditions.atoms(clause)
+        if isinstance(atom.right, Literal) and _is_on(atom.left, wanted.term)
     ]
     how = f"takes {tested[0]} for it" if tested else "ignores it"
     message = f"gold takes the extreme by {wanted.shown}; the query {how}"
     return Finding("misread_superlative", message)
+
+
+def _is_on(tested: Term, wanted: Term) -> bool:
+    """Whether a condition tests what the extreme is of: its column, or the same count."""
+    shared = set(columns_of(tested)) & set(columns_of(wanted))
+    return bool(shared) or extremes.bare(tested) == extremes.bare(wanted)
 
 
 def compare_ties(wanted: Extreme, found: Extreme) -> Iterator[Finding]:

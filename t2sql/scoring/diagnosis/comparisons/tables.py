@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable, Iterator
 
-from t2sql.scoring.diagnosis.description import Core, Source
+from t2sql.scoring.diagnosis.description import Core, Source, tables_of
 from t2sql.scoring.diagnosis.findings import Finding
 from t2sql.scoring.diagnosis.pairs import Pair, leftovers
 from t2sql.scoring.diagnosis.terms import Column
@@ -16,12 +16,22 @@ def compare_tables(pair: Pair) -> Iterator[Finding]:
         [source for source in core.sources if source.table] for core in (pair.gold, pair.predicted)
     )
     missing, extra = leftovers(gold, predicted, lambda source: fold(source.table))
+    missing = [source for source in missing if fold(source.table) not in _joined(pair.predicted)]
+    extra = [source for source in extra if fold(source.table) not in _joined(pair.gold)]
     for wanted, found in zip(missing, extra, strict=False):
         yield Finding("wrong_table", f"reads {found.table}; gold reads {wanted.table}")
     for source in missing[len(extra) :]:
         yield Finding("missing_join", f"does not read {_again(source, predicted)}, as gold does")
     for source in extra[len(missing) :]:
         yield Finding("extra_join", f"reads {_again(source, gold)}, which gold does not need")
+
+
+def _joined(core: Core) -> set[str]:
+    """The tables that joined subqueries read; that these are subqueries is another finding."""
+    queries = [source.query for source in core.sources if source.query]
+    if len(core.sources) == 1:
+        return set()
+    return {fold(table) for query in queries for table in tables_of(query)}
 
 
 def _again(source: Source, others: Iterable[Source]) -> str:
