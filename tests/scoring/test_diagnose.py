@@ -103,6 +103,12 @@ def test_nothing_written_is_empty(predicted):
     assert errors(GOLD, predicted, status="max_tokens") == ["empty", "truncated"]
 
 
+def test_what_seldom_makes_a_difference_is_not_told_beside_what_does():
+    gold = "SELECT count(*) FROM singer"
+    assert errors(gold, "SELECT count(age) FROM singer") == ["wrong_aggregate"]
+    assert errors(gold, "SELECT count(id) FROM singer") == ["invalid_sql", "invented_column"]
+
+
 def test_prose_without_sql_is_empty_and_invalid():
     assert errors(GOLD, "I do not know.") == ["empty", "invalid_sql"]
 
