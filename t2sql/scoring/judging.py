@@ -5,7 +5,7 @@ from pathlib import Path
 
 from t2sql.scoring import exact_match, hardness, lexing, official
 from t2sql.scoring.execution import results_match
-from t2sql.scoring.results import ExecutionResult
+from t2sql.scoring.results import ExecutionResult, one_line
 from t2sql.scoring.sandbox import Sandbox
 from t2sql.scoring.spider_sql import UnreadableError, read_query
 from t2sql.scoring.verdict import Pair, Verdict
@@ -165,12 +165,12 @@ def _read(pair: Pair) -> _Reading:
     except UnreadableError as error:
         same = pair.gold.split() == pair.predicted.split()
         note = f"the gold query is outside Spider's dialect ({error}): it has no hardness"
-        return _Reading(exact_match=same, notes=(note,))
+        return _Reading(exact_match=same, notes=(one_line(note),))
     level = hardness.hardness(gold)
     try:
         predicted = read_query(official.fill_values(pair.predicted), pair.schema)
     except UnreadableError as error:
         note = f"exact match cannot read the prediction: {error}"
-        return _Reading(hardness=level, exact_match=False, notes=(note,))
+        return _Reading(hardness=level, exact_match=False, notes=(one_line(note),))
     match = exact_match.exact_match(gold, predicted, pair.schema)
     return _Reading(hardness=level, exact_match=match)

@@ -5,6 +5,7 @@ from typing import Any
 
 # What Python and SQLite need before the first query.
 _LEAST_MEMORY = 64 << 20
+_MESSAGE_CHARACTERS = 1_000
 
 Row = tuple[Any, ...]
 
@@ -80,3 +81,10 @@ def _cut(value: Any, length: int) -> Any:
 def timeout_message(limits: Limits) -> str:
     """How a query that was stopped is reported."""
     return f"stopped after {limits.seconds:g} s"
+
+
+def one_line(message: str) -> str:
+    """A message on one line and short, whatever text it quotes: a token may be a megabyte."""
+    line = " ".join(message.splitlines())
+    more = len(line) - _MESSAGE_CHARACTERS
+    return f"{line[:_MESSAGE_CHARACTERS]}… ({more:,} more characters)" if more > 0 else line

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from t2sql.scoring.results import ExecutionResult, Limits, Row, timeout_message
+from t2sql.scoring.results import ExecutionResult, Limits, Row, one_line, timeout_message
 
 _ALLOWED = frozenset(
     (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
@@ -128,7 +128,7 @@ class Sandbox:
     def _failure(self, error: Exception) -> ExecutionResult:
         if self._is_late() and "interrupted" in str(error):
             return ExecutionResult(status="timeout", message=timeout_message(self.limits))
-        return ExecutionResult(status="error", message=str(error))
+        return ExecutionResult(status="error", message=one_line(str(error)))
 
 
 def open_read_only(

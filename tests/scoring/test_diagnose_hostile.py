@@ -80,3 +80,20 @@ def test_hostile_gold_is_no_trouble(name):
 def test_any_text_is_diagnosed(text):
     for finding in diagnose(GOLD, text, SCHEMA):
         assert "\n" not in finding.message
+
+
+@pytest.mark.parametrize(
+    "predicted",
+    [
+        "SELECT 'open\nto the end",
+        f"SELECT '{'x' * 10_000}",
+        f"SELECT {'z' * 10_000} FROM singer",
+        "SELECT name FROM singer WHERE country = 'a\u2028b\nc'",
+    ],
+)
+def test_messages_are_one_line_and_not_long(predicted):
+    found = diagnose(GOLD, predicted, SCHEMA)
+    assert found
+    for finding in found:
+        assert len(finding.message.splitlines()) == 1
+        assert len(finding.message) < 1_100

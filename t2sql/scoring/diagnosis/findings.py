@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from t2sql.scoring.results import one_line
+
 ERROR_CLASSES = {
     "invalid_sql": "SQLite rejects the query; the message is SQLite's.",
     "invented_table": "The query names a table that the schema does not have.",
@@ -55,7 +57,7 @@ class Finding:
 
     Attributes:
       error: one of `ERROR_CLASSES`.
-      message: one line that says what, with the names involved.
+      message: one line, not too long, that says what, with the names involved.
     """
 
     error: str
@@ -64,3 +66,4 @@ class Finding:
     def __post_init__(self):
         if self.error not in ERROR_CLASSES:
             raise ValueError(f"{self.error!r} is not an error class")
+        object.__setattr__(self, "message", one_line(self.message))
