@@ -268,6 +268,21 @@ def test_a_joined_subquery_that_does_more_stays_one(joined):
         assert not {"missing_join", "extra_join", "wrong_table"} & set(found)
 
 
+def test_a_table_read_in_a_condition_is_not_joined():
+    joined = (
+        "SELECT T1.name FROM singer AS T1 JOIN concert AS T2 ON T1.singer_id = T2.singer_id"
+        " GROUP BY T1.singer_id HAVING count(*) > 1"
+    )
+    nested = (
+        "SELECT name FROM singer WHERE singer_id IN"
+        " (SELECT singer_id FROM concert GROUP BY singer_id HAVING count(*) > 2)"
+    )
+    assert message(joined, nested, "missing_join") == "does not join concert, as gold does"
+    assert message(nested, joined, "extra_join") == (
+        "joins concert, which gold reads in a subquery"
+    )
+
+
 def test_joined_subqueries_of_one_table_stay_apart():
     predicted = JOINED.replace("JOIN concert", "JOIN (SELECT * FROM singer WHERE age > 5)")
     assert "wrong_nesting" in errors(JOINED, predicted)

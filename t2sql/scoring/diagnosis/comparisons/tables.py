@@ -21,9 +21,10 @@ def compare_tables(pair: Pair) -> Iterator[Finding]:
     for wanted, found in zip(missing, extra, strict=False):
         yield Finding("wrong_table", f"reads {found.table}; gold reads {wanted.table}")
     for source in missing[len(extra) :]:
-        yield Finding("missing_join", f"does not read {_again(source, predicted)}, as gold does")
+        verb = "join" if _is_inside(source, pair.predicted) else "read"
+        yield Finding("missing_join", f"does not {verb} {_again(source, predicted)}, as gold does")
     for source in extra[len(missing) :]:
-        yield Finding("extra_join", f"reads {_again(source, gold)}, which gold does not need")
+        yield Finding("extra_join", _in_excess(source, pair.gold))
 
 
 def _joined(core: Core) -> set[str]:
@@ -32,6 +33,18 @@ def _joined(core: Core) -> set[str]:
     if len(core.sources) == 1:
         return set()
     return {fold(table) for query in queries for table in tables_of(query)}
+
+
+def _in_excess(source: Source, gold: Core) -> str:
+    if _is_inside(source, gold):
+        return f"joins {source.table}, which gold reads in a subquery"
+    return f"reads {_again(source, gold.sources)}, which gold does not need"
+
+
+def _is_inside(source: Source, core: Core) -> bool:
+    """Whether a SELECT reads the table in a subquery alone."""
+    own = {fold(each.table) for each in core.sources}
+    return fold(source.table) in set(map(fold, tables_of(core))) - own
 
 
 def _again(source: Source, others: Iterable[Source]) -> str:
