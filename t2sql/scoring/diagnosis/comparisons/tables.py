@@ -16,8 +16,8 @@ def compare_tables(pair: Pair) -> Iterator[Finding]:
         [source for source in core.sources if source.table] for core in (pair.gold, pair.predicted)
     )
     missing, extra = leftovers(gold, predicted, lambda source: fold(source.table))
-    missing = [source for source in missing if fold(source.table) not in _joined(pair.predicted)]
-    extra = [source for source in extra if fold(source.table) not in _joined(pair.gold)]
+    missing = _without(missing, _joined(pair.predicted))
+    extra = _without(extra, _joined(pair.gold))
     for wanted, found in zip(missing, extra, strict=False):
         yield Finding("wrong_table", f"reads {found.table}; gold reads {wanted.table}")
     for source in missing[len(extra) :]:
@@ -25,6 +25,10 @@ def compare_tables(pair: Pair) -> Iterator[Finding]:
         yield Finding("missing_join", f"does not {verb} {_again(source, predicted)}, as gold does")
     for source in extra[len(missing) :]:
         yield Finding("extra_join", _in_excess(source, pair.gold))
+
+
+def _without(sources: Iterable[Source], tables: set[str]) -> list[Source]:
+    return [source for source in sources if fold(source.table) not in tables]
 
 
 def _joined(core: Core) -> set[str]:
