@@ -11,6 +11,8 @@ from t2sql.scoring.lexing import tokenize
 MAX_CHARACTERS = 20_000
 MAX_TOKENS = 2_000
 MAX_DEPTH = 25
+# For each one sqlglot reads all that follows twice, in search of a condition that stands later.
+MAX_BARE_JOINS = 8
 
 # sqlglot warns about what it cannot translate; nothing is translated here.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
@@ -47,11 +49,14 @@ def _unwrapped(statement: exp.Expression | None) -> exp.Query | None:
 def _check_size(sql: str) -> None:
     if len(sql) > MAX_CHARACTERS:
         raise TooComplexError(f"it has {len(sql):,} characters")
-    depth, tokens = 0, 0
+    depth, tokens, bare_joins = 0, 0, 0
     for token in tokenize(sql):
         tokens += token.kind != "space"
         depth += {"(": 1, ")": -1}.get(token.text, 0)
+        bare_joins = max(bare_joins + {"JOIN": 1, "ON": -1, "USING": -1}.get(token.upper, 0), 0)
         if depth > MAX_DEPTH:
             raise TooComplexError(f"it is nested more than {MAX_DEPTH} levels deep")
         if tokens > MAX_TOKENS:
             raise TooComplexError(f"it has more than {MAX_TOKENS:,} words")
+        if bare_joins > MAX_BARE_JOINS:
+            raise TooComplexError(f"it has more than {MAX_BARE_JOINS} joins without a condition")
