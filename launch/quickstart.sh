@@ -13,11 +13,18 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 main() {
   case ${1:-} in -h | --help) usage_of "$0" && return ;; esac
   set_up weights
-  local output
+  local output code=0 made=
   output=$(value_among --config.output "$@")
-  [[ -n $output ]] ||
-    output=$(from_here "$(new_directory "$ROOT/runs/quickstart-$(date +%Y%m%d-%H%M%S)")")
-  "$PYTHON" -m t2sql.main --config="$ROOT/configs/quickstart.py" "$@" --config.output="$output"
+  if [[ -z $output ]]; then
+    made=$(new_directory "$ROOT/runs/quickstart-$(date +%Y%m%d-%H%M%S)")
+    output=$(from_here "$made")
+  fi
+  "$PYTHON" -m t2sql.main --config="$ROOT/configs/quickstart.py" "$@" --config.output="$output" ||
+    code=$?
+  if ((code != 0)); then
+    [[ -z $made ]] || rmdir -- "$made" 2>/dev/null || true # nothing was begun in it
+    exit "$code"
+  fi
   what_next "$output" "$(value_among --config.data.path "$@")"
 }
 

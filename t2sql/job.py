@@ -151,7 +151,8 @@ def _describe(job: _Job) -> str:
     return (
         f"data: {questions} on {databases} of {config.data.path} {config.data.split}, "
         f"in {summary.counted(len(work.plan), 'unit')}\n"
-        f"weights: {config.model.source} (fetched and converted on their first use)"
+        f"weights: {config.model.source}"
+        + (f", with the adapter {config.model.adapter}" if config.model.adapter else "")
     )
 
 

@@ -95,6 +95,7 @@ def test_quickstart_ends_as_the_job_ends(run):
     result = run("quickstart.sh", CODE="2")
     assert result.returncode == 2
     assert "What to try next" not in result.stdout
+    assert not list((run.clone / "runs").iterdir())
 
 
 def test_the_tests_that_need_spider_are_left_out_aloud(run):
