@@ -1,5 +1,7 @@
 """Whatever the text, the diagnosis comes back soon and raises nothing."""
 
+import random
+
 import cpu_time
 import hypothesis
 import pytest
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 from test_diagnose import SCHEMA
 
 from t2sql.scoring.diagnose import diagnose
+from t2sql.spider.examples import read_examples
+from t2sql.spider.tables import read_schemas
 
 GOLD = (
     "SELECT T1.name, count(*) FROM singer AS T1 JOIN concert AS T2 ON T1.singer_id = T2.singer_id"
@@ -36,6 +40,7 @@ HOSTILE = {
     "joined subqueries": "SELECT * FROM singer" + " JOIN (SELECT * FROM singer)" * 60,
     "late joins": "SELECT * FROM singer WHERE" + " ON" * 60 + " FROM singer" + " JOIN singer" * 60,
     "bare joins": "SELECT * FROM singer" + " JOIN singer" * 8 + " WHERE age > 20",
+    "set operations of aggregates": "SELECT max(age) FROM singer INTERSECT SELECT 1 FROM concert",
     "unions": " UNION ".join(["SELECT name FROM singer"] * 90),
     "doubling ctes": f"WITH c0 AS (SELECT 1 AS a), {CTES} SELECT * FROM c39",
     "recursive cte": "WITH RECURSIVE n AS (SELECT 1 UNION ALL SELECT * FROM n) SELECT * FROM n",
@@ -101,3 +106,20 @@ def test_messages_are_one_line_and_not_long(predicted):
     for finding in found:
         assert len(finding.message.splitlines()) == 1
         assert len(finding.message) < 1_100
+
+
+@pytest.mark.spider
+def test_any_two_gold_queries_are_compared(spider_root):
+    """Each with itself and another one in a set operation, and the other one alone."""
+    by_database = {}
+    for example in read_examples(spider_root, "dev", with_schema=False):
+        by_database.setdefault(example.db_id, []).append(example.query.strip())
+    schemas = read_schemas(spider_root, by_database)
+    rng = random.Random(0)
+    for db_id, queries in by_database.items():
+        for gold in queries[::2]:
+            other, third = rng.choice(queries), rng.choice(queries)
+            operation = rng.choice(["UNION", "INTERSECT", "EXCEPT"])
+            for predicted in (other, f"{gold} {operation} {other}", f"{other} {operation} {third}"):
+                diagnose(gold, predicted, schemas[db_id])
+                diagnose(predicted, gold, schemas[db_id])

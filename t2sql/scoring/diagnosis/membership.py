@@ -118,6 +118,8 @@ def _by_key(atom: Atom) -> Atom:
     inner = atom.right.query if isinstance(atom.right, Nested) else None
     if atom.operator not in ("IN", "NOT IN") or not isinstance(inner, Core):
         return atom
+    if not isinstance(atom.left, Column):
+        return atom
     own = [source for source in inner.sources if inner.items == (_inside(atom.left),)]
     own = [source for source in own if _is_of(inner.items[0], source)]
     ties = [tie for source in own for tie in inner.ties if any(_is_of(c, source) for c in tie)]
