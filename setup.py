@@ -16,7 +16,7 @@ setuptools.setup(
     license="Apache-2.0",
     packages=setuptools.find_packages(include=["t2sql", "t2sql.*"]),
     include_package_data=True,
-    package_data={"t2sql": ["spider/sample/**/*", "report/assets/*"]},
+    package_data={"t2sql": ["model/shipped/**/*", "report/assets/*", "spider/sample/**/*"]},
     python_requires=">=3.12",
     install_requires=[
         "absl-py",

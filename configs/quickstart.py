@@ -1,4 +1,4 @@
-"""The first five minutes: the packaged sample questions and the packaged weights.
+"""The first five minutes: the packaged sample questions, weights and adapter.
 
     launch/quickstart.sh
 
@@ -13,5 +13,7 @@ from t2sql import config as config_lib
 def get_config():
     config = config_lib.default_config()
     config.show = True
-    config.sampling.max_new_tokens = 64  # the pre-trained model seldom stops by itself
+    config.model.adapter = "package:gemma3_270m_spider"
+    config.prompt = "compact"  # the adapter was trained with it
+    config.sampling.constrain = "schema"
     return config

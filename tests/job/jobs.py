@@ -61,6 +61,9 @@ def start(output, *flags: str, module: str = "t2sql.main", config: str = "config
     if module == "t2sql.main":
         command += [f"--config.output={output}", "--config.model.name=dummy"]
         command += ["--config.model.source=dummy:0", "--config.compilation_cache="]
+        # The packaged adapter is one of real weights.
+        command += ["--config.model.adapter=", "--config.prompt=completion"]
+        command += ["--config.sampling.constrain="]
     environ = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         [*command, *flags],

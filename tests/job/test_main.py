@@ -125,6 +125,7 @@ def test_output_that_cannot_be_written(tmp_path):
 
 def _inspect(output, *flags: str) -> str:
     dummy = ("--config.model.name=dummy", "--config.model.source=dummy:0")
+    dummy += ("--config.prompt=completion",)
     returncode, shown, error = jobs.finish(
         jobs.start(output, *dummy, *flags, module="t2sql.inspect")
     )
