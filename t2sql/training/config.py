@@ -25,7 +25,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.train.output_rows = 16384  # that the loss of a sequence is taken over; 0: all
     config.train.sequences_per_step = 2  # on all devices together
     config.train.sequences_per_device = 1  # at a time; gradients add up until a step is full
-    config.train.epochs = 4.0  # may be broken: 0.5 learns every other question
+    config.train.epochs = 4.0  # may be broken: 0.5 learns half of the questions
     config.train.peak_learning_rate = 8e-4
     config.train.warmup_steps = 50
     config.train.decay_share = 0.3  # of all steps, at the end: from the peak to zero
