@@ -91,7 +91,7 @@ def _attend(
     mask: Bool[Array, "B L L"],
 ) -> tuple[dict[str, jax.Array], Float[Array, "B L D"]]:
     """Attention of `x` to the blocks in `cache` and to itself, under one softmax."""
-    query, key, value = _project(module, x, positions)
+    query, key, value = project(module, x, positions)
     blocks = [*_unpack(cache), (_OWN, {"k": key, "v": value, "mask": mask, "positions": positions})]
     logits = jnp.concatenate(
         [_logits(module, query, positions, kind, block) for kind, block in blocks], axis=-1
@@ -108,7 +108,7 @@ def _attend(
     return {"k": key, "v": value}, module.attn_vec_einsum("BTNH,NHD->BTD", encoded)
 
 
-def _project(module: _modules.Attention, x, positions):
+def project(module: _modules.Attention, x, positions):
     """Scaled queries [B L K Q H], Q query heads to a key head; keys and values [B L K H]."""
     if module.use_qkv_einsum:
         query, key, value = module.qkv_einsum("BTD,SNDH->SBTNH", x)

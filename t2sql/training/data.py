@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import grain
@@ -26,6 +26,7 @@ from t2sql.training.answers import normal_sql
 MIN_QUESTIONS = 4
 # Dev is for measuring.
 SPLITS = ("train", "train_others")
+_WIDTHS = 4  # widths of a step's `chunks` are multiples of it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,14 +78,22 @@ class Steps:
 
         def load(step: int) -> packing.Sequences:
             first = step * self.per_step
-            chosen = np.arange(first, first + self.per_step).reshape(shape)[:, share]
+            whole = np.arange(first, first + self.per_step)
+            width = self._width(whole)
+            chosen = whole.reshape(shape)[:, share]
             packed = [
-                packing.pack(self._groups(i), self.capacity, self.rows.of(i)) for i in chosen.flat
+                packing.pack(self._groups(i), self.capacity, self.rows.of(i), width)
+                for i in chosen.flat
             ]
             return packing.stack(packed, chosen.shape)
 
         dataset = grain.MapDataset.source(range(start, len(self))).map(load)
         return iter(dataset.to_iter_dataset())
+
+    def _width(self, sequences: Iterable[int]) -> int:
+        """A width of `chunks` for all of them, one of a few: each is a program to compile."""
+        seen = max(packing.chunks_seen(self._groups(index)) for index in sequences)
+        return -(-seen // _WIDTHS) * _WIDTHS
 
     def _groups(self, index: int) -> Sequence[packing.Group]:
         """The last step may have room left: empty sequences fill it."""

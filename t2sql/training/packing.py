@@ -11,12 +11,15 @@ of the local layers are those of unpacked sequences. What room is left, another 
 takes.
 """
 
+import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float32, Int32
 
+# Tokens that attention takes together: fewer are less work thrown away, more are faster.
+CHUNK = 64
 _READ = ("tokens", "positions", "segments", "parents")
 
 
@@ -82,6 +85,7 @@ class Sequences:
       positions: of each token in its text.
       segments: which tokens belong together, from 1; 0 for padding.
       parents: the segment of each token's schema.
+      chunks: of CHUNK tokens: which of them hold what the tokens of each see; then -1.
       places: of the tokens that an answer's tokens follow.
       answers: the answers' tokens.
       weights: 1 for a token that counts, 0 for padding.
@@ -93,6 +97,7 @@ class Sequences:
     positions: Int32[np.ndarray, "B L"]
     segments: Int32[np.ndarray, "B L"]
     parents: Int32[np.ndarray, "B L"]
+    chunks: Int32[np.ndarray, "B N W"]
     places: Int32[np.ndarray, "B M"]
     answers: Int32[np.ndarray, "B M"]
     weights: Float32[np.ndarray, "B M"]
@@ -155,13 +160,15 @@ def pack(
         np.zeros(0, np.int32),
         np.zeros(0, np.float32),
     ),
+    width: int | None = None,
 ) -> Sequences:
-    """The arrays of one sequence, [L], [M] and [R].
+    """The arrays of one sequence, [L], [N W], [M] and [R].
 
     Args:
       groups: that the sequence holds.
       capacity: of it.
       rows: of the output layer, and what is added to their logits; none for all.
+      width: W, at least `chunks_seen`; None for N, which always is.
     """
     read: dict[str, list[int]] = {name: [] for name in _READ}
     places: list[int] = []
@@ -185,7 +192,8 @@ def pack(
             places.extend(range(end - len(question.answer), end))
             answers.extend(question.answer)
     return Sequences(
-        **{name: _pad(values, capacity.tokens) for name, values in read.items()},
+        **{name: _pad(values, _count(capacity) * CHUNK) for name, values in read.items()},
+        chunks=_chunks(groups, _count(capacity), width or _count(capacity)),
         places=_pad(places, capacity.answers),
         answers=_pad(answers, capacity.answers),
         weights=_pad([1] * len(answers), capacity.answers).astype(np.float32),
@@ -194,12 +202,55 @@ def pack(
     )
 
 
+def chunks_seen(groups: Sequence[Group]) -> int:
+    """How many chunks of a packed sequence a chunk of it sees, at most."""
+    return max(map(len, _seen(groups).values()), default=1)
+
+
+def _chunks(groups: Sequence[Group], count: int, width: int) -> Int32[np.ndarray, "N W"]:
+    seen = _seen(groups)
+    chunks = np.full((count, width), -1, np.int32)
+    for chunk in range(count):
+        ascending = sorted(seen.get(chunk, {chunk}))  # a token of padding sees itself
+        chunks[chunk, : len(ascending)] = ascending
+    return chunks
+
+
+def _seen(groups: Sequence[Group]) -> dict[int, set[int]]:
+    """The chunks that each chunk sees."""
+    seen = collections.defaultdict(set)
+
+    def see(tokens: range, others: range) -> None:
+        for chunk in range(tokens.start // CHUNK, _end(tokens)):
+            seen[chunk].update(range(others.start // CHUNK, min(_end(others), chunk + 1)))
+
+    end = 0
+    for group in groups:
+        schema = range(end, end + len(group.prefix))
+        see(schema, schema)
+        end = schema.stop
+        for question in group.questions:
+            own = range(end, end + len(question))
+            see(own, schema)
+            see(own, own)
+            end = own.stop
+    return seen
+
+
+def _end(tokens: range) -> int:
+    return -(-tokens.stop // CHUNK)
+
+
+def _count(capacity: Capacity) -> int:
+    return -(-capacity.tokens // CHUNK)
+
+
 def stack(sequences: Sequence[Sequences], shape: tuple[int, ...]) -> Sequences:
     """Sequences along new leading axes of `shape`."""
     return Sequences(
         **{
             field.name: np.stack([getattr(one, field.name) for one in sequences]).reshape(
-                *shape, -1
+                *shape, *getattr(sequences[0], field.name).shape
             )
             for field in dataclasses.fields(Sequences)
         }

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from t2sql.training import packing
+from t2sql.training import attention, packing
 
 
 @flax.struct.dataclass
@@ -45,6 +45,7 @@ class Batch:
     positions: Int[Array, "B L"]
     segments: Int[Array, "B L"]
     parents: Int[Array, "B L"]
+    chunks: Int[Array, "B N W"]
     places: Int[Array, "B M"]
     answers: Int[Array, "B M"]
     weights: Float[Array, "B M"]
@@ -54,14 +55,6 @@ class Batch:
     @classmethod
     def of(cls, sequences: packing.Sequences) -> "Batch":
         return cls(**{f.name: getattr(sequences, f.name) for f in dataclasses.fields(sequences)})
-
-
-def attention_mask(segments: Int[Array, "B L"], parents: Int[Array, "B L"]) -> Bool[Array, "B L L"]:
-    """Which tokens each token sees: those before it of its own segment and of its schema."""
-    length = segments.shape[-1]
-    causal = jnp.tril(jnp.ones((length, length), bool))
-    keys = segments[:, None, :]
-    return causal & ((keys == segments[:, :, None]) | (keys == parents[:, :, None]))
 
 
 @jax.custom_vjp
@@ -91,21 +84,22 @@ output_layer.defvjp(_output_forward, _output_backward)
 def loss_sum(model: nn.Module, params: Any, batch: Batch) -> Float[Array, ""]:
     """The cross-entropy of the answers' tokens, summed.
 
-    The output layer runs at their places only. gemma's own logits, of all places, are not
-    read, so XLA leaves them out.
+    The output layer runs at their places only.
 
     Args:
       model: gemma's transformer.
       params: its parameters.
       batch: packed sequences.
     """
-    hidden = model.apply(
-        {"params": params},
+    hidden = attention.hidden_states(
+        model,
+        params,
         batch.tokens,
         positions=batch.positions,
-        attention_mask=attention_mask(batch.segments, batch.parents),
-        return_hidden_states=True,
-    ).hidden_states
+        segments=batch.segments,
+        parents=batch.parents,
+        chunks=batch.chunks,
+    )
     hidden = jnp.take_along_axis(hidden, batch.places[:, :, None], axis=1)
     table = params["embedder"]["input_embedding"]
     if not batch.rows.shape[-1]:

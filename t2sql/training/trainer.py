@@ -72,10 +72,9 @@ class Trainer:
         return jax.jit(step, donate_argnums=0, out_shardings=(places, None))
 
     def compile(self) -> None:
-        """Compiles the step ahead, if there is one to do."""
+        """Compiles the next step ahead, if there is one to do."""
         for batch in itertools.islice(self.batches(), 1):
-            placed = self._spread(batch)
-            self._step = self._step.lower(self.state, self._frozen, placed).compile()
+            self._step.lower(self.state, self._frozen, self._spread(batch)).compile()
 
     @property
     def steps_done(self) -> int:

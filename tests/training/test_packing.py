@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t2sql.model import factory, lora
-from t2sql.training import methods, packing
+from t2sql.training import attention, methods, packing
 from t2sql.training import step as step_lib
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -34,6 +34,27 @@ def _questions(rng, schemas):
         ]
         for index, count in enumerate(schemas)
     }
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 999), st.lists(st.integers(1, 30), min_size=1, max_size=6))
+def test_every_token_that_a_token_may_see_is_in_the_chunks_of_its_own(seed, schemas):
+    capacity = packing.Capacity(tokens=300, answers=200)
+    questions = _questions(np.random.default_rng(seed), schemas)
+    for groups in packing.plan_epoch(questions, capacity, np.random.default_rng(seed)):
+        width = packing.chunks_seen(groups)
+        packed = packing.pack(groups, capacity, width=width)
+        keys, queries = packed.segments[None, :], packed.segments[:, None]
+        sees = np.tril((keys == queries) | (keys == packed.parents[:, None]))
+        seen = np.zeros_like(sees)
+        by_chunk = attention.mask(packed.segments[None], packed.parents[None], packed.chunks[None])
+        for token, of_token in enumerate(np.asarray(by_chunk[0])):
+            chunks = packed.chunks[token // packing.CHUNK]
+            places = (chunks[:, None] * packing.CHUNK + np.arange(packing.CHUNK)).ravel()
+            assert of_token.any()  # a softmax over none would be no number
+            np.add.at(seen[token].view(np.int8), places[of_token], 1)
+        told = queries[:, 0] > 0
+        np.testing.assert_array_equal(seen[told].view(np.int8), sees[told])
 
 
 @settings(max_examples=25, deadline=None)
@@ -69,10 +90,12 @@ def test_the_picture_of_the_module():
         prefix=(14,), questions=(packing.Question(example_id="c", prompt=(24,), answer=(33, 1)),)
     )
     packed = packing.pack([first, second], packing.Capacity(tokens=13, answers=7))
-    assert packed.tokens.tolist() == [11, 12, 13, 21, 22, 31, 32, 23, 14, 24, 33, 0, 0]
-    assert packed.positions.tolist() == [0, 1, 2, 3, 4, 5, 6, 3, 0, 1, 2, 0, 0]
-    assert packed.segments.tolist() == [1, 1, 1, 2, 2, 2, 2, 3, 4, 5, 5, 0, 0]
-    assert packed.parents.tolist() == [1, 1, 1, 1, 1, 1, 1, 1, 4, 4, 4, 0, 0]
+    assert packed.tokens[:13].tolist() == [11, 12, 13, 21, 22, 31, 32, 23, 14, 24, 33, 0, 0]
+    assert packed.positions[:13].tolist() == [0, 1, 2, 3, 4, 5, 6, 3, 0, 1, 2, 0, 0]
+    assert packed.segments[:13].tolist() == [1, 1, 1, 2, 2, 2, 2, 3, 4, 5, 5, 0, 0]
+    assert packed.parents[:13].tolist() == [1, 1, 1, 1, 1, 1, 1, 1, 4, 4, 4, 0, 0]
+    assert packed.tokens.shape == (packing.CHUNK,)  # arrays are of whole chunks
+    assert packed.chunks.tolist() == [[0]]
     assert packed.places.tolist() == [4, 5, 6, 7, 9, 10, 0]
     assert packed.answers.tolist() == [31, 32, 1, 1, 33, 1, 0]
     assert packed.weights.tolist() == [1, 1, 1, 1, 1, 1, 0]
