@@ -282,7 +282,7 @@ def _make_sampler(
         with job.stopwatch.time("compile"), programs.open():
             groups = sampling.in_order(unit.group for unit in units if unit.group)
             sampler.compile(group.slots for group in groups)
-        sampler.params = params.result()
+        sampler.set_params(params.result())
     return sampler, programs
 
 

@@ -24,6 +24,7 @@ MAX_IDLE = 2
 MAX_LEAP = 3
 
 _EARLY = ("select", "from", "on")
+_SHUT = ("group", "order")
 _AGGREGATING = ("select", "having", "order")
 
 
@@ -440,10 +441,13 @@ def _label(scopes: Scopes, name: Name) -> Scopes:
 
 
 def _seen(scopes: Scopes) -> Iterator[Scope]:
-    """The scopes that names are looked up in, the innermost first."""
+    """The scopes that names are looked up in, the innermost first.
+
+    SQLite looks no further from an aggregate's argument, GROUP BY or ORDER BY.
+    """
     for scope in reversed(scopes):
         yield scope
-        if scope.inside or not scope.sees_outer:
+        if scope.inside or scope.phase in _SHUT or not scope.sees_outer:
             return
 
 

@@ -23,16 +23,10 @@ from gemma import peft
 from gemma.gm.nn import _layers
 from gemma.peft import _einsum_utils
 
-# gemma's names of its linear layers, and what they compute: input, weight -> output. A
-# model has `qkv_einsum`, or `q_einsum` and `kv_einsum`.
-TARGETS = {
-    "q_einsum": "BTD,NDH->BTNH",
-    "kv_einsum": "BSD,CKDH->CBSKH",
-    "qkv_einsum": "BTD,SNDH->SBTNH",
-    "attn_vec_einsum": "BTNH,NHD->BTD",
-    "gating_einsum": "...F,NHF->...NH",
-    "linear": "...H,HF->...F",
-}
+from t2sql.model import linear
+
+# The layers that may be adapted.
+TARGETS = linear.EQUATIONS
 
 # {"a", "b"} by the name of the weight that they adapt.
 Adapter = dict[str, dict[str, Any]]
@@ -125,7 +119,7 @@ def shapes(params: Any, rank: int, targets: Sequence[str]) -> Adapter:
     """The adapter for a model's parameters (or their shapes), as shapes in float32."""
     found: Adapter = {}
     for name, weight in sorted(traverse_util.flatten_dict(params, sep="/").items()):
-        if _target_of(name) in targets:
+        if linear.layer_of(name) in targets:
             _, a, b = _low_rank(name, weight.shape, rank)
             found[name] = {
                 "a": jax.ShapeDtypeStruct(a, jnp.float32),
@@ -175,19 +169,13 @@ def merge(params: Any, adapter: Adapter) -> Any:
 
 def _low_rank(name: str, shape: Sequence[int], rank: int):
     """The equation of A B, such as "Dr,rNH->NDH", and the shapes of A and B."""
-    equation = TARGETS[_target_of(name)]
+    equation = TARGETS[linear.layer_of(name)]
     lora, a, b = _einsum_utils.get_lora_einsum_str_and_shapes(
         einsum_str=equation, weights_shape=shape, rank=rank
     )
     factors = lora.partition("->")[0].partition(",")[2]
-    weight = equation.partition("->")[0].partition(",")[2]
-    return f"{factors}->{weight}", a, b
+    return f"{factors}->{linear.axes(equation)[1]}", a, b
 
 
 def _target(module: _layers.Einsum) -> str:
     return module.name if module.weight_name == "w" else module.weight_name
-
-
-def _target_of(name: str) -> str:
-    *_, module, weight = name.split("/")
-    return module if weight == "w" else weight

@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from gemma.gm.math import _positional_embeddings
-from gemma.gm.nn import _modules
+from gemma.gm.nn import _layers, _modules
 from jaxtyping import Array, Bool, Float, Int
 
 from t2sql.sampling import cache as cache_lib
+from t2sql.sampling import weights as weights_lib
 
 _MASKED = _modules.K_MASK
 _SHARED, _OWN = "shared", "own"
@@ -37,7 +38,7 @@ def forward(
 
     Args:
       model: gemma's transformer.
-      params: its parameters.
+      params: its parameters, as `weights.arrange` leaves them.
       tokens: right-padded with id 0.
       positions: each token's place in its text.
       mask: which of `tokens` each of them sees.
@@ -78,8 +79,11 @@ def _parts(block: cache_lib.Block, layer: str, rows: int) -> dict[str, jax.Array
 
 
 def _intercept(next_function, args, kwargs, context):
-    if isinstance(context.module, _modules.Attention) and context.method_name == "__call__":
-        return _attend(context.module, *args, **kwargs)
+    if context.method_name == "__call__":
+        if isinstance(context.module, _modules.Attention):
+            return _attend(context.module, *args, **kwargs)
+        if isinstance(context.module, _layers.Einsum):
+            return weights_lib.product(context.module, *args, **kwargs)
     return next_function(*args, **kwargs)
 
 
@@ -157,8 +161,14 @@ def _logits(module: _modules.Attention, query, positions, kind: str, block) -> j
 
 
 def _weigh(weights: jax.Array, kind: str, value: jax.Array) -> jax.Array:
-    """The values of one block under its weights, [B L K Q H]."""
+    """The values of one block under its weights, [B L K Q H].
+
+    The order of the operands is given to XLA: `jnp.einsum` has the values first, and then a
+    copy of all of them is turned over at every step.
+    """
     if kind == _SHARED:
         shaped = weights.reshape(*weights.shape[:4], *value.shape[:2])
-        return jnp.einsum("blkqgp,gpkh->blkqh", shaped, value)
-    return jnp.einsum("blkqt,btkh->blkqh", weights, value)
+        weighed = jax.lax.dot_general(shaped, value, (((4, 5), (0, 1)), ((2,), (2,))))
+        return jnp.moveaxis(weighed, 0, 2)
+    weighed = jax.lax.dot_general(weights, value, (((4,), (1,)), ((0, 2), (0, 2))))
+    return jnp.moveaxis(weighed, 1, 2)

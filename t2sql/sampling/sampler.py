@@ -21,6 +21,7 @@ from t2sql.sampling import decode as decode_lib
 from t2sql.sampling import groups as groups_lib
 from t2sql.sampling import programs as programs_lib
 from t2sql.sampling import stops as stops_lib
+from t2sql.sampling import weights as weights_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class BatchSampler:
     Args:
       model: gemma's transformer.
       params: its parameters, on `mesh`; or their shapes, dtypes and shardings, to compile
-        while the weights are read: then set the attribute `params` before `generate`.
+        while the weights are read: then `set_params` before `generate`.
       tokenizer: gemma's tokenizer for it.
       mesh: devices of this host, axes `data` and `model`; default: the first device.
       config: what decides the text.
@@ -100,19 +101,15 @@ class BatchSampler:
                 seed=config.seed,
                 forbidden=tuple(t for t in self._stops.forbidden if t < vocab_size),
             ),
-            params,
+            weights_lib.arrange(params),
             mesh=mesh,
             prefill_tokens=prefill_tokens,
         )
         self._ends = jax.device_put(self._stops.table(vocab_size), self._compiler.replicated)
 
-    @property
-    def params(self) -> Any:
-        return self._compiler.params
-
-    @params.setter
-    def params(self, params: Any) -> None:
-        self._compiler.params = params
+    def set_params(self, params: Any) -> None:
+        """Gives it the model's parameters, where it was made with their shapes."""
+        self._compiler.params = weights_lib.arrange(params)
 
     @property
     def compile_count(self) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from t2sql.sampling import attention, cache
+from t2sql.sampling import attention, cache, weights
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -34,7 +34,7 @@ def _gemma(params, tokens):
 
 
 @jax.jit
-def _ours(params, tokens, start: int, past=()):
+def _arranged(params, tokens, start: int, past=()):
     length = tokens.shape[1]
     return attention.forward(
         tiny.MODEL,
@@ -44,6 +44,10 @@ def _ours(params, tokens, start: int, past=()):
         mask=cache.causal_mask(jnp.full((2,), length), length),
         past=past,
     )
+
+
+def _ours(params, *args):
+    return _arranged(weights.arrange(params), *args)
 
 
 def test_without_a_past_it_is_gemmas(params):

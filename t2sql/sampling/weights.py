@@ -1,0 +1,65 @@
+"""Weights with the axes they are multiplied along in front, as a matrix product reads them.
+
+gemma keeps some with these axes last or in the middle ("NHF" for a layer of F inputs), and XLA's
+CPU backend turns such a weight over before every product. With the 32 rows of a decode step
+that takes as long as the product itself. So the sampler turns them over once.
+
+    q_einsum       [N D H]   -> [D N H]
+    kv_einsum      [2 K D H] -> [D 2 K H]
+    gating_einsum  [2 H F]   -> [F 2 H]        the others are so already
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from gemma.gm.nn import _layers
+from jax.sharding import NamedSharding, PartitionSpec
+
+from t2sql.model import linear
+from t2sql.model import mesh as mesh_lib
+
+
+def arrange(params: Any) -> Any:
+    """gemma's parameters in the form that `product` takes.
+
+    Args:
+      params: arrays, or their shapes, dtypes and shardings.
+    """
+    return jax.tree_util.tree_map_with_path(_arrange, params)
+
+
+def _arrange(path, leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.Array | jax.ShapeDtypeStruct:
+    equation = linear.EQUATIONS.get(linear.layer_of("/" + mesh_lib.path_name(path)))
+    if equation is None:
+        return leaf
+    order = _order(equation)
+    if order == sorted(order):
+        return leaf
+    sharding = leaf.sharding
+    if isinstance(sharding, NamedSharding):
+        spec = (*sharding.spec, *[None] * (len(order) - len(sharding.spec)))
+        sharding = NamedSharding(sharding.mesh, PartitionSpec(*(spec[axis] for axis in order)))
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        shape = tuple(leaf.shape[axis] for axis in order)
+        return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=sharding)
+    return jax.jit(jnp.transpose, static_argnums=1, out_shardings=sharding)(leaf, tuple(order))
+
+
+def _order(equation: str) -> list[int]:
+    """The weight's axes: those of the input first."""
+    of_x, of_weight, _ = linear.axes(equation)
+    return sorted(range(len(of_weight)), key=lambda axis: of_weight[axis] not in of_x)
+
+
+def product(layer: _layers.Einsum, equation: str, x: jax.Array) -> jax.Array:
+    """What gemma's layer computes, from its weight as `arrange` leaves it."""
+    of_x, of_weight, output = linear.axes(equation)
+    weight = layer.get_variable("params", layer.weight_name)
+    inputs = [axis for axis in of_weight if axis in of_x]
+    found = jnp.tensordot(x, weight, len(inputs))
+    kept = of_x[: -len(inputs)]
+    if "..." in kept:
+        return found
+    axes = kept + "".join(axis for axis in of_weight if axis not in inputs)
+    return jnp.transpose(found, [axes.index(axis) for axis in output])
