@@ -34,9 +34,10 @@ def parts(position: Position, count: Callable[[bytes], int]) -> list[bytes]:
 
 def bound(position: Position, count: Callable[[bytes], int]) -> int:
     """Tokens that `parts` take, about, at most."""
+    options = _endings(position)
     if (state := lexer.settle(position)) is not None:
-        return state.cost
-    return min(count(text) + cost for text, cost in _options(position))
+        options = ((b"", state.cost), *_longer(position))
+    return min(count(text) + cost for text, cost in options)
 
 
 def _options(position: Position) -> Iterator[tuple[bytes, int]]:
@@ -47,6 +48,18 @@ def _options(position: Position) -> Iterator[tuple[bytes, int]]:
     else:
         apart = position.mode == lexer.GAP and (position.part or state.is_start)
         yield from _following(state, b"" if apart else b" ")
+        yield from _longer(position)
+
+
+def _longer(position: Position) -> Iterator[tuple[bytes, int]]:
+    """Ends of longer words than the one at hand, which could end here."""
+    state, mode, part = position
+    if mode in _KINDS:
+        yield from (
+            (each[len(part) :], cost)
+            for each, cost in state.options(_KINDS[mode], part)
+            if len(each) > len(part)
+        )
 
 
 def _endings(position: Position) -> Iterator[tuple[bytes, int]]:

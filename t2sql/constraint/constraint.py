@@ -178,6 +178,15 @@ class SchemaConstraint:
             sure |= self.vocabulary.words[b" "]
         return sure
 
+    def is_sure(self, position: Position, token: int) -> bool:
+        """Whether a token is one of `sure`."""
+        if (quote := lexer.open_quote(position)) is not None:
+            return not self.vocabulary.quotes[quote][token]
+        words = self.vocabulary.words
+        if lexer.takes_any_word(position) and words[b""][token]:
+            return True
+        return bool(lexer.takes_any_word_after_space(position) and words[b" "][token])
+
 
 class RowState:
     """How far one answer has come.
@@ -201,16 +210,16 @@ class RowState:
 
     def allows(self, token: int) -> bool:
         """Whether a token may come next. Far quicker than `allowed`, for one token."""
-        if token in self._constraint.vocabulary.end_ids:
-            return lexer.is_complete(self._position)
-        if not self._is_roomy():
-            mask = self._constraint.mask(self._position, self._tokens)
-            return self._narrowed(mask).holds(token)
-        vocabulary = self._constraint.vocabulary
-        if lexer.open_quote(self._position) is not None and not vocabulary.in_literals[token]:
-            return False
+        vocabulary, position = self._constraint.vocabulary, self._position
+        if token in vocabulary.end_ids:
+            return lexer.is_complete(position)
+        literal = lexer.open_quote(position) is not None
+        allowed = vocabulary.in_literals if literal else vocabulary.outside_literals
         piece = vocabulary.pieces[token]
-        return bool(piece) and lexer.steps(self._position, piece) is not None
+        after = lexer.steps(position, piece) if piece and allowed[token] else None
+        if after is None:
+            return False
+        return self._is_roomy() or self._leaves_room(token, after) or self._ends_best(token)
 
     def allowed(self) -> Mask:
         """The tokens to choose from where an answer cannot have the one it would have.
@@ -253,10 +262,7 @@ class RowState:
         pieces = self._constraint.vocabulary.pieces
         allowed = mask.unpacked(len(pieces))
         within = allowed & self._constraint.sure(self._position)
-        state = self._position.state
-        literal = lexer.open_quote(self._position) is not None
-        # A name of the answer's own choice may leave another one to introduce.
-        if self.left <= self._need(self._position) + (0 if literal else state.growth):
+        if not self._leaves_room_within():
             allowed &= ~within
         for token in np.flatnonzero(allowed & ~within):
             after = lexer.steps(self._position, pieces[token])
@@ -264,6 +270,23 @@ class RowState:
         if not lexer.is_complete(self._position):
             allowed[self._completion()[0]] = True
         return Mask.of(allowed)
+
+    def _leaves_room(self, token: int, after: Position) -> bool:
+        """Whether the query can be ended after a token that goes on with it."""
+        if self._constraint.is_sure(self._position, token):
+            return self._leaves_room_within()
+        return self._need(after) < self.left
+
+    def _leaves_room_within(self) -> bool:
+        """The same of any token within a text or a name of the answer's own choice."""
+        state = self._position.state
+        literal = lexer.open_quote(self._position) is not None
+        # Such a name may leave another one to introduce.
+        return self.left > self._need(self._position) + (0 if literal else state.growth)
+
+    def _ends_best(self, token: int) -> bool:
+        """Whether it is the first one of the shortest end."""
+        return not lexer.is_complete(self._position) and token == self._completion()[0]
 
     def _completion(self) -> list[int]:
         """The tokens of the shortest end."""

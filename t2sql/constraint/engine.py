@@ -29,13 +29,13 @@ ordering: expr DIRECTION?
 limit: "LIMIT"i NUMBER (("OFFSET"i | ",") NUMBER)?
 name: FRESH | NAME
 expr: unit more*
-more: OPERATOR unit | "IS"i "NOT"i? unit | COMPARISON operand | IN "(" (query | operands) ")"
-operand: TEXT | unit
+more: OPERATOR unit | "IS"i "NOT"i? unit | COMPARISON (TEXT | unit) | IN "(" (query | operands) ")"
+operand: TEXT | expr
 operands: operand ("," operand)*
 unit: PREFIX unit | LITERAL | NAME ("." (NAME | "*"))? | call | case | "(" (query | expr) ")"
 call: FUNCTION "(" ("*" | "DISTINCT"i? expr ("," expr)* | expr "AS"i TYPE) ")"
     | BINARY "(" operand "," operand ")"
-case: "CASE"i unit? ("WHEN"i operand more* "THEN"i operand)+ ("ELSE"i operand)? "END"i
+case: "CASE"i expr? ("WHEN"i operand "THEN"i operand)+ ("ELSE"i operand)? "END"i
 JOIN: /(?i:((inner|cross|left([ \t\n]+outer)?)[ \t\n]+)?join)/
 DIRECTION: /(?i:asc|desc)/
 OPERATOR: /(?i:or)|[-+*\/%]|\|\|/

@@ -335,8 +335,7 @@ def forward_token(
         ],
     )
     # The ring is written after all of it is read: then XLA writes in place.
-    logits, kv = jax.lax.optimization_barrier((logits, kv))
-    return logits[:, 0], kv
+    return jax.lax.optimization_barrier((logits[:, 0], kv))
 
 
 def choose_token(decoder: Decoder, logits, sample_ids, generated) -> Int[Array, "B"]:

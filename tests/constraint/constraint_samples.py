@@ -1,6 +1,7 @@
 """Schemas, databases and random answers for the tests of the constraint."""
 
 import sqlite3
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -54,24 +55,32 @@ def random_answer(
     made: constraint.SchemaConstraint, limit: int, seed: int, *, leave_literals: float = 0.7
 ) -> bytes:
     """An answer drawn from the masks alone, without its prefix; ends by the end token."""
+    *_, row = random_rows(made, limit, seed, leave_literals=leave_literals)
+    return b"".join(made.vocabulary.pieces[token] for token in row._tokens)
+
+
+def random_rows(
+    made: constraint.SchemaConstraint, limit: int, seed: int, *, leave_literals: float = 0.7
+) -> Iterator[constraint.RowState]:
+    """Yields such an answer's row before each of its tokens, and when it has ended."""
     draw = np.random.default_rng(seed)
-    row, text = made.start(limit), b""
+    row = made.start(limit)
     pieces = made.vocabulary.pieces
     while not row.ended:
-        assert row.left > 0, text
+        yield row
+        assert row.left > 0, row._tokens
         mask = row.allowed()
         if row._is_roomy() and draw.random() < 0.5:
             mask = made.mask(row._position, row._tokens)  # an answer's own choice may be any of it
         tokens = np.flatnonzero(mask.unpacked(made.vocabulary.size))
-        assert len(tokens), text
+        assert len(tokens), row._tokens
         quote = lexer.open_quote(row._position)
         if quote is not None and draw.random() < leave_literals:
             tokens = [token for token in tokens if quote in pieces[token]] or tokens
         token = int(draw.choice(tokens))
         assert row.allows(token)
         row.advance(token)
-        text += pieces[token]
-    return text
+    yield row
 
 
 def follows(made: constraint.SchemaConstraint, text: str) -> bool:

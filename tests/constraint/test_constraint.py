@@ -116,6 +116,22 @@ def test_the_engine_and_the_scope_check_agree(singers, vocabulary, text):
             assert allowed[token] == fits, (token, piece)
 
 
+@pytest.mark.parametrize("tables", [samples.SINGERS, samples.ODD], ids=["singers", "odd"])
+def test_a_token_is_allowed_where_the_mask_has_it(vocabulary, tables):
+    """Along random answers, with room and without. The end token has a test of its own."""
+    made = constraint.SchemaConstraint(vocabulary, samples.make_schema(tables))
+    tokens = [
+        token
+        for token, piece in enumerate(vocabulary.pieces)
+        if piece and vocabulary.encode(piece) == [token]  # some bytes have a second token
+    ]
+    for seed in range(8):
+        for row in samples.random_rows(made, limit=60 + 20 * seed, seed=seed):
+            mask = made.mask(row._position, row._tokens)
+            mask = (mask if row._is_roomy() else row._narrowed(mask)).unpacked(vocabulary.size)
+            assert [token for token in tokens if row.allows(token) != mask[token]] == []
+
+
 def test_what_is_chosen_for_an_answer_is_spelt_as_usual(singers, vocabulary):
     """A name as the schema has it; the answer itself may spell it otherwise."""
     text = vocabulary.encode(b"SELECT ")
