@@ -202,6 +202,7 @@ class RowState:
         self._constraint = constraint
         self._position = position
         self._tokens: list[int] = []
+        self._end: list[int] = []  # of the query, once it has been begun for want of room
         if self._need(position) > self.left and len(self._completion()) + 1 > self.left:
             raise errors.InputError(
                 f"--config.sampling.max_new_tokens={max_new_tokens} is too little for any query "
@@ -236,14 +237,18 @@ class RowState:
           ValueError: the token is not one of `allowed`.
         """
         vocabulary = self._constraint.vocabulary
-        self.left -= 1
         if token in vocabulary.end_ids and lexer.is_complete(self._position):
+            self.left -= 1
             self.ended = True
             return
         piece = vocabulary.pieces[token]
         position = lexer.steps(self._position, piece) if piece else None
         if position is None:
             raise ValueError(f"token {token} ({piece!r}) does not go on with a query here")
+        if not self._end and not self._is_roomy() and not self._leaves_room(token, position):
+            self._end = self._completion()
+        self._end = self._end[1:] if self._end[:1] == [token] else []
+        self.left -= 1
         self._tokens.append(int(token))
         self._position = position
 
@@ -289,9 +294,10 @@ class RowState:
         return not lexer.is_complete(self._position) and token == self._completion()[0]
 
     def _completion(self) -> list[int]:
-        """The tokens of the shortest end."""
+        """The tokens of the shortest end that is found; one that was begun may be shorter."""
         parts = completion.parts(self._position, self._constraint.count)
-        return [token for part in parts for token in self._constraint.vocabulary.encode(part)]
+        found = [token for part in parts for token in self._constraint.vocabulary.encode(part)]
+        return self._end if 0 < len(self._end) <= len(found) else found
 
 
 def _kept(masks: dict[Position, Mask], position: Position, make: Callable[[], Mask]) -> Mask:
