@@ -79,6 +79,8 @@ def _parts(block: cache_lib.Block, layer: str, rows: int) -> dict[str, jax.Array
 
 
 def _intercept(next_function, args, kwargs, context):
+    if isinstance(context.module, _modules.Embedder) and context.method_name == "decode":
+        return weights_lib.logits(context.module, *args, **kwargs)
     if context.method_name == "__call__":
         if isinstance(context.module, _modules.Attention):
             return _attend(context.module, *args, **kwargs)
