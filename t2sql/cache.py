@@ -60,9 +60,9 @@ def sha256_of(path: Path) -> str:
 
 def write_atomically(path: Path, text: str) -> None:
     """Writes a small file that other processes see whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        file.write(text)
-    Path(file.name).rename(path)
+    part = path.with_name(f".{path.name}-{os.getpid()}")
+    part.write_text(text)
+    part.rename(path)
 
 
 def _build(entry: Path, build: Callable[[Path], None]) -> None:

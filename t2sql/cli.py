@@ -1,10 +1,11 @@
 """How every command of the package starts and ends.
 
 Exit codes: 0 done, 1 a bug, 2 bad input, 3 refused or incomplete, 75 try again,
-130 and 143 stopped by SIGINT and SIGTERM.
+130, 141 and 143 stopped by SIGINT, a closed pipe and SIGTERM.
 """
 
 import gc
+import os
 import signal
 import sys
 import traceback
@@ -15,6 +16,7 @@ from absl import app, flags
 from t2sql import errors, signals
 
 EXIT_INTERRUPTED = 130
+EXIT_PIPE = 141
 # Imports and JAX's traces make some 200,000 objects that stay: looking for garbage among them after
 # every 700 new ones is a tenth of a start.
 _OBJECTS_BETWEEN_COLLECTIONS = 100_000
@@ -32,10 +34,15 @@ def _guarded(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -
             raise errors.InputError(
                 f"unexpected argument {argv[1]!r}: every option is written --NAME=VALUE"
             )
-        return main(argv) or 0
+        code = main(argv) or 0
+        sys.stdout.flush()
+        return code
     except errors.T2SQLError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # what reads the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
     except signals.Terminated:
         print("terminated", file=sys.stderr)
         return signals.EXIT_TERMINATED
