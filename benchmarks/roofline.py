@@ -151,7 +151,7 @@ class Bench:
             config=sampling.SamplingConfig(max_new_tokens=_NEW_TOKENS.value),
             batch_size=_BATCH_SIZE.value,
         )
-        self._params = modules.params
+        self._params = self._sampler._compiler.params
         self._model = Model(modules.model.config, jnp.dtype(modules.model.dtype).itemsize)
         self._never = jnp.zeros(modules.model.config.num_embed, bool)
 
