@@ -48,22 +48,27 @@ class Steps:
 
     Attributes:
       sequences: the groups of each sequence, in the order they are learnt.
+      first_epoch: those of the whole first epoch, however much of it is learnt.
       per_step: sequences in a step.
-      per_epoch: steps of the first epoch, rounded.
       capacity: of a sequence.
       left_out: questions that do not fit a sequence, by database.
       rows: of the output layer that the loss is taken over.
     """
 
     sequences: Sequence[Sequence[packing.Group]]
+    first_epoch: Sequence[Sequence[packing.Group]]
     per_step: int
-    per_epoch: int
     capacity: packing.Capacity
     left_out: dict[str, int]
     rows: output_rows.OutputRows
 
     def __len__(self) -> int:
         return -(-len(self.sequences) // self.per_step)
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps of the first epoch, rounded."""
+        return max(round(len(self.first_epoch) / self.per_step), 1)
 
     def batches(
         self, start: int, shape: tuple[int, int], share: slice = slice(None)
@@ -197,8 +202,8 @@ def plan_steps(
     sequences = [sequence for plan in plans for sequence in plan]
     return Steps(
         sequences=sequences[: max(len(sequences) - skipped, 1)],
+        first_epoch=plans[0],
         per_step=per_step,
-        per_epoch=max(round(len(plans[0]) / per_step), 1),
         capacity=capacity,
         left_out={db_id: count for db_id, count in left_out.items() if count},
         rows=output_rows.choose(_used(questions), rows, vocabulary, seed),

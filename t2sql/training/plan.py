@@ -140,7 +140,7 @@ def base(parts: Parts) -> dict[str, str]:
 def _digest(parts: Parts) -> str:
     """Of the data of the first epoch in its order."""
     digest = hashlib.sha256()
-    for sequence in parts.steps.sequences[: parts.steps.per_epoch]:
+    for sequence in parts.steps.first_epoch:
         digest.update(repr(sequence).encode())
     return digest.hexdigest()
 

@@ -186,13 +186,18 @@ def test_questions_that_do_not_fit_are_named(tmp_path):
 
 
 def test_a_broken_epoch_begins_as_a_whole_one_does(tmp_path):
-    whole, broken = (
-        plan.prepare(_config(tmp_path, epochs=epochs, sequence_answers=40)).steps
-        for epochs in (2.0, 1.5)
-    )
-    assert len(broken) == pytest.approx(0.75 * len(whole), abs=1)
-    assert broken.sequences == whole.sequences[: len(broken.sequences)]
-    assert broken.per_epoch == whole.per_epoch
+    parts = [
+        plan.prepare(_config(tmp_path, epochs=epochs, sequence_answers=40))
+        for epochs in (2.0, 1.5, 0.5)
+    ]
+    whole = parts[0].steps
+    for share, broken in ((0.75, parts[1].steps), (0.25, parts[2].steps)):
+        assert len(broken) == pytest.approx(share * len(whole), abs=1)
+        assert broken.sequences == whole.sequences[: len(broken.sequences)]
+        assert broken.per_epoch == whole.per_epoch
+    # So a training may be given fewer epochs, or more, when it goes on.
+    described = [plan.describe(each) for each in parts]
+    assert described[0] == described[1] == described[2]
 
 
 def test_held_out_databases_are_not_trained_on(tmp_path):
