@@ -60,9 +60,15 @@ def sha256_of(path: Path) -> str:
 
 def write_atomically(path: Path, text: str) -> None:
     """Writes a small file that other processes see whole or not at all."""
-    part = path.with_name(f".{path.name}-{os.getpid()}")
-    part.write_text(text)
-    part.rename(path)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.chmod(file.name, 0o644)
+            os.rename(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
 
 
 def _build(entry: Path, build: Callable[[Path], None]) -> None:

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a bug, 2 bad input, 3 refused or incomplete, 75 try again,
 
 import gc
 import os
+import select
 import signal
 import sys
 import traceback
@@ -35,14 +36,16 @@ def _guarded(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -
                 f"unexpected argument {argv[1]!r}: every option is written --NAME=VALUE"
             )
         code = main(argv) or 0
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code
     except errors.T2SQLError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:  # what reads the output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PIPE
+    except BrokenPipeError:
+        if not _is_read():
+            return EXIT_PIPE
+        raise
     except signals.Terminated:
         print("terminated", file=sys.stderr)
         return signals.EXIT_TERMINATED
@@ -50,6 +53,16 @@ def _guarded(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # the next one ends it at once
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _is_read() -> bool:
+    """Whether standard output has a reader still: `head` goes when it has seen enough."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)  # an error is reported always: a pipe without a reader has one
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return True
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
+    return False
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:

@@ -69,7 +69,14 @@ class Progress:
         return f"{rates}  {(self._total - self._examples) / rate:.0f} s left"
 
 
-def make_console() -> rich.console.Console:
+class Console(rich.console.Console):
+    """rich's, which would end the process where the output's reader has gone."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def make_console() -> Console:
     """Standard output, wide enough elsewhere than on a terminal not to wrap lines."""
     width = None if sys.stdout.isatty() else 200
-    return rich.console.Console(file=sys.stdout, width=width, soft_wrap=not sys.stdout.isatty())
+    return Console(file=sys.stdout, width=width, soft_wrap=not sys.stdout.isatty())

@@ -3,17 +3,38 @@
 import subprocess
 import sys
 
+import pytest
+
 _COMMAND = """
-from t2sql import cli
-cli.run(lambda argv: print("a line\\n" * 100_000))
+import sys
+from t2sql import cli, progress
+say = progress.make_console().print if "rich" in sys.argv[0] else print
+def main(argv):
+    for _ in range(100_000):
+        say("a line")
+cli.run(main)
 """
 
 
-def test_a_reader_that_has_seen_enough_is_no_bug():
+@pytest.mark.parametrize("printer", ["plain", "rich"])
+def test_a_reader_that_has_seen_enough_is_no_bug(printer):
+    command = f"import sys; sys.argv = [{printer!r}]\n{_COMMAND}"
     with subprocess.Popen(
-        [sys.executable, "-c", _COMMAND], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout.readline() == b"a line\n"
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 141
+
+
+def test_another_pipe_that_breaks_is_a_bug():
+    command = """
+from t2sql import cli
+def main(argv):
+    raise BrokenPipeError("of a child process")
+cli.run(main)
+"""
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "of a child process" in done.stderr

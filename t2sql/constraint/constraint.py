@@ -202,7 +202,7 @@ class RowState:
         self._constraint = constraint
         self._position = position
         self._tokens: list[int] = []
-        self._end: list[int] = []  # of the query, once it has been begun for want of room
+        self._planned_end: list[int] = []  # of the query, once it has been begun for want of room
         if self._need(position) > self.left and len(self._completion()) + 1 > self.left:
             raise errors.InputError(
                 f"--config.sampling.max_new_tokens={max_new_tokens} is too little for any query "
@@ -215,9 +215,11 @@ class RowState:
         if token in vocabulary.end_ids:
             return lexer.is_complete(position)
         literal = lexer.open_quote(position) is not None
-        allowed = vocabulary.in_literals if literal else vocabulary.outside_literals
+        fits = (vocabulary.in_literals if literal else vocabulary.outside_literals)[token]
+        if lexer.is_long_enough(position):
+            fits = fits and not vocabulary.words[b""][token]
         piece = vocabulary.pieces[token]
-        after = lexer.steps(position, piece) if piece and allowed[token] else None
+        after = lexer.steps(position, piece) if piece and fits else None
         if after is None:
             return False
         return self._is_roomy() or self._leaves_room(token, after) or self._ends_best(token)
@@ -245,9 +247,11 @@ class RowState:
         position = lexer.steps(self._position, piece) if piece else None
         if position is None:
             raise ValueError(f"token {token} ({piece!r}) does not go on with a query here")
-        if not self._end and not self._is_roomy() and not self._leaves_room(token, position):
-            self._end = self._completion()
-        self._end = self._end[1:] if self._end[:1] == [token] else []
+        begun = self._planned_end[:1] == [token]
+        if not begun and not self._is_roomy() and not self._leaves_room(token, position):
+            self._planned_end = self._completion()
+            begun = self._planned_end[:1] == [token]
+        self._planned_end = self._planned_end[1:] if begun else []
         self.left -= 1
         self._tokens.append(int(token))
         self._position = position
@@ -297,7 +301,8 @@ class RowState:
         """The tokens of the shortest end that is found; one that was begun may be shorter."""
         parts = completion.parts(self._position, self._constraint.count)
         found = [token for part in parts for token in self._constraint.vocabulary.encode(part)]
-        return self._end if 0 < len(self._end) <= len(found) else found
+        planned = self._planned_end
+        return planned if 0 < len(planned) <= len(found) else found
 
 
 def _kept(masks: dict[Position, Mask], position: Position, make: Callable[[], Mask]) -> Mask:

@@ -174,8 +174,8 @@ def _in_word(position: Position, byte: int) -> Position | None:
     if byte not in _WORD:
         return _boundary(position, byte)
     part += bytes((byte,)).lower()
-    known = len(part) > MAX_FRESH or not state.takes_fresh or byte >= 128 or byte == 36
-    fits = state.is_known_word_prefix(part) if known else True
+    own = state.takes_fresh and len(part) <= MAX_FRESH and part.isascii() and b"$" not in part
+    fits = own or state.is_known_word_prefix(part)
     return Position(state, WORD, part) if fits else None
 
 

@@ -115,20 +115,15 @@ def _place(params: Any, expected: Any, shardings: Any) -> Any:
         if leaf.dtype != like.dtype:
             leaf = leaf.astype(like.dtype)
             leaves[index].delete()
-        share = sharding.is_fully_replicated and jax.default_backend() == "cpu"
-        leaves[index] = _share(leaf, sharding) if share else _move(leaf, sharding)
+        if mesh_lib.is_shared(sharding):
+            leaves[index] = mesh_lib.share(np.asarray(leaf), sharding)
+        else:
+            leaves[index] = _move(leaf, sharding)
     return jax.tree.unflatten(structure, leaves)
 
 
 def _move(leaf: jax.Array, sharding: jax.sharding.Sharding) -> jax.Array:
     return jax.device_put(leaf, sharding, donate=True)
-
-
-def _share(leaf: jax.Array, sharding: jax.sharding.Sharding) -> jax.Array:
-    """One copy in memory for all of a CPU's virtual devices, which read the same memory."""
-    host = np.asarray(leaf)
-    copies = [jax.device_put(host, device, may_alias=True) for device in sharding.device_set]
-    return jax.make_array_from_single_device_arrays(leaf.shape, sharding, copies)
 
 
 def _check_fits(stored: Any, expected: Any, path: Path, model_name: str) -> None:

@@ -45,7 +45,7 @@ def _low_rank_product(equation: str, x: jax.Array, a: jax.Array, b: jax.Array) -
 
     Product and gradients are JAX's, but for the order of the matrix products in them: the
     gradient of A is computed as its transpose. So none takes a transposed copy of `x` or of
-    the result, each a hundred times the size of A (a fifth of a training step on a CPU).
+    the result, each a hundred times the size of A (an eighth of a training step on a CPU).
     """
     of_x, of_a, of_b, out = _low_rank_axes(equation, x.ndim)
     low = jnp.einsum(f"{of_x},{of_a}->{_axes_of_low(of_x, of_a)}", x, a)

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from t2sql import errors
 
@@ -51,6 +51,17 @@ def param_shardings(params: Any, mesh: Mesh) -> Any:
         lambda path, leaf: NamedSharding(mesh, _partition(path_name(path), leaf.shape, mesh)),
         params,
     )
+
+
+def is_shared(sharding: Sharding) -> bool:
+    """Whether one copy in memory can serve all devices: a CPU's virtual ones read the same."""
+    return sharding.is_fully_replicated and jax.default_backend() == "cpu"
+
+
+def share(array: np.ndarray, sharding: Sharding) -> jax.Array:
+    """The array on all devices of `sharding`, which read the one copy."""
+    copies = [jax.device_put(array, device, may_alias=True) for device in sharding.device_set]
+    return jax.make_array_from_single_device_arrays(array.shape, sharding, copies)
 
 
 def path_name(path: Any) -> str:

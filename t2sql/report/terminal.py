@@ -3,10 +3,10 @@
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from t2sql.progress import Console
 from t2sql.report import formats, view
 
 _MOST_ERRORS = 10

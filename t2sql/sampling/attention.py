@@ -3,9 +3,9 @@
 gemma's own attention keeps a row's keys and values in one array. For a batch that shares
 a schema that is a copy of the schema per row, read at every step, and XLA's CPU backend
 copies the arrays a decode loop carries once more. Here flax's method interception (as
-`gemma.peft` uses it) puts another attention in the place of `gm.nn`'s, with gemma's own
-projections, norms and RoPE: the rest of the model stays gemma's. A test pins the two to
-each other.
+`gemma.peft` uses it) puts another attention in the place of `gm.nn`'s, and the products of
+`weights.py` in the place of its linear and output layers; norms, RoPE and the blocks stay
+gemma's. A test pins the two to each other.
 """
 
 from collections.abc import Sequence
@@ -165,8 +165,8 @@ def _logits(module: _modules.Attention, query, positions, kind: str, block) -> j
 def _weigh(weights: jax.Array, kind: str, value: jax.Array) -> jax.Array:
     """The values of one block under its weights, [B L K Q H].
 
-    The order of the operands is given to XLA: `jnp.einsum` has the values first, and then a
-    copy of all of them is turned over at every step.
+    The order of the operands is given to XLA: `jnp.einsum` has the values first, and then all
+    of them are transposed at every step.
     """
     if kind == _SHARED:
         shaped = weights.reshape(*weights.shape[:4], *value.shape[:2])

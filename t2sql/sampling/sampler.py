@@ -108,8 +108,11 @@ class BatchSampler:
         self._ends = jax.device_put(self._stops.table(vocab_size), self._compiler.replicated)
 
     def set_params(self, params: Any) -> None:
-        """Gives it the model's parameters, where it was made with their shapes."""
-        self._compiler.params = weights_lib.arrange(params)
+        """Gives it the model's parameters, where it was made with their shapes.
+
+        Those that it keeps in another form are deleted: it takes them.
+        """
+        self._compiler.params = weights_lib.arrange(params, take=True)
 
     @property
     def compile_count(self) -> int:

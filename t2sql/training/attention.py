@@ -5,16 +5,18 @@ before it. So queries are taken in chunks, and each chunk is multiplied with the
 keys that any of its tokens sees (`packing.Sequences.chunks` names them), whichever they are: the
 mask alone decides, and the result is that of gemma's attention, to which a test pins it.
 
-    query chunk   its key chunks, of 5          the rest of the sequence
-    a schema's    0                             is not computed
-    questions'    0 1, then 0 1 2, 0 2 3, ...
+    the sequence, a letter a chunk      S S q q q q     a schema, then questions
+    which chunks each one multiplies    0 0 0 0 0 0
+                                          1 1 1 1 1
+                                            2 2 3 4     (a question lies in two at most)
+                                              3 4 5
 """
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from gemma.gm.nn import _modules
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from t2sql.sampling import attention as sampling_attention
 
@@ -72,7 +74,7 @@ def _seen(array: Int[Array, "B L"], chunks: Int[Array, "B N W"]) -> Int[Array, "
     return _gather(array, chunks).reshape(*chunks.shape[:2], -1)
 
 
-def _gather(array: Float[Array, "B L *H"], chunks: Int[Array, "B N W"]) -> jax.Array:
+def _gather(array: Shaped[Array, "B L *H"], chunks: Int[Array, "B N W"]) -> jax.Array:
     """The chunks named, [B N T *H]; one that is no chunk (-1) is the first, to be masked."""
     rows, count, width = chunks.shape
     cut = array.reshape(rows, count, -1, *array.shape[2:])

@@ -23,7 +23,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.train.sequence_tokens = 2048  # a schema and its questions
     config.train.sequence_answers = 1024  # tokens of answers in a sequence, at most
     config.train.output_rows = 16384  # that the loss of a sequence is taken over; 0: all
-    config.train.sequences_per_step = 1  # on all devices together
+    config.train.sequences_per_step = 1  # a multiple of the devices
     config.train.sequences_per_device = 1  # at a time; gradients add up until a step is full
     config.train.epochs = 4.0  # may be broken: 0.5 learns half of the questions
     config.train.peak_learning_rate = 8e-4

@@ -26,7 +26,7 @@ from t2sql.training.answers import normal_sql
 MIN_QUESTIONS = 4
 # Dev is for measuring.
 SPLITS = ("train", "train_others")
-_WIDTHS = 4  # widths of a step's `chunks` are multiples of it
+_WIDTH_MULTIPLE = 4  # of the widths of a step's `chunks`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,8 @@ class Steps:
     def _width(self, sequences: Iterable[int]) -> int:
         """A width of `chunks` for all of them, one of a few: each is a program to compile."""
         seen = max(packing.chunks_seen(self._groups(index)) for index in sequences)
-        return -(-seen // _WIDTHS) * _WIDTHS
+        rounded = -(-seen // _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE
+        return min(rounded, self.capacity.chunks)
 
     def _groups(self, index: int) -> Sequence[packing.Group]:
         """The last step may have room left: empty sequences fill it."""

@@ -84,14 +84,28 @@ def run(
         config.compilation_cache, wiring.resolve_cache_dir(config), wiring.storage_config(config)
     )
     plan.print_plan(parts, console)
-    with programs.open():
+    with programs.open():  # to the end: a step of another width is another program
         trainer = Trainer(parts, checkpoints)
         trainer.compile()
+        _train_or_stop(trainer, parts, output, console, watch)
+
+
+def _train_or_stop(
+    trainer: Trainer,
+    parts: plan.Parts,
+    output: Path,
+    console: rich.console.Console,
+    watch: signals.TerminationWatch,
+) -> None:
+    """Trains; writes a checkpoint where that is stopped."""
     if trainer.steps_done:
         console.print(f"going on from step {trainer.steps_done}", highlight=False)
     watch.keep_order()
     try:
         train(trainer, parts, output, console, watch)
+    except BrokenPipeError:
+        trainer.save()
+        raise
     except (KeyboardInterrupt, signals.Terminated):
         trainer.save()
         console.print(

@@ -69,6 +69,11 @@ class Capacity:
     tokens: int
     answers: int
 
+    @property
+    def chunks(self) -> int:
+        """N, the chunks of its arrays, which are padded to whole ones."""
+        return -(-self.tokens // CHUNK)
+
     def holds(self, groups: Sequence[Group]) -> bool:
         return (
             sum(map(len, groups)) <= self.tokens
@@ -85,7 +90,7 @@ class Sequences:
       positions: of each token in its text.
       segments: which tokens belong together, from 1; 0 for padding.
       parents: the segment of each token's schema.
-      chunks: of CHUNK tokens: which of them hold what the tokens of each see; then -1.
+      chunks: for each chunk of CHUNK tokens the chunks that its tokens see, then -1.
       places: of the tokens that an answer's tokens follow.
       answers: the answers' tokens.
       weights: 1 for a token that counts, 0 for padding.
@@ -192,8 +197,8 @@ def pack(
             places.extend(range(end - len(question.answer), end))
             answers.extend(question.answer)
     return Sequences(
-        **{name: _pad(values, _count(capacity) * CHUNK) for name, values in read.items()},
-        chunks=_chunks(groups, _count(capacity), width or _count(capacity)),
+        **{name: _pad(values, capacity.chunks * CHUNK) for name, values in read.items()},
+        chunks=_chunks(groups, capacity.chunks, width or capacity.chunks),
         places=_pad(places, capacity.answers),
         answers=_pad(answers, capacity.answers),
         weights=_pad([1] * len(answers), capacity.answers).astype(np.float32),
@@ -239,10 +244,6 @@ def _seen(groups: Sequence[Group]) -> dict[int, set[int]]:
 
 def _end(tokens: range) -> int:
     return -(-tokens.stop // CHUNK)
-
-
-def _count(capacity: Capacity) -> int:
-    return -(-capacity.tokens // CHUNK)
 
 
 def stack(sequences: Sequence[Sequences], shape: tuple[int, ...]) -> Sequences:

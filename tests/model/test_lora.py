@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gemma.peft import _einsum_utils
 
-from t2sql.model import factory, lora
+from t2sql.model import factory, linear, lora
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -68,3 +69,30 @@ def test_the_same_seed_gives_the_same_adapter(dummy):
     np.testing.assert_array_equal(one[name]["a"], same[name]["a"])
     assert abs(one[name]["a"] - other[name]["a"]).max() > 0
     assert abs(one[name]["a"] - one["layer_1/mlp/linear"]["a"]).max() > 0
+
+
+@pytest.mark.parametrize("name", linear.EQUATIONS)
+def test_low_rank_products_and_gradients_are_those_of_einsum(name):
+    sizes = {"C": 2, "S": 3, "N": 4, "K": 5, "D": 6, "F": 7, "H": 8, "B": 1, "T": 9}
+    of_x, of_weight, _ = linear.axes(linear.EQUATIONS[name])
+    equation, *shapes = _einsum_utils.get_lora_einsum_str_and_shapes(
+        einsum_str=linear.EQUATIONS[name],
+        weights_shape=[sizes[axis] for axis in of_weight],
+        rank=2,
+    )
+    shapes = [[sizes[axis] for axis in of_x.replace("...", "BT")], *shapes]
+    draw = np.random.default_rng(0)
+    arrays = [jnp.asarray(draw.normal(size=shape), jnp.float32) for shape in shapes]
+
+    def found(product):
+        def loss(*arrays):
+            out = product(equation, *arrays)
+            return jnp.sum(out * jnp.cos(jnp.arange(out.size).reshape(out.shape)))
+
+        return jax.value_and_grad(loss, argnums=(0, 1, 2))(*arrays)
+
+    jax.tree.map(
+        lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4),
+        found(lora._low_rank_product),
+        found(jnp.einsum),
+    )

@@ -1,5 +1,8 @@
 """Attention over blocks is pinned to gemma's own, to float32 rounding."""
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,19 +14,27 @@ from t2sql.sampling import attention, cache, weights
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
+@pytest.fixture(scope="module", params=[(2, 1), (4, 2), (2, 2)], ids="{0[0]} of {0[1]}".format)
+def model(request):
+    """With that many heads, of that many key heads."""
+    heads, key_heads = request.param
+    config = dataclasses.replace(tiny.MODEL.config, num_heads=heads, num_kv_heads=key_heads)
+    return tiny.MODEL.clone(config=config)
+
+
 @pytest.fixture(scope="module")
-def params():
-    return tiny.make_params()
+def params(model):
+    return model.init(jax.random.key(0), jnp.ones((1, 4), jnp.int32))["params"]
 
 
 def _tokens(count: int) -> jnp.ndarray:
     return jnp.array(np.random.default_rng(count).integers(300, 500, (2, count)))
 
 
-@jax.jit
-def _gemma(params, tokens):
+@functools.partial(jax.jit, static_argnums=0)
+def _gemma(model, params, tokens):
     length = tokens.shape[1]
-    return tiny.MODEL.apply(
+    return model.apply(
         {"params": params},
         tokens,
         positions=jnp.broadcast_to(jnp.arange(length), tokens.shape),
@@ -33,11 +44,11 @@ def _gemma(params, tokens):
     ).logits
 
 
-@jax.jit
-def _arranged(params, tokens, start: int, past=()):
+@functools.partial(jax.jit, static_argnums=0)
+def _arranged(model, params, tokens, start: int, past=()):
     length = tokens.shape[1]
     return attention.forward(
-        tiny.MODEL,
+        model,
         params,
         tokens,
         positions=start + jnp.broadcast_to(jnp.arange(length), tokens.shape),
@@ -46,38 +57,38 @@ def _arranged(params, tokens, start: int, past=()):
     )
 
 
-def _ours(params, *args):
-    return _arranged(weights.arrange(params), *args)
+def _ours(model, params, *args):
+    return _arranged(model, weights.arrange(params), *args)
 
 
-def test_without_a_past_it_is_gemmas(params):
+def test_without_a_past_it_is_gemmas(model, params):
     tokens = _tokens(40)
     np.testing.assert_allclose(
-        _ours(params, tokens, 0)[0], _gemma(params, tokens), rtol=1e-4, atol=1e-5
+        _ours(model, params, tokens, 0)[0], _gemma(model, params, tokens), rtol=1e-4, atol=1e-5
     )
 
 
-def test_a_text_in_three_blocks_is_the_text(params):
+def test_a_text_in_three_blocks_is_the_text(model, params):
     """40 tokens, longer than the local layers' window: 22 shared, then 10 and 7 of a row's own."""
     tokens = _tokens(40)
     tokens = tokens.at[1, :22].set(tokens[0, :22])
-    expected = _gemma(params, tokens)
-    _, prefix = _ours(params, tokens[:, :22], 0)
+    expected = _gemma(model, params, tokens)
+    _, prefix = _ours(model, params, tokens[:, :22], 0)
     shelves = {
         layer: {part: jnp.stack([array[0] * 0, array[0]]) for part, array in parts.items()}
         for layer, parts in prefix.items()
     }
     lengths, shelf = jnp.array([0, 22]), jnp.array([1, 1])
     _, suffix = _ours(
-        params, tokens[:, 22:32], 22, [cache.shelf_block(shelves, lengths, shelf, 10)]
+        model, params, tokens[:, 22:32], 22, [cache.shelf_block(shelves, lengths, shelf, 10)]
     )
-    ring = cache.init_kv(tiny.MODEL, rows=2, slots=12)
+    ring = cache.init_kv(model, rows=2, slots=12)
     for step in range(8):
         past = [
             cache.shelf_block(shelves, lengths, shelf, 1),
             cache.suffix_block(suffix, lengths[shelf], jnp.array([10, 10])),
             cache.ring_block(ring, jnp.int32(step), jnp.full(2, step + 1), jnp.full(2, 32 + step)),
         ]
-        logits, token = _ours(params, tokens[:, 32 + step : 33 + step], 32 + step, past)
+        logits, token = _ours(model, params, tokens[:, 32 + step : 33 + step], 32 + step, past)
         ring = cache.write_ring(ring, token, jnp.int32(step))
         np.testing.assert_allclose(logits[:, 0], expected[:, 32 + step], rtol=1e-4, atol=1e-5)

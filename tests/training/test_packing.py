@@ -156,6 +156,40 @@ def test_packed_loss_and_gradients_are_those_of_unpacked_sequences(method, dummy
     )
 
 
+@pytest.mark.parametrize("heads", [1, 2, 4], ids="{} key heads".format)
+def test_attention_in_chunks_is_gemmas(heads):
+    """A schema of two chunks, and questions that lie in the last of seven."""
+    rng = np.random.default_rng(7)
+    groups = [
+        packing.Group(
+            prefix=tuple(map(int, rng.integers(110, 500, length))),
+            questions=tuple(_question(rng, number, 40) for number in range(count)),
+        )
+        for length, count in ((100, 4), (9, 2))
+    ]
+    width = packing.chunks_seen(groups)
+    capacity = packing.Capacity(tokens=448, answers=300)
+    assert 2 < width < capacity.chunks
+    packed = packing.stack([packing.pack(groups, capacity, width=width)], (1,))
+    made = factory.LLMModuleFactory(factory.config_for("dummy", "dummy:0", dtype="float32"))
+    config = dataclasses.replace(made.model.config, num_heads=4, num_kv_heads=heads)
+    model = made.model.clone(config=config)
+    params = model.init(jax.random.key(0), jnp.ones((1, 4), jnp.int32))["params"]
+    keys, queries = packed.segments[:, None], packed.segments[:, :, None]
+    seen = np.tril((keys == queries) | (keys == packed.parents[:, :, None]))
+    expected = model.apply(
+        {"params": params},
+        packed.tokens,
+        positions=packed.positions,
+        attention_mask=seen,
+        return_hidden_states=True,
+    ).hidden_states
+    read = {name: getattr(packed, name) for name in ("positions", "segments", "parents", "chunks")}
+    found = attention.hidden_states(model, params, packed.tokens, **read)
+    told = packed.segments > 0
+    np.testing.assert_allclose(found[told], expected[told], rtol=1e-4, atol=1e-4)
+
+
 def test_the_loss_is_that_of_the_plain_model_on_a_plain_text(dummy):
     """With gemma's own mask and positions, and its logits of all places."""
     model, params = dummy
