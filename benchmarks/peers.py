@@ -209,14 +209,14 @@ def _cells(record: dict[str, Any], ours: dict[str, Any]) -> list[str]:
 
 
 def _agree(one: str, other: str) -> bool:
-    """Whether two texts are equal as far as both go, up to a stop string.
+    """Whether two texts are equal as far as both go, up to a stop string; none is like no other.
 
     Batches of gm.text.Sampler and transformers run on to the batch's longest limit.
     """
     for stop in (*prompts.make_prompt("completion").stop, "<eos>", "<end_of_turn>"):
         one, other = one.split(stop)[0], other.split(stop)[0]
     one, other = one.strip(), other.strip()
-    return one.startswith(other) or other.startswith(one)
+    return bool(one) == bool(other) and (one.startswith(other) or other.startswith(one))
 
 
 def _gguf_file() -> pathlib.Path:

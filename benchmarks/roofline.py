@@ -121,9 +121,11 @@ def measure_machine(dtype) -> Machine:
     flops = 0.0
     for rows, inner, columns in ((32, 640, 262144), (1024, 640, 4096), (2048, 2048, 2048)):
         a = jax.random.normal(key, (rows, inner), dtype)
-        b = jax.random.normal(key, (columns, inner), dtype)
-        product = jax.jit(lambda a, b: jnp.einsum("ik,jk->ij", a, b).max())
-        flops = max(flops, 2 * rows * inner * columns / _median(functools.partial(product, a, b)))
+        for shape, equation in (((columns, inner), "ik,jk->ij"), ((inner, columns), "ik,kj->ij")):
+            b = jax.random.normal(key, shape, dtype)
+            product = jax.jit(lambda a, b, equation=equation: jnp.einsum(equation, a, b).max())
+            seconds = _median(functools.partial(product, a, b))
+            flops = max(flops, 2 * rows * inner * columns / seconds)
     big = jnp.ones((1 << 28,), jnp.float32)
     read = jax.jit(lambda x: x.max())
     return Machine(flops=flops, bandwidth=big.nbytes / _median(lambda: read(big)))

@@ -8,10 +8,10 @@ a schema share masks.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, UInt32
+from jaxtyping import Bool
 
 from t2sql import errors
 from t2sql.constraint import completion, lexer, names
@@ -312,17 +312,3 @@ def _kept(masks: dict[Position, Mask], position: Position, make: Callable[[], Ma
     if len(masks) > _MAX_MASKS:
         del masks[next(iter(masks))]
     return mask
-
-
-def fill(rows: Iterable[RowState | None], masks: UInt32[np.ndarray, "B W"]) -> None:
-    """Writes each row's mask; a row that is None or ended may have any token.
-
-    Args:
-      rows: as many as `masks` has.
-      masks: a bit a token, the lowest first; W = ceil(V / 32).
-    """
-    for row, mask in zip(rows, masks, strict=True):
-        if row is None or row.ended:
-            mask.fill(0xFFFFFFFF)
-        else:
-            row.allowed().write(mask)

@@ -221,15 +221,5 @@ def test_a_valid_answer_up_to_the_limit_stays_possible(singers, vocabulary):
         row.advance(token)
 
 
-def test_rows_share_one_array(singers, vocabulary):
-    rows = [singers.start(100), None, singers.start(100)]
-    masks = np.empty((3, -(-vocabulary.size // 32)), np.uint32)
-    constraint.fill(rows, masks)
-    assert (masks[0] == masks[2]).all()
-    assert (masks[1] == 0xFFFFFFFF).all()
-    bits = np.unpackbits(masks[0].view(np.uint8), bitorder="little")
-    assert bits.sum() == row_count(rows[0], vocabulary.size)
-
-
 def row_count(row: constraint.RowState, size: int) -> int:
     return int(row.allowed().unpacked(size).sum())
