@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from t2sql.sampling import cache as cache_lib
 from t2sql.sampling import weights as weights_lib
 
-_MASKED = _modules.K_MASK
+MASKED = _modules.K_MASK
 _SHARED, _OWN = "shared", "own"
 
 
@@ -153,13 +153,22 @@ def _logits(module: _modules.Attention, query, positions, kind: str, block) -> j
         scores = scores.reshape(*scores.shape[:4], -1)
     else:
         scores = jnp.einsum("blkqh,btkh->blkqt", query, block["k"])
-    if module.attn_logits_soft_cap is not None:
-        scores = jnp.tanh(scores / module.attn_logits_soft_cap) * module.attn_logits_soft_cap
-    mask = block["mask"]
-    if module.attn_type == _modules.AttentionType.LOCAL_SLIDING:
-        distance = positions[:, :, None] - block["positions"][:, None, :]
-        mask = mask & (distance < module.sliding_window_size)
-    return jnp.where(mask[:, :, None, None], scores, _MASKED)
+    distance = positions[:, :, None] - block["positions"][:, None, :]
+    mask = within_window(module, block["mask"], distance)
+    return jnp.where(mask[:, :, None, None], soft_capped(module, scores), MASKED)
+
+
+def soft_capped(module: _modules.Attention, scores: jax.Array) -> jax.Array:
+    """Scores as the model's cap leaves them."""
+    cap = module.attn_logits_soft_cap
+    return scores if cap is None else jnp.tanh(scores / cap) * cap
+
+
+def within_window(module: _modules.Attention, mask: jax.Array, distance: jax.Array) -> jax.Array:
+    """The mask without keys that are too far before their query for a local layer."""
+    if module.attn_type != _modules.AttentionType.LOCAL_SLIDING:
+        return mask
+    return mask & (distance < module.sliding_window_size)
 
 
 def _weigh(weights: jax.Array, kind: str, value: jax.Array) -> jax.Array:

@@ -102,13 +102,10 @@ def _attend(
     query = query.reshape(*by_chunk, *query.shape[2:])
     key, value = _gather(key, chunks), _gather(value, chunks)
     scores = jnp.einsum("bnckqh,bntkh->bnkcqt", query, key)
-    if module.attn_logits_soft_cap is not None:
-        scores = jnp.tanh(scores / module.attn_logits_soft_cap) * module.attn_logits_soft_cap
-    if module.attn_type == _modules.AttentionType.LOCAL_SLIDING:
-        distance = positions.reshape(by_chunk)[..., None] - cache["positions"][:, :, None]
-        mask = mask.reshape(distance.shape) & (distance < module.sliding_window_size)
-    mask = mask.reshape(*by_chunk, mask.shape[-1])
-    scores = jnp.where(mask[:, :, None, :, None], scores, _modules.K_MASK)
+    scores = sampling_attention.soft_capped(module, scores)
+    distance = positions.reshape(by_chunk)[..., None] - cache["positions"][:, :, None]
+    mask = sampling_attention.within_window(module, mask.reshape(distance.shape), distance)
+    scores = jnp.where(mask[:, :, None, :, None], scores, sampling_attention.MASKED)
     weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
     encoded = jnp.einsum("bnkcqt,bntkh->bnckqh", weights, value)
     encoded = encoded.reshape(*x.shape[:2], module.num_heads, module.head_dim)

@@ -87,32 +87,21 @@ def run(
     with programs.open():  # to the end: a step of another width is another program
         trainer = Trainer(parts, checkpoints)
         trainer.compile()
-        _train_or_stop(trainer, parts, output, console, watch)
-
-
-def _train_or_stop(
-    trainer: Trainer,
-    parts: plan.Parts,
-    output: Path,
-    console: rich.console.Console,
-    watch: signals.TerminationWatch,
-) -> None:
-    """Trains; writes a checkpoint where that is stopped."""
-    if trainer.steps_done:
-        console.print(f"going on from step {trainer.steps_done}", highlight=False)
-    watch.keep_order()
-    try:
-        train(trainer, parts, output, console, watch)
-    except BrokenPipeError:
-        trainer.save()
-        raise
-    except (KeyboardInterrupt, signals.Terminated):
-        trainer.save()
-        console.print(
-            f"Stopped after step {trainer.steps_done}; the same command goes on from there.",
-            highlight=False,
-        )
-        raise
+        if trainer.steps_done:
+            console.print(f"going on from step {trainer.steps_done}", highlight=False)
+        watch.keep_order()
+        try:
+            train(trainer, parts, output, console, watch)
+        except BrokenPipeError:
+            trainer.save()
+            raise
+        except (KeyboardInterrupt, signals.Terminated):
+            trainer.save()
+            console.print(
+                f"Stopped after step {trainer.steps_done}; the same command goes on from there.",
+                highlight=False,
+            )
+            raise
 
 
 def train(
