@@ -52,11 +52,13 @@ class CompilationCache:
         own = tempfile.TemporaryDirectory(prefix="t2sql-programs-")
         for path in self._local_copy().glob("*-cache"):
             (Path(own.name) / path.name).symlink_to(path.absolute())
-        with _jax_uses(own.name):
-            yield
-        # A daemon: a job that has to stop need not wait for it.
-        self._publishing = threading.Thread(target=self._publish, args=(own,), daemon=True)
-        self._publishing.start()
+        try:
+            with _jax_uses(own.name):
+                yield
+        finally:
+            # A daemon: a job that has to stop need not wait for it.
+            self._publishing = threading.Thread(target=self._publish, args=(own,), daemon=True)
+            self._publishing.start()
 
     def close(self) -> None:
         """Waits until what was new is published."""

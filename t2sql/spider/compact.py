@@ -11,12 +11,15 @@ questions, so that they can share it.
 """
 
 import collections
+import dataclasses
 import itertools
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from t2sql.spider.database import open_database
 from t2sql.spider.ddl import quote_name
@@ -67,7 +70,17 @@ class CompactDatabase:
             connection.text_factory = lambda raw: raw.decode(errors="replace")
             values = {ref: _text_values(connection, ref) for ref in _columns(schema)}
         self.text = _text(schema, values)
+        self._schema = schema
+        self._values = values
         self._places = _places_by_words(values)
+
+    def shuffled_text(self, rng: np.random.Generator) -> str:
+        """The schema with its tables, and the columns of each, in another order."""
+        tables = (
+            dataclasses.replace(table, columns=_shuffled(table.columns, rng))
+            for table in _shuffled(self._schema.tables, rng)
+        )
+        return _text(dataclasses.replace(self._schema, tables=tuple(tables)), self._values)
 
     def matches(self, question: str) -> tuple[str, ...]:
         """Values of text columns that a question names, as conditions; the longest first.
@@ -95,6 +108,10 @@ class CompactDatabase:
                     taken.update(range(start, start + size))
                     found.append(sorted(places, key=lambda place: place.value not in question))
         return found
+
+
+def _shuffled[T](items: Sequence[T], rng: np.random.Generator) -> tuple[T, ...]:
+    return tuple(items[index] for index in rng.permutation(len(items)))
 
 
 def _columns(schema: Schema) -> Iterator[ColumnRef]:

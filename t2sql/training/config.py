@@ -26,6 +26,9 @@ def default_config() -> ml_collections.ConfigDict:
     config.train.sequences_per_step = 1  # a multiple of the devices
     config.train.sequences_per_device = 1  # at a time; gradients add up until a step is full
     config.train.epochs = 4.0  # may be broken: 0.5 learns half of the questions
+    # Share of schemas, drawn in each epoch, whose tables and columns come in another order; with
+    # the prompt compact.
+    config.train.shuffled_schemas = 0.5
     config.train.peak_learning_rate = 8e-4
     config.train.warmup_steps = 50
     config.train.decay_share = 0.3  # of all steps, at the end: from the peak to zero
@@ -57,6 +60,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         "sequences_per_step": (train.sequences_per_step >= 1, "at least 1"),
         "sequences_per_device": (train.sequences_per_device >= 1, "at least 1"),
         "epochs": (train.epochs > 0, "above 0"),
+        "shuffled_schemas": (0 <= train.shuffled_schemas <= 1, "between 0 and 1"),
         "peak_learning_rate": (train.peak_learning_rate > 0, "above 0"),
         "warmup_steps": (train.warmup_steps >= 0, "at least 0"),
         "decay_share": (0 <= train.decay_share <= 1, "between 0 and 1"),

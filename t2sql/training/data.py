@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import grain
@@ -18,7 +18,7 @@ import numpy as np
 from t2sql import errors
 from t2sql.prompts import Prompt
 from t2sql.sampling import groups as sampling_groups
-from t2sql.spider import database, examples, schema, tables
+from t2sql.spider import compact, database, examples, schema, tables
 from t2sql.spider.examples import Example
 from t2sql.training import output_rows, packing
 from t2sql.training.answers import normal_sql
@@ -106,7 +106,7 @@ class Steps:
         return self.sequences[index] if index < len(self.sequences) else ()
 
 
-def read_split(root: Path, names: Sequence[str], *, compact: bool, held_out: int) -> Split:
+def read_split(root: Path, names: Sequence[str], *, few_tokens: bool, held_out: int) -> Split:
     """Reads the train splits and holds `held_out` databases back.
 
     Those are chosen by a hash of their id, among the ones that have rows: on an empty
@@ -120,7 +120,9 @@ def read_split(root: Path, names: Sequence[str], *, compact: bool, held_out: int
             f"--config.train.splits is {tuple(names)}; it has to be some of {', '.join(SPLITS)}"
         )
     found = [
-        example for name in names for example in examples.read_examples(root, name, compact=compact)
+        example
+        for name in names
+        for example in examples.read_examples(root, name, compact=few_tokens)
     ]
     lacking = next((example.example_id for example in found if example.query is None), None)
     if lacking:
@@ -151,6 +153,7 @@ def plan_steps(
     capacity: packing.Capacity,
     per_step: int,
     epochs: float,
+    shuffled: float,
     rows: int,
     vocabulary: int,
     seed: int,
@@ -166,6 +169,8 @@ def plan_steps(
       capacity: of a sequence.
       per_step: sequences in a step.
       epochs: how often each question is learnt; the last epoch may be broken off.
+      shuffled: the share of schemas that are shown in another order, drawn in each epoch; 0
+        where the prompt's schema text is not the compact one.
       rows: of the output layer that the loss of a sequence is taken over; 0 for all.
       vocabulary: rows that it has.
       seed: of the order.
@@ -173,30 +178,31 @@ def plan_steps(
     Raises:
       InputError: a gold query does not begin as the prompt's answers do; no question fits.
     """
-    questions: dict[tuple[int, ...], list[packing.Question]] = {}
-    left_out: collections.Counter[str] = collections.Counter()
+    schemas: list[_Schema] = []
+    left_out: dict[str, int] = {}
     by_database = collections.defaultdict(list)
     for example in train:
         by_database[example.db_id].append(example)
     for db_id, of_database in by_database.items():
         found = tables.schema_from_sqlite(schema.database_path(root, db_id))
         answer = functools.partial(_answer, prompt=prompt, schema=found, encode=encode_answer)
-        prefix, all_questions = _tokenise(of_database, prompt, encode, answer)
-        fitting = [
-            question
-            for question in all_questions
-            if capacity.holds([packing.Group(prefix=prefix, questions=(question,))])
-        ]
-        left_out[db_id] += len(all_questions) - len(fitting)
+        prefix, questions = _tokenise(of_database, prompt, encode, answer)
+        fitting = [each for each in questions if _fits(prefix, each, capacity)]
+        if len(fitting) < len(questions):
+            left_out[db_id] = len(questions) - len(fitting)
         if fitting:
-            questions[prefix] = fitting
-    if not questions:
+            example = next(e for e in of_database if e.example_id == fitting[0].example_id)
+            schemas.append(_Schema(prefix=prefix, questions=tuple(fitting), example=example))
+    if not schemas:
         raise errors.InputError(
             f"no question fits a sequence of {capacity.tokens} tokens with its schema; "
             "raise --config.train.sequence_tokens"
         )
+    in_epoch = functools.partial(
+        _in_epoch, schemas, _shuffler(root, prompt, encode, capacity), shuffled, seed
+    )
     plans = [
-        packing.plan_epoch(questions, capacity, np.random.default_rng([seed, epoch]))
+        packing.plan_epoch(in_epoch(epoch), capacity, np.random.default_rng([seed, epoch]))
         for epoch in range(math.ceil(epochs))
     ]
     skipped = round((len(plans) - epochs) * len(plans[-1]))
@@ -206,16 +212,79 @@ def plan_steps(
         first_epoch=plans[0],
         per_step=per_step,
         capacity=capacity,
-        left_out={db_id: count for db_id, count in left_out.items() if count},
-        rows=output_rows.choose(_used(questions), rows, vocabulary, seed),
+        left_out=left_out,
+        rows=output_rows.choose(_used(schemas), rows, vocabulary, seed),
     )
 
 
-def _used(questions: Mapping[tuple[int, ...], Sequence[packing.Question]]) -> set[int]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Schema:
+    """A database's tokens.
+
+    Attributes:
+      prefix: what the prompts of all questions begin with.
+      questions: those that fit a sequence.
+      example: that of the first question.
+    """
+
+    prefix: tuple[int, ...]
+    questions: tuple[packing.Question, ...]
+    example: Example
+
+
+def _fits(prefix: tuple[int, ...], question: packing.Question, capacity: packing.Capacity) -> bool:
+    return capacity.holds([packing.Group(prefix=prefix, questions=(question,))])
+
+
+def _in_epoch(
+    schemas: Sequence[_Schema],
+    shuffle: Callable[[_Schema, np.random.Generator], tuple[int, ...]],
+    share: float,
+    seed: int,
+    epoch: int,
+) -> dict[tuple[int, ...], tuple[packing.Question, ...]]:
+    """The questions by their schema's tokens, as an epoch shows them."""
+    rng = np.random.default_rng([seed, epoch, 1])
+    return {
+        shuffle(each, rng) if rng.random() < share else each.prefix: each.questions
+        for each in schemas
+    }
+
+
+def _shuffler(
+    root: Path,
+    prompt: Prompt,
+    encode: Callable[[str], list[int]],
+    capacity: packing.Capacity,
+) -> Callable[[_Schema, np.random.Generator], tuple[int, ...]]:
+    """Gives a schema's tokens with its tables and columns in another order.
+
+    Or in their own, in the rare case that the questions' tokens would then be others, or that
+    one would not fit.
+    """
+
+    @functools.cache
+    def database_of(db_id: str) -> compact.CompactDatabase:
+        return compact.CompactDatabase(schema.database_path(root, db_id))
+
+    def shuffle(each: _Schema, rng: np.random.Generator) -> tuple[int, ...]:
+        text = database_of(each.example.db_id).shuffled_text(rng)
+        other = dataclasses.replace(each.example, db_definitions=text)
+        tokens = tuple(map(int, encode(prompt.text(other))))
+        rest = each.questions[0].prompt
+        prefix = tokens[: -len(rest)]
+        fit = all(_fits(prefix, question, capacity) for question in each.questions)
+        return prefix if fit and tokens[-len(rest) :] == rest else each.prefix
+
+    return shuffle
+
+
+def _used(schemas: Sequence[_Schema]) -> set[int]:
     """The ids of all tokens that are read or learnt."""
-    used: set[int] = set().union(*questions)
-    for of_schema in questions.values():
-        used.update(*(question.prompt + question.answer for question in of_schema))
+    used: set[int] = set()
+    for each in schemas:
+        used.update(each.prefix)
+        used.update(*(question.prompt + question.answer for question in each.questions))
     return used
 
 

@@ -1,5 +1,6 @@
 """The training: from a config to an adapter, or on from where it stopped."""
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -84,7 +85,8 @@ def run(
         config.compilation_cache, wiring.resolve_cache_dir(config), wiring.storage_config(config)
     )
     plan.print_plan(parts, console)
-    with programs.open():  # to the end: a step of another width is another program
+    # Open to the end: a step of another width is another program.
+    with contextlib.closing(programs), programs.open():
         trainer = Trainer(parts, checkpoints)
         trainer.compile()
         if trainer.steps_done:

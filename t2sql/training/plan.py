@@ -56,7 +56,7 @@ def prepare(config: ml_collections.ConfigDict) -> Parts:
     method = methods.make(config, factory)
     root = wiring.resolve_data(config, config.data.path)
     split = data.read_split(
-        root, train.splits, compact=prompt.compact, held_out=train.held_out_databases
+        root, train.splits, few_tokens=prompt.compact, held_out=train.held_out_databases
     )
     steps = data.plan_steps(
         split.train,
@@ -67,6 +67,7 @@ def prepare(config: ml_collections.ConfigDict) -> Parts:
         capacity=packing.Capacity(tokens=train.sequence_tokens, answers=train.sequence_answers),
         per_step=train.sequences_per_step,
         epochs=train.epochs,
+        shuffled=train.shuffled_schemas if prompt.compact else 0.0,
         rows=train.output_rows,
         vocabulary=factory.model.config.num_embed,
         seed=train.seed,
