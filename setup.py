@@ -20,6 +20,9 @@ setuptools.setup(
     python_requires=">=3.12",
     install_requires=[
         "absl-py",
+        # Before 1.15 kauldron's type checks of all threads share one stack: programs that are
+        # compiled side by side fail by chance.
+        "etils>=1.15",
         "flax",
         "gemma>=4.0.1",
         "gguf",

@@ -17,19 +17,19 @@ def default_config() -> ml_collections.ConfigDict:
     config.train = ml_collections.ConfigDict()
     config.train.splits = ("train",)  # and train_others, where there is one with rows
     config.train.method = "lora"  # lora, full
-    config.train.rank = 16
+    config.train.rank = 32
     config.train.targets = tuple(lora.TARGETS)
     config.train.held_out_databases = 8
     config.train.sequence_tokens = 2048  # a schema and its questions
     config.train.sequence_answers = 1024  # tokens of answers in a sequence, at most
     config.train.output_rows = 16384  # that the loss of a sequence is taken over; 0: all
-    config.train.sequences_per_step = 1  # a multiple of the devices
+    config.train.sequences_per_step = 2  # a multiple of the devices
     config.train.sequences_per_device = 1  # at a time; gradients add up until a step is full
-    config.train.epochs = 4.0  # may be broken: 0.5 learns half of the questions
+    config.train.epochs = 10.0  # may be broken: 0.5 learns half of the questions
     # Share of schemas, drawn in each epoch, whose tables and columns come in another order; with
     # the prompt compact.
     config.train.shuffled_schemas = 0.5
-    config.train.peak_learning_rate = 8e-4
+    config.train.peak_learning_rate = 4e-4
     config.train.warmup_steps = 50
     config.train.decay_share = 0.3  # of all steps, at the end: from the peak to zero
     config.train.clip = 1.0  # norm of the gradients, at most

@@ -26,7 +26,7 @@ from t2sql.training.answers import normal_sql
 MIN_QUESTIONS = 4
 # Dev is for measuring.
 SPLITS = ("train", "train_others")
-_WIDTH_MULTIPLE = 4  # of the widths of a step's `chunks`
+_LEAST_WIDTH = 4  # of a step's `chunks`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,10 +96,9 @@ class Steps:
         return iter(dataset.to_iter_dataset())
 
     def _width(self, sequences: Iterable[int]) -> int:
-        """A width of `chunks` for all of them, one of a few: each is a program to compile."""
+        """A width of `chunks` for all of them, a power of two: each is a program to compile."""
         seen = max(packing.chunks_seen(self._groups(index)) for index in sequences)
-        rounded = -(-seen // _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE
-        return min(rounded, self.capacity.chunks)
+        return min(max(1 << (seen - 1).bit_length(), _LEAST_WIDTH), self.capacity.chunks)
 
     def _groups(self, index: int) -> Sequence[packing.Group]:
         """The last step may have room left: empty sequences fill it."""

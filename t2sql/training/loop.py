@@ -175,7 +175,11 @@ def validate(
     watch: signals.TerminationWatch,
 ) -> validation.Score:
     """Scores what is trained so far; the best is kept in `best`."""
-    score = validator.score(trainer.params(), on_step=watch.check)
+    try:
+        score = validator.score(trainer.params(), on_step=watch.check)
+    except Exception:  # What is learnt is not lost with it.
+        trainer.save()
+        raise
     result = {"steps": trainer.steps_done, **dataclasses.asdict(score)}
     if trainer.best is None or score.execution > trainer.best["execution"]:
         trainer.best = result

@@ -2,6 +2,7 @@
 
 import sqlite3
 
+import numpy as np
 import pytest
 
 from t2sql import errors
@@ -104,3 +105,14 @@ def test_spider_dev_is_read_with_values(spider_root):
     assert 0.2 < sum(bool(example.values) for example in found) / len(found) < 0.6
     texts = {example.db_id: example.db_definitions for example in found}
     assert max(map(len, texts.values())) < 6000
+
+
+def test_shuffled_text_has_the_same_tables_and_columns(ships):
+    texts = {ships.shuffled_text(np.random.default_rng(seed)) for seed in range(8)}
+    assert len(texts) > 4
+    for text in texts:
+        lines = sorted(text.splitlines(), key=len)
+        for line, natural in zip(lines, sorted(ships.text.splitlines(), key=len), strict=True):
+            table, _, columns = line.partition(": ")
+            assert natural.startswith(f"{table}: ")
+            assert sorted(columns.split("; ")) == sorted(natural.partition(": ")[2].split("; "))

@@ -9,7 +9,7 @@ import pytest
 from t2sql import errors, signals
 from t2sql.model import adapters
 from t2sql.training import config as config_lib
-from t2sql.training import loop, plan
+from t2sql.training import loop, plan, validation
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -94,6 +94,16 @@ def test_a_half_written_checkpoint_is_none(tmp_path):
     config.train.stop_after_steps = 3
     _run(config)
     assert [line["step"] for line in _lines(tmp_path)] == [1, 2, 3]
+
+
+def test_a_failed_validation_loses_no_step(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(validation.Validator, "score", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        _run(_config(tmp_path, epochs=3.0, validate_every=2))
+    assert (tmp_path / "checkpoints" / "2").is_dir()
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):

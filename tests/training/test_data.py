@@ -1,0 +1,76 @@
+"""The training data: in each epoch every question once, and schemas in another order."""
+
+import collections
+import re
+
+import pytest
+
+from t2sql import errors
+from t2sql.training import config as config_lib
+from t2sql.training import plan
+
+
+def _parts(**train):
+    config = config_lib.default_config()
+    config.data.path = "sample"
+    config.model.name, config.model.source = "dummy", "dummy:0"
+    config.output = "unused"
+    config.train.update({"held_out_databases": 1, "epochs": 6.0, **train})
+    return plan.prepare(config)
+
+
+def _prefixes(parts) -> dict[str, str]:
+    """The text of each schema's tokens as they were shown, and the questions' database."""
+    decode = parts.factory.tokenizer.decode
+    databases = {example.example_id: example.db_id for example in parts.split.train}
+    return {
+        decode(list(group.prefix)): databases[group.questions[0].example_id]
+        for sequence in parts.steps.sequences
+        for group in sequence
+    }
+
+
+def _columns(text: str) -> list[set[str]]:
+    """The columns of each table, tables in the order of their names."""
+    lines = sorted(line for line in text.splitlines() if ": " in line)
+    return [set(re.split(r": |; ", line)) for line in lines]
+
+
+def test_schemas_come_in_another_order_and_lose_nothing():
+    natural, shuffled = _prefixes(_parts(shuffled_schemas=0.0)), _prefixes(_parts())
+    assert len(natural) == 1  # the sample data has two, one of which is held out
+    assert len(shuffled) > 2
+    columns = {db_id: _columns(text) for text, db_id in natural.items()}
+    assert all(_columns(text) == columns[db_id] for text, db_id in shuffled.items())
+    assert set(natural) < set(shuffled)  # a share of them is as at inference
+
+
+def test_a_question_follows_a_shuffled_schema_as_in_its_prompt():
+    parts = _parts(shuffled_schemas=1.0)
+    tokenizer = parts.factory.tokenizer
+    for group in (group for sequence in parts.steps.sequences for group in sequence):
+        for question in group.questions:
+            tokens = [*group.prefix, *question.prompt]
+            assert tokens == list(tokenizer.encode(tokenizer.decode(tokens), add_bos=True))
+
+
+def test_each_epoch_shows_every_question_once():
+    parts = _parts()
+    seen = collections.Counter(
+        question.example_id
+        for sequence in parts.steps.sequences
+        for group in sequence
+        for question in group.questions
+    )
+    assert set(seen.values()) == {6}
+    assert len(seen) == len(parts.split.train)
+
+
+def test_longer_trainings_begin_as_shorter_ones():
+    short, long = _parts(epochs=2.0).steps.sequences, _parts(epochs=3.0).steps.sequences
+    assert list(long[: len(short)]) == list(short)
+
+
+def test_a_share_above_one_is_refused():
+    with pytest.raises(errors.InputError, match=r"shuffled_schemas is 1\.5; .* between 0 and 1"):
+        _parts(shuffled_schemas=1.5)
