@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
@@ -232,31 +231,15 @@ def _predict(job: _Job, open_run: manifest.Run) -> None:
 
 def _load_units(job: _Job, finished: set[str]) -> list[loader.TokenisedUnit]:
     with job.stopwatch.time("data"):
-        units = list(
-            loader.load(
-                job.work.plan,
-                encode=functools.partial(job.factory.tokenizer.encode, add_bos=True),
-                prompt=job.work.prompt,
-                buckets=job.config.prompt_buckets,
-                process_index=job.process.index,
-                process_count=job.process.count,
-                finished=finished,
-            )
+        return wiring.load_units(
+            job.config,
+            job.work.plan,
+            prompt=job.work.prompt,
+            factory=job.factory,
+            process_index=job.process.index,
+            process_count=job.process.count,
+            finished=finished,
         )
-        return _guided(job, units) if job.config.sampling.constrain else units
-
-
-def _guided(job: _Job, units: Sequence[loader.TokenisedUnit]) -> list[loader.TokenisedUnit]:
-    """The units with what their answers may be; a unit's questions share a schema."""
-    examples = [example for unit in units for example in unit.unit.examples]
-    guides = wiring.make_guides(job.config, examples, job.work.prompt, job.factory)
-    return [
-        dataclasses.replace(unit, group=dataclasses.replace(unit.group, guide=guide))
-        if unit.group
-        else unit
-        for unit in units
-        for guide in [guides.of(unit.unit.examples[0].db_id)]
-    ]
 
 
 def _make_sampler(

@@ -1,14 +1,17 @@
 """What a config names, made: data, prompt, model, and the places where things are kept."""
 
-from collections.abc import Iterable
+import dataclasses
+import functools
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import ml_collections
 
 from t2sql import cache as cache_lib
-from t2sql import constraint, prompts
+from t2sql import constraint, loader, prompts
 from t2sql.model import factory as factory_lib
 from t2sql.runs import storage
+from t2sql.runs.units import Unit
 from t2sql.sampling import stops
 from t2sql.spider import examples as examples_lib
 from t2sql.spider import sources
@@ -59,26 +62,56 @@ def make_factory(config: ml_collections.ConfigDict) -> factory_lib.LLMModuleFact
     )
 
 
-def make_guides(
+def load_units(
     config: ml_collections.ConfigDict,
-    examples: Iterable[Example],
+    units: Sequence[Unit],
+    *,
     prompt: prompts.Prompt,
     factory: factory_lib.LLMModuleFactory,
-) -> constraint.Guides:
-    """What keeps answers within the schemas of `examples`, as their databases have them.
+    process_index: int = 0,
+    process_count: int = 1,
+    finished: Collection[str] = (),
+) -> list[loader.TokenisedUnit]:
+    """One host's units in tokens, with what their answers may be where the config constrains them.
 
     Raises:
-      InputError: a database is missing, or has no table with a column.
+      InputError: a database that answers have to keep to is missing, or has no table with a column.
     """
+    loaded = list(
+        loader.load(
+            units,
+            encode=functools.partial(factory.tokenizer.encode, add_bos=True),
+            prompt=prompt,
+            buckets=config.prompt_buckets,
+            process_index=process_index,
+            process_count=process_count,
+            finished=finished,
+        )
+    )
+    return _guided(config, loaded, prompt, factory) if config.sampling.constrain else loaded
+
+
+def _guided(
+    config: ml_collections.ConfigDict,
+    units: Sequence[loader.TokenisedUnit],
+    prompt: prompts.Prompt,
+    factory: factory_lib.LLMModuleFactory,
+) -> list[loader.TokenisedUnit]:
+    """The units with a guide for each schema; a unit's questions share one."""
     root = resolve_data(config, config.data.path)
     vocabulary = constraint.Vocabulary(
         Path(factory.tokenizer_path).read_bytes(), stops.Stops(factory.tokenizer).end_ids
     )
-    schemas = {
-        db_id: schema_from_sqlite(database_path(root, db_id))
-        for db_id in sorted({example.db_id for example in examples})
-    }
-    return constraint.Guides(vocabulary, schemas, prompt.answer_prefix)
+    db_ids = {example.db_id for unit in units for example in unit.unit.examples}
+    schemas = {db_id: schema_from_sqlite(database_path(root, db_id)) for db_id in sorted(db_ids)}
+    guides = constraint.Guides(vocabulary, schemas, prompt.answer_prefix)
+    return [
+        dataclasses.replace(unit, group=dataclasses.replace(unit.group, guide=guide))
+        if unit.group
+        else unit
+        for unit in units
+        for guide in [guides.of(unit.unit.examples[0].db_id)]
+    ]
 
 
 def storage_config(config: ml_collections.ConfigDict) -> storage.StorageConfig:

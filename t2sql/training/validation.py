@@ -1,14 +1,13 @@
 """Execution accuracy on held-out questions, with the program's own sampler and scorer."""
 
 import dataclasses
-import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ml_collections
 
-from t2sql import loader, sampling
+from t2sql import loader, sampling, wiring
 from t2sql.model import factory as factory_lib
 from t2sql.prompts import Prompt
 from t2sql.provenance import sampling_values
@@ -61,19 +60,10 @@ class Validator:
         self._prompt = prompt
         self._make_pair = make_pair
         chosen = sorted(held_out, key=_hash)[: config.train.validation_questions]
-        self._units = list(
-            loader.load(
-                plan_units(
-                    chosen, unit_size=config.unit_size, length=loader.estimate_tokens(prompt)
-                ),
-                encode=functools.partial(factory.tokenizer.encode, add_bos=True),
-                prompt=prompt,
-                buckets=config.prompt_buckets,
-                process_index=0,
-                process_count=1,
-                finished=(),
-            )
+        planned = plan_units(
+            chosen, unit_size=config.unit_size, length=loader.estimate_tokens(prompt)
         )
+        self._units = wiring.load_units(config, planned, prompt=prompt, factory=factory)
 
     def score(self, params: Any, *, on_step: Callable[[], None] = lambda: None) -> Score:
         """Judges a model.

@@ -19,7 +19,7 @@ def _config(output, **train):
     config.data.path = "sample"
     config.model.name, config.model.source = "dummy", "dummy:0"
     config.output = str(output)
-    config.sampling.max_new_tokens = 4
+    config.sampling.max_new_tokens = 24
     config.compilation_cache = ""
     config.batch_size = 4
     config.train.update(
