@@ -1,10 +1,11 @@
 """How a training went: loss by step, and execution accuracy on its held-out databases.
 
-python -m benchmarks.learning_curve --training=runs/lora,runs/lora2 --plot=curve.png
+python -m benchmarks.learning_curve --training=runs/ten,runs/twenty --plot=curve.png
 
-Of several trainings each went on with the adapter of the one before.
+Several trainings are drawn side by side, under the names of their folders.
 """
 
+import itertools
 import json
 import pathlib
 
@@ -24,14 +25,10 @@ def _read(path: pathlib.Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def _read_all(folders: list[str]) -> list[dict]:
-    """The lines of all metrics, each with `read`: the tokens read so far, in millions."""
-    lines, read = [], 0.0
-    for folder in folders:
-        for line in _read(pathlib.Path(folder) / "metrics.jsonl"):
-            read += line.get("tokens", 0) / 1e6
-            lines.append(line | {"read": read})
-    return lines
+def _with_tokens(lines: list[dict]) -> list[dict]:
+    """The lines, each with `read`: the tokens read so far, in millions."""
+    read = itertools.accumulate(line.get("tokens", 0) / 1e6 for line in lines)
+    return [line | {"read": millions} for line, millions in zip(lines, read, strict=True)]
 
 
 def _smoothed(values: list[float]) -> list[float]:
@@ -50,21 +47,25 @@ def main(argv) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    lines = _read_all(_TRAINING.value)
-    learnt = [line for line in lines if "loss" in line]
-    judged = [line for line in lines if "held_out_execution" in line]
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.2))
-    left.plot([line["read"] for line in learnt], _smoothed([line["loss"] for line in learnt]))
+    for number, folder in enumerate(map(pathlib.Path, _TRAINING.value)):
+        lines = _with_tokens(_read(folder / "metrics.jsonl"))
+        learnt = [line for line in lines if "loss" in line]
+        judged = [line for line in lines if "held_out_execution" in line]
+        losses = _smoothed([line["loss"] for line in learnt])
+        left.semilogy([line["read"] for line in learnt], losses, label=folder.name)
+        read = [line["read"] for line in judged]
+        for name, marker in (("execution", "o"), ("exact_match", "s")):
+            shares = [100 * line[f"held_out_{name}"] for line in judged]
+            label = f"{name.replace('_', ' ')}, {folder.name}"
+            right.plot(read, shares, marker=marker, color=f"C{number}", label=label)
     left.set_ylabel("loss (nats per token of SQL)")
-    read = [line["read"] for line in judged]
-    for name in ("execution", "exact_match", "valid"):
-        shares = [100 * line[f"held_out_{name}"] for line in judged]
-        right.plot(read, shares, marker="o", label=name.replace("_", " "))
     right.set_ylabel("% of held-out questions")
     right.set_ylim(0, 100)
-    right.legend(frameon=False)
     for panel in (left, right):
         panel.set_xlabel("million tokens read")
+        panel.set_xlim(left=0)
+        panel.legend(frameon=False)
         panel.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(_PLOT.value, dpi=144)

@@ -64,24 +64,30 @@ def default_config() -> ml_collections.ConfigDict:
     return config
 
 
-def check_keys(config: ml_collections.ConfigDict) -> None:
+def check_keys(
+    config: ml_collections.ConfigDict, train: ml_collections.ConfigDict | None = None
+) -> None:
     """Refuses keys that a config file mistyped or left out; the command line's are checked before.
 
-    Those of `train` are for t2sql.training to check.
+    Args:
+      config: what a file gave.
+      train: the defaults of `config.train`, to check those keys; None to check all others.
 
     Raises:
       InputError: names the key, and one that it may stand for.
     """
-    known = set(_keys(default_config()))
-    found = {key for key in _keys(config) if key.partition(".")[0] != "train"}
+    known = set(_keys(train, "train.") if train else _keys(default_config()))
+    found = {key for key in _keys(config) if (key.partition(".")[0] == "train") == bool(train)}
     for key in sorted(found - known):
         close = difflib.get_close_matches(key, known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise errors.InputError(f"--config: its file sets {key!r}, which no value is called{hint}")
     for key in sorted(known - found):
+        of_train = ("t2sql.training.config", "configs/lora.py")
+        module, example = of_train if train else ("t2sql.config", "configs/quickstart.py")
         raise errors.InputError(
             f"--config: its file gives no value for {key!r}; begin with "
-            "t2sql.config.default_config(), as configs/quickstart.py does"
+            f"{module}.default_config(), as {example} does"
         )
 
 

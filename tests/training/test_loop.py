@@ -237,3 +237,19 @@ def test_the_schedule_warms_up_stays_and_decays():
     schedule = plan.make_schedule(train, 100)
     found = [float(schedule(step)) for step in (0, 5, 10, 69, 85, 100)]
     assert found == pytest.approx([1 / 11, 6 / 11, 1, 1, 0.5, 0], abs=1e-6)
+
+
+def test_a_key_that_a_file_mistyped_is_refused(tmp_path):
+    config = _config(tmp_path)
+    with config.unlocked():
+        config.train.epoch = 3.0
+    with pytest.raises(errors.InputError, match=r"'train.epoch'.*did you mean 'train.epochs'"):
+        _run(config)
+
+
+def test_a_config_without_a_training_is_refused(tmp_path):
+    config = _config(tmp_path)
+    with config.unlocked():
+        del config.train
+    with pytest.raises(errors.InputError, match=r"no value for 'train\..*as configs/lora.py does"):
+        _run(config)
