@@ -13,14 +13,13 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from gemma.gm.math import _positional_embeddings
 from gemma.gm.nn import _layers, _modules
 from jaxtyping import Array, Bool, Float, Int
 
+from t2sql.model import attention as parts
 from t2sql.sampling import cache as cache_lib
 from t2sql.sampling import weights as weights_lib
 
-MASKED = _modules.K_MASK
 _SHARED, _OWN = "shared", "own"
 
 
@@ -97,7 +96,7 @@ def _attend(
     mask: Bool[Array, "B L L"],
 ) -> tuple[dict[str, jax.Array], Float[Array, "B L D"]]:
     """Attention of `x` to the blocks in `cache` and to itself, under one softmax."""
-    query, key, value = project(module, x, positions)
+    query, key, value = parts.project(module, x, positions)
     blocks = [*_unpack(cache), (_OWN, {"k": key, "v": value, "mask": mask, "positions": positions})]
     logits = jnp.concatenate(
         [_logits(module, query, positions, kind, block) for kind, block in blocks], axis=-1
@@ -112,26 +111,6 @@ def _attend(
     )
     encoded = encoded.reshape(*encoded.shape[:2], module.num_heads, module.head_dim)
     return {"k": key, "v": value}, module.attn_vec_einsum("BTNH,NHD->BTD", encoded)
-
-
-def project(module: _modules.Attention, x, positions):
-    """Scaled queries [B L K Q H], Q query heads to a key head; keys and values [B L K H]."""
-    if module.use_qkv_einsum:
-        query, key, value = module.qkv_einsum("BTD,SNDH->SBTNH", x)
-    else:
-        query = module.q_einsum("BTD,NDH->BTNH", x)
-        key, value = module.kv_einsum("BSD,CKDH->CBSKH", x)
-    if module.use_qk_norm:
-        query, key = module._query_norm(query), module._key_norm(key)
-    rope = {
-        "base_frequency": module.rope_base_frequency,
-        "scale_factor": module.rope_scale_factor,
-    }
-    query = _positional_embeddings.apply_rope(query, positions, **rope)
-    key = _positional_embeddings.apply_rope(key, positions, **rope)
-    heads = (module.num_kv_heads, module.num_heads // module.num_kv_heads)
-    query = (query * module.query_pre_attn_scalar).reshape(*x.shape[:2], *heads, module.head_dim)
-    return query, key, value
 
 
 def _unpack(cache: dict[str, jax.Array]) -> list[tuple[str, dict[str, jax.Array]]]:
@@ -154,21 +133,8 @@ def _logits(module: _modules.Attention, query, positions, kind: str, block) -> j
     else:
         scores = jnp.einsum("blkqh,btkh->blkqt", query, block["k"])
     distance = positions[:, :, None] - block["positions"][:, None, :]
-    mask = within_window(module, block["mask"], distance)
-    return jnp.where(mask[:, :, None, None], soft_capped(module, scores), MASKED)
-
-
-def soft_capped(module: _modules.Attention, scores: jax.Array) -> jax.Array:
-    """Scores as the model's cap leaves them."""
-    cap = module.attn_logits_soft_cap
-    return scores if cap is None else jnp.tanh(scores / cap) * cap
-
-
-def within_window(module: _modules.Attention, mask: jax.Array, distance: jax.Array) -> jax.Array:
-    """The mask without keys that are too far before their query for a local layer."""
-    if module.attn_type != _modules.AttentionType.LOCAL_SLIDING:
-        return mask
-    return mask & (distance < module.sliding_window_size)
+    mask = parts.within_window(module, block["mask"], distance)
+    return jnp.where(mask[:, :, None, None], parts.soft_capped(module, scores), parts.MASKED)
 
 
 def _weigh(weights: jax.Array, kind: str, value: jax.Array) -> jax.Array:

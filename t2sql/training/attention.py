@@ -18,7 +18,7 @@ from flax import linen as nn
 from gemma.gm.nn import _modules
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from t2sql.sampling import attention as sampling_attention
+from t2sql.model import attention as parts
 
 
 def hidden_states(
@@ -96,16 +96,16 @@ def _attend(
     mask: Bool[Array, "B L T"],
 ) -> tuple[dict[str, jax.Array], Float[Array, "B L D"]]:
     """Attention of each chunk of `x` to the chunks in `cache`."""
-    query, key, value = sampling_attention.project(module, x, positions)
+    query, key, value = parts.project(module, x, positions)
     chunks = cache["chunks"]
     by_chunk = (*chunks.shape[:2], -1)
     query = query.reshape(*by_chunk, *query.shape[2:])
     key, value = _gather(key, chunks), _gather(value, chunks)
     scores = jnp.einsum("bnckqh,bntkh->bnkcqt", query, key)
-    scores = sampling_attention.soft_capped(module, scores)
+    scores = parts.soft_capped(module, scores)
     distance = positions.reshape(by_chunk)[..., None] - cache["positions"][:, :, None]
-    mask = sampling_attention.within_window(module, mask.reshape(distance.shape), distance)
-    scores = jnp.where(mask[:, :, None, :, None], scores, sampling_attention.MASKED)
+    mask = parts.within_window(module, mask.reshape(distance.shape), distance)
+    scores = jnp.where(mask[:, :, None, :, None], scores, parts.MASKED)
     weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
     encoded = jnp.einsum("bnkcqt,bntkh->bnckqh", weights, value)
     encoded = encoded.reshape(*x.shape[:2], module.num_heads, module.head_dim)

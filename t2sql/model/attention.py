@@ -1,0 +1,45 @@
+"""What gemma's attention does besides attending, for those who attend in another way.
+
+Sampling attends over a cache of several blocks, training to chunks of a packed sequence;
+queries, keys and values, the scores' cap and the local layers' window are these.
+"""
+
+import jax
+import jax.numpy as jnp
+from gemma.gm.math import _positional_embeddings
+from gemma.gm.nn import _modules
+
+MASKED = _modules.K_MASK  # the score of a key that is not seen
+
+
+def project(module: _modules.Attention, x, positions):
+    """Scaled queries [B L K Q H], Q query heads to a key head; keys and values [B L K H]."""
+    if module.use_qkv_einsum:
+        query, key, value = module.qkv_einsum("BTD,SNDH->SBTNH", x)
+    else:
+        query = module.q_einsum("BTD,NDH->BTNH", x)
+        key, value = module.kv_einsum("BSD,CKDH->CBSKH", x)
+    if module.use_qk_norm:
+        query, key = module._query_norm(query), module._key_norm(key)
+    rope = {
+        "base_frequency": module.rope_base_frequency,
+        "scale_factor": module.rope_scale_factor,
+    }
+    query = _positional_embeddings.apply_rope(query, positions, **rope)
+    key = _positional_embeddings.apply_rope(key, positions, **rope)
+    heads = (module.num_kv_heads, module.num_heads // module.num_kv_heads)
+    query = (query * module.query_pre_attn_scalar).reshape(*x.shape[:2], *heads, module.head_dim)
+    return query, key, value
+
+
+def soft_capped(module: _modules.Attention, scores: jax.Array) -> jax.Array:
+    """Scores as the model's cap leaves them."""
+    cap = module.attn_logits_soft_cap
+    return scores if cap is None else jnp.tanh(scores / cap) * cap
+
+
+def within_window(module: _modules.Attention, mask: jax.Array, distance: jax.Array) -> jax.Array:
+    """The mask without keys that are too far before their query for a local layer."""
+    if module.attn_type != _modules.AttentionType.LOCAL_SLIDING:
+        return mask
+    return mask & (distance < module.sliding_window_size)
