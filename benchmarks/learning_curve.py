@@ -54,18 +54,18 @@ def main(argv) -> None:
         judged = [line for line in lines if "held_out_execution" in line]
         losses = _smoothed([line["loss"] for line in learnt])
         left.semilogy([line["read"] for line in learnt], losses, label=folder.name)
-        read = [line["read"] for line in judged]
-        for name, marker in (("execution", "o"), ("exact_match", "s")):
+        for name, marker in (("execution", "o"), ("exact_match", "x")):
             shares = [100 * line[f"held_out_{name}"] for line in judged]
-            label = f"{name.replace('_', ' ')}, {folder.name}"
-            right.plot(read, shares, marker=marker, color=f"C{number}", label=label)
+            read = [line["read"] for line in judged]
+            right.plot(read, shares, marker=marker, color=f"C{number}")
     left.set_ylabel("loss (nats per token of SQL)")
+    left.legend(frameon=False)
     right.set_ylabel("% of held-out questions")
+    right.set_title("o execution, x exact match", fontsize="medium", loc="left")
     right.set_ylim(0, 100)
     for panel in (left, right):
         panel.set_xlabel("million tokens read")
         panel.set_xlim(left=0)
-        panel.legend(frameon=False)
         panel.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(_PLOT.value, dpi=144)

@@ -26,13 +26,13 @@ def default_config() -> ml_collections.ConfigDict:
     config.train.output_rows = 16384  # that the loss of a sequence is taken over; 0: all
     config.train.sequences_per_step = 2  # a multiple of the devices
     config.train.sequences_per_device = 1  # at a time; gradients add up until a step is full
-    config.train.epochs = 20.0  # may be broken: 0.5 learns half of the questions
+    config.train.epochs = 10.0  # may be broken: 0.5 learns half of the questions
     # Share of schemas, drawn in each epoch, whose tables and columns come in another order; with
     # the prompt compact.
     config.train.shuffled_schemas = 0.5
-    config.train.peak_learning_rate = 4e-4
+    config.train.peak_learning_rate = 2e-4
     config.train.warmup_steps = 50
-    config.train.decay_share = 0.15  # of all steps, at the end: from the peak to zero
+    config.train.decay_share = 0.3  # of all steps, at the end: from the peak to zero
     config.train.clip = 1.0  # norm of the gradients, at most
     config.train.seed = 0
     config.train.stop_after_steps = config_dict.placeholder(int)  # of this call; None: at the end
