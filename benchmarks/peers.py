@@ -61,6 +61,7 @@ class Kind:
       env: its environment under `--envs`; "" for this one.
       every: it answers every n-th prompt.
       precision: of its weights.
+      compiles: whether its first round in a mode compiles, and is not timed.
     """
 
     name: str
@@ -68,14 +69,15 @@ class Kind:
     env: str = ""
     every: int = 1
     precision: str = "float32"
+    compiles: bool = True
 
 
 KINDS = (
     Kind(name="t2sql", module="ours"),
     Kind(name="gm.text.Sampler, article", module="gemma_article", every=16),
     Kind(name="gm.text.Sampler, batched", module="gemma_batched"),
-    Kind(name="transformers", module="transformers_cpu", env="transformers"),
-    Kind(name="llama.cpp", module="llama", env="llama_cpp", precision="Q4_K_M"),
+    Kind(name="transformers", module="transformers_cpu", env="transformers", compiles=False),
+    Kind(name="llama.cpp", module="llama", env="llama_cpp", precision="Q4_K_M", compiles=False),
 )
 
 
@@ -149,12 +151,14 @@ def choose(
 
 
 def _measure(engines: list[Engine], requests: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """A record per engine and mode, after a first round that is not timed."""
+    """A record per engine and mode, after a first round of those that compile, not timed."""
     records = {}
     console = rich.console.Console(stderr=True)
     for mode, request in requests.items():
         for round_ in range(_REPEATS.value + 1):
             for engine in engines:
+                if not round_ and not engine.kind.compiles:
+                    continue
                 reply = engine.answer(request)
                 name = engine.kind.name
                 console.print(f"{mode} {round_}/{_REPEATS.value} {name} {reply['seconds']:.1f} s")

@@ -142,18 +142,21 @@ class Lane:
     def _take_shelf(
         self, group: groups_lib.PromptGroup
     ) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
-        """Puts the group's prefix on a shelf that no active row reads any more.
+        """Puts the group's prefix on a shelf that no active row reads: any that comes free first.
 
         Groups that share nothing go on with the shelf that is empty already.
         """
         if group.prefix_length == 0 and self._shelf_is_empty:
             return
-        shelf = (self._shelf + 1) % cache_lib.SHELVES
-        yield from self._decode_until(
-            lambda: sum(row is not None and row.shelf == shelf for row in self._rows), 0
-        )
-        self._shelf, self._shelf_is_empty = shelf, group.prefix_length == 0
+        yield from self._decode_until(lambda: self._readers(self._emptiest()), 0)
+        self._shelf, self._shelf_is_empty = self._emptiest(), group.prefix_length == 0
         self._prefill_prefix(group)
+
+    def _emptiest(self) -> int:
+        return min(range(cache_lib.SHELVES), key=self._readers)
+
+    def _readers(self, shelf: int) -> int:
+        return sum(row is not None and row.shelf == shelf for row in self._rows)
 
     @contextlib.contextmanager
     def _span(self, name: str) -> Iterator[None]:
