@@ -73,6 +73,14 @@ class Block:
     positions: Int[Array, "B T"]
     shared: bool = flax.struct.field(pytree_node=False, default=False)
 
+    def take_rows(self, rows: Int[Array, "R"]) -> "Block":
+        """The same for some rows alone."""
+        return self.replace(
+            kv=self.kv if self.shared else take_rows(self.kv, rows),
+            mask=take_rows(self.mask, rows),
+            positions=take_rows(self.positions, rows),
+        )
+
 
 def init_kv(model: nn.Module, *, rows: int, slots: int) -> KeysValues:
     """Empty keys and values of the dtype of `model`."""
@@ -157,6 +165,11 @@ def write_ring(kv: KeysValues, new: KeysValues, step: Int[Array, ""]) -> KeysVal
 def write_rows[Tree](old: Tree, new: Tree, rows: Int[Array, "R"]) -> Tree:
     """Arrays with `new` in the rows (axis 0) named; a row out of range is dropped."""
     return jax.tree.map(lambda array, part: array.at[rows].set(part, mode="drop"), old, new)
+
+
+def take_rows[Tree](arrays: Tree, rows: Int[Array, "R"]) -> Tree:
+    """The rows (axis 0) named; for one out of range the last one."""
+    return jax.tree.map(lambda array: array.at[rows].get(mode="clip"), arrays)
 
 
 def causal_mask(lengths: Int[Array, "R"], slots: int) -> Bool[Array, "R T T"]:

@@ -9,6 +9,7 @@ The output layer (262,144 rows for Gemma 3) runs only where a token is sampled.
 """
 
 import dataclasses
+import functools
 
 import flax.struct
 import jax
@@ -27,6 +28,7 @@ class Decoder:
     Attributes:
       model: gemma's transformer.
       rows: B, prompts decoded at a time on this host.
+      few: where no more rows than this are going, a step computes no others; 0 for never.
       shape: slots of the cache.
       choice: how the next token is chosen.
       seed: the run's seed.
@@ -35,6 +37,7 @@ class Decoder:
 
     model: nn.Module
     rows: int
+    few: int
     shape: cache_lib.CacheShape
     choice: choose.Choice
     seed: int
@@ -322,20 +325,48 @@ def _step(
 def forward_token(
     decoder: Decoder, params, past: list[cache_lib.Block], answers: Answers
 ) -> tuple[Float[Array, "B V"], cache_lib.KeysValues]:
-    """Feeds each row's newest token: its logits, and its keys and values."""
+    """Feeds each row's newest token: its logits, and its keys and values.
+
+    Those of rows that are done are not to be read.
+    """
+    forward = functools.partial(_forward, decoder, params)
+    if not decoder.few:
+        found = forward(past, answers)
+    else:
+        going = jnp.sum(~answers.done)
+        few = functools.partial(_forward_few, decoder, forward)
+        found = jax.lax.cond(going <= decoder.few, few, forward, past, answers)
+    # The ring is written after all of it is read: then XLA writes in place.
+    return jax.lax.optimization_barrier(found)
+
+
+def _forward(decoder: Decoder, params, past: list[cache_lib.Block], answers: Answers):
     logits, kv = attention.forward(
         decoder.model,
         params,
         answers.last_token[:, None],
         positions=answers.position[:, None],
-        mask=jnp.ones((decoder.rows, 1, 1), bool),
+        mask=jnp.ones((len(answers.last_token), 1, 1), bool),
         past=[
             *past,
             cache_lib.ring_block(answers.ring, answers.step, answers.generated, answers.position),
         ],
     )
-    # The ring is written after all of it is read: then XLA writes in place.
-    return jax.lax.optimization_barrier((logits[:, 0], kv))
+    return logits[:, 0], kv
+
+
+def _forward_few(decoder: Decoder, forward, past: list[cache_lib.Block], answers: Answers):
+    """The same of the rows that are going alone, which are few; zeros for the others."""
+    places = jnp.flatnonzero(~answers.done, size=decoder.few, fill_value=decoder.rows)
+    step = answers.step
+    taken = cache_lib.take_rows(answers.replace(step=answers.position), places)
+    found = forward([block.take_rows(places) for block in past], taken.replace(step=step))
+
+    def spread(array: jax.Array) -> jax.Array:
+        zeros = jnp.zeros((decoder.rows, *array.shape[1:]), array.dtype)
+        return cache_lib.write_rows(zeros, array, places)
+
+    return jax.tree.map(spread, found)
 
 
 def choose_token(decoder: Decoder, logits, sample_ids, generated) -> Int[Array, "B"]:

@@ -9,6 +9,7 @@ import pytest
 import tiny
 
 from t2sql import errors, sampling
+from t2sql.sampling import sampler as sampler_lib
 
 SHARED = "CREATE TABLE singer (name text, age int); "
 END_IDS = (1, 50, 106)
@@ -126,6 +127,13 @@ def test_sampling_with_a_temperature_repeats(params, prompts, stop):
     assert answers(16, -1) == first
     assert len(set(first)) > len(first) // 2
     assert answers(16, 1, seed=1) != first
+
+
+@pytest.mark.parametrize("choice", [{}, {"temperature": 0.9}])
+def test_a_step_for_few_rows_alone_changes_nothing(params, prompts, monkeypatch, choice):
+    few = tiny.make_sampler(params, batch_size=32, **choice).sample(prompts)
+    monkeypatch.setattr(sampler_lib, "few_rows", lambda batch_size, mesh: 0)
+    assert tiny.make_sampler(params, batch_size=32, **choice).sample(prompts) == few
 
 
 def test_one_new_token(params, prompts, answers):
