@@ -57,6 +57,7 @@ class Compiler:
         self._programs: dict[cache_lib.CacheShape, Programs] = {}
         self._prefix_programs: dict[int, Any] = {}
         self._growths: dict[tuple[cache_lib.CacheShape, cache_lib.CacheShape], Any] = {}
+        self._drained: set[cache_lib.CacheShape] = set()
         self.seconds = 0.0
         self.count = 0
 
@@ -84,7 +85,9 @@ class Compiler:
         """Compiles what is missing for `shapes` in the order of their use, several at a time."""
         start = time.perf_counter()
         shapes = list(dict.fromkeys(shapes))
-        growths = {pair for pair in itertools.pairwise(shapes) if pair[0].fits(pair[1])}
+        pairs = set(itertools.pairwise(shapes))
+        growths = {pair for pair in pairs if pair[0].fits(pair[1])}
+        self._drained.update(shapes[-1:], (old for old, _ in pairs - growths))
         growths -= self._growths.keys()
         shapes = [shape for shape in shapes if shape not in self._programs]
         prefixes = {shape.prefix for shape in shapes} - self._prefix_programs.keys()
@@ -121,7 +124,10 @@ class Compiler:
         return max(devices, min(wanted, most) // devices * devices)
 
     def _bind(self, function, shape: cache_lib.CacheShape):
-        return functools.partial(function, dataclasses.replace(self._decoder, shape=shape))
+        # Where a lane grows instead of being drained, few rows are seldom all that is going, and
+        # a step for them is as much to compile as one for all.
+        few = self._decoder.few if shape in self._drained else 0
+        return functools.partial(function, dataclasses.replace(self._decoder, shape=shape, few=few))
 
     def _compile_init(self, shape: cache_lib.CacheShape):
         init = self._bind(decode_lib.init, shape)
