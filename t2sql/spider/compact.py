@@ -15,11 +15,9 @@ import dataclasses
 import itertools
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
 
 from t2sql.spider.database import open_database
 from t2sql.spider.ddl import quote_name
@@ -74,11 +72,15 @@ class CompactDatabase:
         self._values = values
         self._places = _places_by_words(values)
 
-    def shuffled_text(self, rng: np.random.Generator) -> str:
-        """The schema with its tables, and the columns of each, in another order."""
+    def shuffled_text(self, permutation: Callable[[int], Iterable[int]]) -> str:
+        """The schema with its tables, and the columns of each, in another order.
+
+        Args:
+          permutation: of so many, as numpy's generators draw one.
+        """
         tables = (
-            dataclasses.replace(table, columns=_shuffled(table.columns, rng))
-            for table in _shuffled(self._schema.tables, rng)
+            dataclasses.replace(table, columns=_shuffled(table.columns, permutation))
+            for table in _shuffled(self._schema.tables, permutation)
         )
         return _text(dataclasses.replace(self._schema, tables=tuple(tables)), self._values)
 
@@ -110,8 +112,8 @@ class CompactDatabase:
         return found
 
 
-def _shuffled[T](items: Sequence[T], rng: np.random.Generator) -> tuple[T, ...]:
-    return tuple(items[index] for index in rng.permutation(len(items)))
+def _shuffled[T](items: Sequence[T], permutation: Callable[[int], Iterable[int]]) -> tuple[T, ...]:
+    return tuple(items[index] for index in permutation(len(items)))
 
 
 def _columns(schema: Schema) -> Iterator[ColumnRef]:

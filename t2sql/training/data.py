@@ -267,7 +267,7 @@ def _shuffler(
         return compact.CompactDatabase(schema.database_path(root, db_id))
 
     def shuffle(each: _Schema, rng: np.random.Generator) -> tuple[int, ...]:
-        text = database_of(each.example.db_id).shuffled_text(rng)
+        text = database_of(each.example.db_id).shuffled_text(rng.permutation)
         other = dataclasses.replace(each.example, db_definitions=text)
         tokens = tuple(map(int, encode(prompt.text(other))))
         rest = each.questions[0].prompt
