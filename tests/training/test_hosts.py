@@ -11,7 +11,7 @@ import pytest
 
 _ARGUMENTS = (
     "--config.data.path=sample", "--config.model.name=dummy", "--config.model.source=dummy:0",
-    "--config.sampling.max_new_tokens=4", "--config.train.held_out_databases=1",
+    "--config.sampling.max_new_tokens=24", "--config.train.held_out_databases=1",
     "--config.train.sequence_tokens=900", "--config.train.sequence_answers=500",
     "--config.train.sequences_per_step=2",
     "--config.train.rank=4", "--config.train.epochs=4", "--config.train.warmup_steps=2",
