@@ -168,8 +168,8 @@ def write_rows[Tree](old: Tree, new: Tree, rows: Int[Array, "R"]) -> Tree:
 
 
 def take_rows[Tree](arrays: Tree, rows: Int[Array, "R"]) -> Tree:
-    """The rows (axis 0) named; for one out of range the last one."""
-    return jax.tree.map(lambda array: array.at[rows].get(mode="clip"), arrays)
+    """The rows (axis 0) named, for one out of range the last one; scalars as they are."""
+    return jax.tree.map(lambda x: x.at[rows].get(mode="clip") if x.ndim else x, arrays)
 
 
 def causal_mask(lengths: Int[Array, "R"], slots: int) -> Bool[Array, "R T T"]:

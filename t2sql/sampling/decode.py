@@ -358,9 +358,8 @@ def _forward(decoder: Decoder, params, past: list[cache_lib.Block], answers: Ans
 def _forward_few(decoder: Decoder, forward, past: list[cache_lib.Block], answers: Answers):
     """The same of the rows that are going alone, which are few; zeros for the others."""
     places = jnp.flatnonzero(~answers.done, size=decoder.few, fill_value=decoder.rows)
-    step = answers.step
-    taken = cache_lib.take_rows(answers.replace(step=answers.position), places)
-    found = forward([block.take_rows(places) for block in past], taken.replace(step=step))
+    taken = cache_lib.take_rows(answers, places)
+    found = forward([block.take_rows(places) for block in past], taken)
 
     def spread(array: jax.Array) -> jax.Array:
         zeros = jnp.zeros((decoder.rows, *array.shape[1:]), array.dtype)

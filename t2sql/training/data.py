@@ -18,7 +18,8 @@ import numpy as np
 from t2sql import errors
 from t2sql.prompts import Prompt
 from t2sql.sampling import groups as sampling_groups
-from t2sql.spider import compact, database, examples, schema, tables
+from t2sql.spider import database, examples, schema, tables
+from t2sql.spider.compact import CompactDatabase
 from t2sql.spider.examples import Example
 from t2sql.training import output_rows, packing
 from t2sql.training.answers import normal_sql
@@ -105,7 +106,7 @@ class Steps:
         return self.sequences[index] if index < len(self.sequences) else ()
 
 
-def read_split(root: Path, names: Sequence[str], *, few_tokens: bool, held_out: int) -> Split:
+def read_split(root: Path, names: Sequence[str], *, compact: bool, held_out: int) -> Split:
     """Reads the train splits and holds `held_out` databases back.
 
     Those are chosen by a hash of their id, among the ones that have rows: on an empty
@@ -119,9 +120,7 @@ def read_split(root: Path, names: Sequence[str], *, few_tokens: bool, held_out: 
             f"--config.train.splits is {tuple(names)}; it has to be some of {', '.join(SPLITS)}"
         )
     found = [
-        example
-        for name in names
-        for example in examples.read_examples(root, name, compact=few_tokens)
+        example for name in names for example in examples.read_examples(root, name, compact=compact)
     ]
     lacking = next((example.example_id for example in found if example.query is None), None)
     if lacking:
@@ -263,8 +262,8 @@ def _shuffler(
     """
 
     @functools.cache
-    def database_of(db_id: str) -> compact.CompactDatabase:
-        return compact.CompactDatabase(schema.database_path(root, db_id))
+    def database_of(db_id: str) -> CompactDatabase:
+        return CompactDatabase(schema.database_path(root, db_id))
 
     def shuffle(each: _Schema, rng: np.random.Generator) -> tuple[int, ...]:
         text = database_of(each.example.db_id).shuffled_text(rng.permutation)

@@ -56,7 +56,7 @@ def prepare(config: ml_collections.ConfigDict) -> Parts:
     method = methods.make(config, factory)
     root = wiring.resolve_data(config, config.data.path)
     split = data.read_split(
-        root, train.splits, few_tokens=prompt.compact, held_out=train.held_out_databases
+        root, train.splits, compact=prompt.compact, held_out=train.held_out_databases
     )
     steps = data.plan_steps(
         split.train,
