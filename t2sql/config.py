@@ -49,7 +49,7 @@ def default_config() -> ml_collections.ConfigDict:
 
     config.batch_size = 32  # examples per host and step
     config.unit_size = 64  # examples per output object, at most
-    config.prompt_buckets = (32, 64, 128, 256, 512, 1024, 2048)  # tokens
+    config.prompt_buckets = (16, 32, 64, 128, 256, 512, 1024, 2048)  # tokens
     config.prefill_tokens = 1024  # prompt tokens prefilled at a time, besides the schema
 
     config.output = ""  # run directory, local or gs://; the run goes on where it stopped

@@ -263,8 +263,7 @@ def _make_sampler(
     with futures.ThreadPoolExecutor(max_workers=1) as pool:
         params = pool.submit(_timed, job.stopwatch, "load", factory.load_params)
         with job.stopwatch.time("compile"), programs.open():
-            groups = sampling.in_order(unit.group for unit in units if unit.group)
-            sampler.compile(group.slots for group in groups)
+            sampler.compile(sampling.in_order(unit.group for unit in units if unit.group))
         sampler.set_params(params.result())
     return sampler, programs
 

@@ -1,4 +1,4 @@
-"""This host's share of the work, tokenised, grouped and padded by Grain."""
+"""This host's share of the work, tokenised and grouped by Grain."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -21,7 +21,7 @@ class TokenisedUnit:
     Attributes:
       unit: what it is made of.
       prompt_tokens: length of each example's prompt in tokens.
-      fitting: indices of the examples whose prompt fits the largest bucket.
+      fitting: indices of the examples whose prompt is not too long.
       group: the prompts of those, None where there are none; its tag is this unit's name.
     """
 
@@ -41,7 +41,7 @@ def load(
     *,
     encode: Callable[[str], list[int]],
     prompt: Prompt,
-    buckets: Sequence[int],
+    longest: int,
     process_index: int,
     process_count: int,
     finished: Collection[str],
@@ -56,14 +56,14 @@ def load(
       plan: all units of the run, longest first.
       encode: token ids of a prompt, with the begin token.
       prompt: writes the prompts.
-      buckets: sizes that prompts are padded to, ascending.
+      longest: tokens of the longest prompt that is answered.
       process_index: this host.
       process_count: all hosts.
       finished: names of the units whose object exists.
     """
 
     def tokenise(unit: Unit[Example]) -> TokenisedUnit:
-        return _tokenise(unit, encode, prompt, buckets)
+        return _tokenise(unit, encode, prompt, longest)
 
     dataset = (
         grain.MapDataset.source(plan)[process_index::process_count]
@@ -73,15 +73,14 @@ def load(
     return iter(dataset.to_iter_dataset())
 
 
-def _tokenise(unit: Unit[Example], encode, prompt: Prompt, buckets: Sequence[int]) -> TokenisedUnit:
+def _tokenise(unit: Unit[Example], encode, prompt: Prompt, longest: int) -> TokenisedUnit:
     prompts = [encode(prompt.text(example)) for example in unit.examples]
-    fitting = [index for index, tokens in enumerate(prompts) if len(tokens) <= buckets[-1]]
+    fitting = [index for index, tokens in enumerate(prompts) if len(tokens) <= longest]
     group = None
     if fitting:
         group = sampling.group_prompts(
             [prompts[index] for index in fitting],
             [unit.examples[index].example_id for index in fitting],
-            buckets=buckets,
             tag=unit.name,
         )
     return TokenisedUnit(

@@ -82,7 +82,7 @@ def load_units(
             units,
             encode=functools.partial(factory.tokenizer.encode, add_bos=True),
             prompt=prompt,
-            buckets=config.prompt_buckets,
+            longest=config.prompt_buckets[-1],
             process_index=process_index,
             process_count=process_count,
             finished=finished,

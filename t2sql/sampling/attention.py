@@ -73,7 +73,7 @@ def _parts(block: cache_lib.Block, layer: str, rows: int) -> dict[str, jax.Array
     if block.shared:
         # gemma wants the batch in front of every array of the cache. `_unpack` takes the
         # first copy, so that XLA makes none.
-        kv = {part: jnp.broadcast_to(array, (rows, *array.shape)) for part, array in kv.items()}
+        kv = {part: jnp.broadcast_to(x, (rows, *x.shape[1:])) for part, x in kv.items()}
     return kv | {"mask": block.mask, "positions": block.positions}
 
 
@@ -128,8 +128,7 @@ def _unpack(cache: dict[str, jax.Array]) -> list[tuple[str, dict[str, jax.Array]
 def _logits(module: _modules.Attention, query, positions, kind: str, block) -> jax.Array:
     """Masked scores [B L K Q T] of the queries with one block's keys."""
     if kind == _SHARED:
-        scores = jnp.einsum("blkqh,gpkh->blkqgp", query, block["k"])
-        scores = scores.reshape(*scores.shape[:4], -1)
+        scores = jnp.einsum("blkqh,tkh->blkqt", query, block["k"])
     else:
         scores = jnp.einsum("blkqh,btkh->blkqt", query, block["k"])
     distance = positions[:, :, None] - block["positions"][:, None, :]
@@ -144,8 +143,7 @@ def _weigh(weights: jax.Array, kind: str, value: jax.Array) -> jax.Array:
     of them are transposed at every step.
     """
     if kind == _SHARED:
-        shaped = weights.reshape(*weights.shape[:4], *value.shape[:2])
-        weighed = jax.lax.dot_general(shaped, value, (((4, 5), (0, 1)), ((2,), (2,))))
+        weighed = jax.lax.dot_general(weights, value, (((4,), (0,)), ((2,), (1,))))
         return jnp.moveaxis(weighed, 0, 2)
     weighed = jax.lax.dot_general(weights, value, (((4,), (1,)), ((0, 2), (0, 2))))
     return jnp.moveaxis(weighed, 1, 2)

@@ -1,11 +1,13 @@
 """The device steps of sampling, as pure functions over gemma's own model.
 
-    prefill_prefix   the shared part of a group's prompts, once, onto a shelf
-    insert           the own parts of up to R prompts, and their first token, into free rows
-    grow             all of them into a larger cache, when longer prompts come
-    decode           one token per row and step, until enough rows are free
+    prefill    keys and values of a group's shared prefix, once; then of its prompts' own parts
+    shelve     puts a prefix into the cache
+    begin      puts prompts into free rows of it
+    grow       all of them into a larger cache, when longer prompts come
+    decode     one token per row and step, until enough rows are free
 
-The output layer (262,144 rows for Gemma 3) runs only where a token is sampled.
+A prompt's last token is not prefilled: it is the first one that its row decodes. So prefill never
+runs the output layer (262,144 rows for Gemma 3).
 """
 
 import dataclasses
@@ -27,34 +29,17 @@ class Decoder:
 
     Attributes:
       model: gemma's transformer.
-      rows: B, prompts decoded at a time on this host.
       few: where no more rows than this are going, a step computes no others; 0 for never.
-      shape: slots of the cache.
       choice: how the next token is chosen.
       seed: the run's seed.
       forbidden: token ids that are never chosen.
     """
 
     model: nn.Module
-    rows: int
     few: int
-    shape: cache_lib.CacheShape
     choice: choose.Choice
     seed: int
     forbidden: tuple[int, ...]
-
-
-@flax.struct.dataclass
-class Shelves:
-    """Shared beginnings of prompts.
-
-    Attributes:
-      kv: their keys and values, [G P K H] per layer.
-      lengths: tokens on each shelf; 0 for a prompt that shares nothing.
-    """
-
-    kv: cache_lib.KeysValues
-    lengths: Int[Array, "G"]
 
 
 @flax.struct.dataclass
@@ -64,14 +49,16 @@ class Rows:
     Attributes:
       suffix: keys and values of the prompts' own parts, [B S K H] per layer.
       lengths: tokens in each.
-      shelf: the shelf that the row's prompt begins with.
+      prefix_starts: the slot of the shelf that the row's prefix begins at.
+      prefix_lengths: tokens in it; 0 for a prompt that shares nothing.
       limits: tokens of the longest answer it may get, N at most.
       sample_ids: the example's number, from which its sampling key derives.
     """
 
     suffix: cache_lib.KeysValues
     lengths: Int[Array, "B"]
-    shelf: Int[Array, "B"]
+    prefix_starts: Int[Array, "B"]
+    prefix_lengths: Int[Array, "B"]
     limits: Int[Array, "B"]
     sample_ids: UInt32[Array, "B"]
 
@@ -82,10 +69,10 @@ class Answers:
 
     Attributes:
       step: decode steps since the batch began; picks the slot of the ring.
-      ring: keys and values of new tokens, [B N K H] per layer.
-      last_token: the newest token, not yet in the ring.
+      ring: keys and values of the tokens fed, [B N K H] per layer.
+      last_token: the newest token, not yet in the ring; at first the prompt's last.
       position: its place in the row's text.
-      generated: tokens sampled so far, `last_token` included.
+      generated: tokens sampled so far.
       done: rows that need no further token: finished, stopped, or empty.
       tokens: the sampled tokens.
     """
@@ -101,158 +88,132 @@ class Answers:
 
 @flax.struct.dataclass
 class Prompts:
-    """Up to R prompts to insert, right-padded with id 0; unused entries have length 0.
+    """Up to R prompts to begin, besides their keys and values.
 
     Attributes:
-      tokens: the prompts without the shared prefix.
-      lengths: tokens in each.
       rows: the batch row each goes to; B (out of range) for an unused entry.
-      shelf: the shelf with what they share.
-      limits: tokens of the longest answer to each.
-      sample_ids: the examples' numbers.
+      lengths: tokens prefilled of its own part, all but the last one.
+      last_token: that one.
+      prefix_starts: as in `Rows`.
+      prefix_lengths: likewise.
+      limits: likewise.
+      sample_ids: likewise.
     """
 
-    tokens: Int[Array, "R S"]
-    lengths: Int[Array, "R"]
     rows: Int[Array, "R"]
-    shelf: Int[Array, ""]
+    lengths: Int[Array, "R"]
+    last_token: Int[Array, "R"]
+    prefix_starts: Int[Array, "R"]
+    prefix_lengths: Int[Array, "R"]
     limits: Int[Array, "R"]
     sample_ids: UInt32[Array, "R"]
 
 
-def init(decoder: Decoder) -> tuple[Shelves, Rows, Answers]:
-    """A batch of empty rows: all done, so that none of them holds up a loop."""
-    shape, count = decoder.shape, decoder.rows
-    kv = lambda rows, slots: cache_lib.init_kv(decoder.model, rows=rows, slots=slots)  # noqa: E731
-    zeros = jnp.zeros((count,), jnp.int32)
-    shelves = Shelves(
-        kv=kv(cache_lib.SHELVES, shape.prefix),
-        lengths=jnp.zeros((cache_lib.SHELVES,), jnp.int32),
-    )
-    rows = Rows(
-        suffix=kv(count, shape.suffix),
+def init(
+    model: nn.Module, rows: int, shape: cache_lib.CacheShape
+) -> tuple[cache_lib.KeysValues, Rows, Answers]:
+    """An empty shelf, and a batch of empty rows: all done, so that none of them holds up a loop."""
+    kv = functools.partial(cache_lib.init_kv, model)
+    zeros = jnp.zeros((rows,), jnp.int32)
+    asked = Rows(
+        suffix=kv(rows=rows, slots=shape.suffix),
         lengths=zeros,
-        shelf=zeros,
+        prefix_starts=zeros,
+        prefix_lengths=zeros,
         limits=zeros,
         sample_ids=zeros.astype(jnp.uint32),
     )
     answers = Answers(
         step=jnp.zeros((), jnp.int32),
-        ring=kv(count, shape.new),
+        ring=kv(rows=rows, slots=shape.new),
         last_token=zeros,
         position=zeros,
         generated=zeros,
-        done=jnp.ones((count,), bool),
-        tokens=jnp.zeros((count, shape.new), jnp.int32),
+        done=jnp.ones((rows,), bool),
+        tokens=jnp.zeros((rows, shape.new), jnp.int32),
     )
-    return shelves, rows, answers
+    return kv(rows=1, slots=shape.shelf), asked, answers
 
 
-def grow(decoder: Decoder, shelves: Shelves, rows: Rows) -> tuple[Shelves, Rows]:
+def grow(
+    shelf: cache_lib.KeysValues, rows: Rows, shape: cache_lib.CacheShape
+) -> tuple[cache_lib.KeysValues, Rows]:
     """The prompts in a larger cache: answers that are on their way go on in it."""
-    return (
-        shelves.replace(kv=cache_lib.grow(shelves.kv, decoder.shape.prefix)),
-        rows.replace(suffix=cache_lib.grow(rows.suffix, decoder.shape.suffix)),
-    )
-
-
-def prefill_prefix(
-    decoder: Decoder,
-    params,
-    shelves: Shelves,
-    tokens: Int[Array, "1 P"],
-    length: Int[Array, ""],
-    shelf: Int[Array, ""],
-) -> Shelves:
-    """Computes a shared prefix and puts it on a shelf."""
-    slots = tokens.shape[1]
-    _, kv = attention.forward(
-        decoder.model,
-        params,
-        tokens,
-        positions=jnp.arange(slots)[None],
-        mask=cache_lib.causal_mask(length[None], slots),
-        last_only=True,  # these logits are not read: XLA removes the output layer
-    )
-    return Shelves(
-        kv=cache_lib.write_rows(shelves.kv, kv, shelf[None]),
-        lengths=shelves.lengths.at[shelf].set(length),
-    )
-
-
-def insert(
-    decoder: Decoder,
-    params,
-    shelves: Shelves,
-    rows: Rows,
-    answers: Answers,
-    prompts: Prompts,
-    ends: Bool[Array, "V"],
-) -> tuple[Rows, Answers]:
-    """Prefills prompts behind their shared prefix and starts them in their rows.
-
-    Args:
-      decoder: the fixed part.
-      params: the model's parameters.
-      shelves: the shared prefixes.
-      rows: only the rows named in `prompts` change.
-      answers: likewise.
-      prompts: what to insert.
-      ends: token ids that end a row.
-
-    Returns:
-      The batch with the new rows, each with its first token sampled.
-    """
-    logits, new_rows = prefill(decoder, params, shelves, rows, prompts)
-    count = len(prompts.lengths)
-    first = choose_token(decoder, logits, prompts.sample_ids, jnp.zeros((count,), jnp.int32))
-    begun = {
-        "last_token": first,
-        "position": shelves.lengths[prompts.shelf] + prompts.lengths,
-        "generated": 1,
-        "done": ends[first] | (prompts.limits <= 1),
-        "tokens": jnp.pad(first[:, None], ((0, 0), (0, decoder.shape.new - 1))),
-    }
-    return new_rows, begin_rows(answers, begun, prompts)
-
-
-def begin_rows(answers: Answers, begun: dict[str, jax.Array | int | bool], prompts: Prompts):
-    """The answers with these fields set in the rows of the prompts."""
-    old = {name: getattr(answers, name) for name in begun}
-    return answers.replace(**cache_lib.write_rows(old, begun, prompts.rows))
+    suffix = cache_lib.grow(rows.suffix, shape.suffix)
+    return cache_lib.grow(shelf, shape.shelf), rows.replace(suffix=suffix)
 
 
 def prefill(
-    decoder: Decoder, params, shelves: Shelves, rows: Rows, prompts: Prompts
-) -> tuple[Float[Array, "R V"], Rows]:
-    """The logits behind prompts, and the rows with them in their places."""
-    count, slots = prompts.tokens.shape
-    prefix_length = shelves.lengths[prompts.shelf]
-    logits, suffix = attention.forward(
-        decoder.model,
+    model: nn.Module,
+    params,
+    tokens: Int[Array, "R L"],
+    lengths: Int[Array, "R"],
+    prefix: cache_lib.KeysValues | None,
+    prefix_length: Int[Array, ""],
+) -> cache_lib.KeysValues:
+    """Keys and values of tokens that follow a prefix, [R L K H] per layer.
+
+    Args:
+      model: gemma's transformer.
+      params: its parameters.
+      tokens: right-padded with id 0.
+      lengths: tokens in each row.
+      prefix: keys and values of what all of them follow, [1 P K H] per layer; or None.
+      prefix_length: tokens in it.
+    """
+    rows, slots = tokens.shape
+    past = []
+    if prefix is not None:
+        same = jnp.zeros((rows,), jnp.int32)
+        past = [cache_lib.shelf_block(prefix, same, same + prefix_length, slots)]
+    _, kv = attention.forward(
+        model,
         params,
-        prompts.tokens,
-        positions=jnp.broadcast_to(prefix_length + jnp.arange(slots), (count, slots)),
-        mask=cache_lib.causal_mask(prompts.lengths, slots),
-        past=[
-            cache_lib.one_shelf_block(shelves.kv, shelves.lengths, prompts.shelf, (count, slots))
-        ],
-        last_only=True,
+        tokens,
+        positions=jnp.broadcast_to(prefix_length + jnp.arange(slots), (rows, slots)),
+        mask=cache_lib.causal_mask(lengths, slots),
+        past=past,
+        last_only=True,  # these logits are not read: XLA removes the output layer
     )
+    return kv
+
+
+def begin(
+    rows: Rows, answers: Answers, suffix: cache_lib.KeysValues, prompts: Prompts
+) -> tuple[Rows, Answers]:
+    """Puts prompts into their rows; only these change.
+
+    Args:
+      rows: what was asked.
+      answers: how far it has come.
+      suffix: keys and values of the prompts' own parts, [R L K H] per layer, L at most S.
+      prompts: the rest of them.
+    """
     asked = Rows(
-        suffix=suffix,
+        suffix=cache_lib.grow(suffix, cache_lib.slots_of(rows.suffix)),
         lengths=prompts.lengths,
-        shelf=prompts.shelf,
+        prefix_starts=prompts.prefix_starts,
+        prefix_lengths=prompts.prefix_lengths,
         limits=prompts.limits,
         sample_ids=prompts.sample_ids,
     )
-    return logits, cache_lib.write_rows(rows, asked, prompts.rows)
+    begun = {
+        "last_token": prompts.last_token,
+        "position": prompts.prefix_lengths + prompts.lengths,
+        "generated": 0,
+        "done": False,
+    }
+    old = {name: getattr(answers, name) for name in begun}
+    return (
+        cache_lib.write_rows(rows, asked, prompts.rows),
+        answers.replace(**cache_lib.write_rows(old, begun, prompts.rows)),
+    )
 
 
 def decode(
     decoder: Decoder,
     params,
-    shelves: Shelves,
+    shelf: cache_lib.KeysValues,
     rows: Rows,
     answers: Answers,
     stopped: Bool[Array, "B"],
@@ -265,7 +226,7 @@ def decode(
     Args:
       decoder: the fixed part.
       params: the model's parameters.
-      shelves: the shared prefixes.
+      shelf: the shared prefixes.
       rows: what was asked.
       answers: how far it has come.
       stopped: rows that the host has ended (a stop string spread over tokens).
@@ -276,7 +237,7 @@ def decode(
     Returns:
       How far it has come after the last step.
     """
-    past = past_blocks(shelves, rows)
+    past = past_blocks(shelf, rows)
     first_step = answers.step
 
     def go_on(answers: Answers) -> Bool[Array, ""]:
@@ -288,11 +249,11 @@ def decode(
     return jax.lax.while_loop(go_on, one_step, answers.replace(done=answers.done | stopped))
 
 
-def past_blocks(shelves: Shelves, rows: Rows) -> list[cache_lib.Block]:
+def past_blocks(shelf: cache_lib.KeysValues, rows: Rows) -> list[cache_lib.Block]:
     """The prompts, as the rows' next tokens see them."""
     return [
-        cache_lib.shelf_block(shelves.kv, shelves.lengths, rows.shelf, 1),
-        cache_lib.suffix_block(rows.suffix, shelves.lengths[rows.shelf], rows.lengths),
+        cache_lib.shelf_block(shelf, rows.prefix_starts, rows.prefix_lengths),
+        cache_lib.suffix_block(rows.suffix, rows.prefix_lengths, rows.lengths),
     ]
 
 
@@ -309,7 +270,7 @@ def _step(
     logits, kv = forward_token(decoder, params, past, answers)
     token = choose_token(decoder, logits, rows.sample_ids, generated)
     going = ~answers.done
-    here = (jnp.arange(decoder.shape.new) == generated[:, None]) & going[:, None]
+    here = (jnp.arange(answers.tokens.shape[1]) == generated[:, None]) & going[:, None]
     generated = generated + going
     return Answers(
         step=step + 1,
@@ -349,7 +310,9 @@ def _forward(decoder: Decoder, params, past: list[cache_lib.Block], answers: Ans
         mask=jnp.ones((len(answers.last_token), 1, 1), bool),
         past=[
             *past,
-            cache_lib.ring_block(answers.ring, answers.step, answers.generated, answers.position),
+            cache_lib.ring_block(
+                answers.ring, answers.step, answers.generated + 1, answers.position
+            ),
         ],
     )
     return logits[:, 0], kv
@@ -357,12 +320,13 @@ def _forward(decoder: Decoder, params, past: list[cache_lib.Block], answers: Ans
 
 def _forward_few(decoder: Decoder, forward, past: list[cache_lib.Block], answers: Answers):
     """The same of the rows that are going alone, which are few; zeros for the others."""
-    places = jnp.flatnonzero(~answers.done, size=decoder.few, fill_value=decoder.rows)
+    rows = len(answers.done)
+    places = jnp.flatnonzero(~answers.done, size=decoder.few, fill_value=rows)
     taken = cache_lib.take_rows(answers, places)
     found = forward([block.take_rows(places) for block in past], taken)
 
     def spread(array: jax.Array) -> jax.Array:
-        zeros = jnp.zeros((decoder.rows, *array.shape[1:]), array.dtype)
+        zeros = jnp.zeros((rows, *array.shape[1:]), array.dtype)
         return cache_lib.write_rows(zeros, array, places)
 
     return jax.tree.map(spread, found)

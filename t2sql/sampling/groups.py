@@ -1,17 +1,19 @@
-"""Groups of prompts that begin alike, padded to static shapes on the host."""
+"""Groups of prompts that begin alike, and how they are cut and padded to static shapes."""
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int32, UInt32
 
-PROMPT_BUCKETS = (32, 64, 128, 256, 512, 1024, 2048)
+from t2sql.sampling import cache as cache_lib
+
+PROMPT_BUCKETS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 PAD_ID = 0
-# Fewer prompts than this are not worth a shelf of the cache (see `cache.py`): there are
-# few, and many small groups run side by side only where they need none.
+# Fewer prompts than this are left whole: a beginning of its own for each pair of prompts is
+# as many programs' calls.
 MIN_SHARING = 4
 
 
@@ -20,10 +22,8 @@ class PromptGroup:
     """Prompts that are decoded together because they begin alike.
 
     Attributes:
-      prefix: token ids that all of them begin with, right-padded; may be empty.
-      prefix_length: tokens in it.
-      suffixes: the rest of each prompt, right-padded.
-      lengths: tokens in each suffix, at least 1: the last one's logits start the answer.
+      prefix: token ids that all of them begin with; may be empty.
+      suffixes: the rest of each prompt, at least one token: the last one starts the answer.
       sample_ids: a number per prompt for its sampling key.
       limits: tokens of the longest answer to each, where that is less than the sampler's.
       tag: the caller's, handed back with the answers.
@@ -31,22 +31,20 @@ class PromptGroup:
         answer may be (`guided.Guide`); for a sampler whose config asks for one.
     """
 
-    prefix: Int32[np.ndarray, "P"]
-    prefix_length: int
-    suffixes: Int32[np.ndarray, "n S"]
-    lengths: Int32[np.ndarray, "n"]
+    prefix: Int32[np.ndarray, "p"]
+    suffixes: Sequence[Int32[np.ndarray, "s"]]
     sample_ids: UInt32[np.ndarray, "n"]
     limits: Int32[np.ndarray, "n"] | None = None
     tag: Any = None
     guide: Callable[[int], Any] | None = None
 
     @property
-    def slots(self) -> tuple[int, int]:
-        """The buckets (P, S) that prefix and suffixes are padded to."""
-        return len(self.prefix), self.suffixes.shape[1]
+    def lengths(self) -> list[int]:
+        """Tokens of each prompt's own that are prefilled: all but the last one."""
+        return [len(suffix) - 1 for suffix in self.suffixes]
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.suffixes)
 
 
 def sample_id(example_id: str) -> int:
@@ -58,33 +56,28 @@ def group_prompts(
     prompts: Sequence[Sequence[int]],
     example_ids: Sequence[str],
     *,
-    buckets: Sequence[int] = PROMPT_BUCKETS,
     limits: Sequence[int] | None = None,
     tag: Any = None,
 ) -> PromptGroup:
-    """Splits the longest common beginning off the prompts and pads both parts.
+    """Splits the longest common beginning off the prompts.
 
     Fewer than `MIN_SHARING` prompts are left whole: their suffix is all of them.
 
     Args:
       prompts: token ids of each prompt, at least one, none of them empty.
       example_ids: from which the sampling keys derive.
-      buckets: sizes to pad to, ascending.
       limits: tokens of the longest answer to each; None for the sampler's own.
       tag: kept in the group.
 
     Raises:
-      ValueError: there is no prompt, or one is empty or longer than the last bucket.
+      ValueError: there is no prompt, or one is empty.
     """
     if not prompts or not all(prompts):
         raise ValueError("a group needs at least one prompt, and no empty one")
     shared = shared_length(prompts) if len(prompts) >= MIN_SHARING else 0
-    rest = [prompt[shared:] for prompt in prompts]
     return PromptGroup(
-        prefix=_pad([prompts[0][:shared]], buckets)[0],
-        prefix_length=shared,
-        suffixes=_pad(rest, buckets),
-        lengths=np.array([len(tokens) for tokens in rest], np.int32),
+        prefix=np.array(prompts[0][:shared], np.int32),
+        suffixes=[np.array(prompt[shared:], np.int32) for prompt in prompts],
         sample_ids=np.array([sample_id(example_id) for example_id in example_ids], np.uint32),
         limits=None if limits is None else np.asarray(limits, np.int32),
         tag=tag,
@@ -92,12 +85,33 @@ def group_prompts(
 
 
 def in_order(groups: Iterable[PromptGroup]) -> list[PromptGroup]:
-    """The groups so that the sampler's cache has to begin anew as seldom as possible.
+    """The groups so that the sampler's cache, which grows but never shrinks, stays small long."""
 
-    It can grow, but not shrink: by slots of the suffix, which each row has, and then by
-    slots of the prefix.
+    def size(group: PromptGroup) -> tuple[int, int]:
+        return cache_lib.shelf_slots(len(group.prefix)), max(group.lengths)
+
+    return sorted(groups, key=size)
+
+
+def chunks(
+    group: PromptGroup, buckets: Sequence[int], rows: Callable[[int], int]
+) -> Iterator[tuple[int, list[int]]]:
+    """Cuts a group into prompts that are prefilled together, the longest first.
+
+    Args:
+      group: the prompts.
+      buckets: sizes to pad to, ascending.
+      rows: how many prompts of a size are prefilled at a time.
+
+    Yields:
+      The size that these prompts' own parts are padded to, and their places in the group.
     """
-    return sorted(groups, key=lambda group: group.slots[::-1])
+    lengths = group.lengths
+    waiting = sorted(range(len(group)), key=lambda place: -lengths[place])
+    while waiting:
+        slots = bucket(lengths[waiting[0]], buckets)
+        yield slots, waiting[: rows(slots)]
+        del waiting[: rows(slots)]
 
 
 def bucket(length: int, buckets: Sequence[int]) -> int:
@@ -119,8 +133,9 @@ def shared_length(prompts: Sequence[Sequence[int]]) -> int:
     return next((place for place in range(limit) if first[place] != last[place]), limit)
 
 
-def _pad(rows: Sequence[Sequence[int]], buckets: Sequence[int]) -> np.ndarray:
-    padded = np.full((len(rows), bucket(max(map(len, rows)), buckets)), PAD_ID, np.int32)
+def pad(rows: Sequence[Int32[np.ndarray, "s"]], slots: int) -> Int32[np.ndarray, "n slots"]:
+    """The rows right-padded to so many slots."""
+    padded = np.full((len(rows), slots), PAD_ID, np.int32)
     for row, tokens in zip(padded, rows, strict=True):
         row[: len(tokens)] = tokens
     return padded

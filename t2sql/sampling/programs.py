@@ -1,10 +1,8 @@
-"""The compiled programs of a run: a few per cache shape, built ahead of the loop."""
+"""The compiled programs of a run, built ahead of the loop."""
 
-import dataclasses
 import functools
-import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from concurrent import futures
 from typing import Any
 
@@ -14,52 +12,51 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from t2sql.sampling import cache as cache_lib
 from t2sql.sampling import decode as decode_lib
+from t2sql.sampling import groups as groups_lib
 
 # Rows wait, idle, until as many are free as are filled at a time: with the answers of a Spider dev
-# run and 32 rows, filling all at once takes 1.4 times as long as filling 8 (docs/speed.md).
-_ROWS_BY_INSERT = 4
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Programs:
-    """Ahead-of-time compiled functions for one cache shape. See `decode.py`.
-
-    Attributes:
-      insert_rows: R, prompts prefilled at a time: a quarter of the rows, and R * S is bounded
-        by a token budget.
-    """
-
-    insert_rows: int
-    init: Any
-    prefill_prefix: Any
-    insert: Any
-    decode: Any
+# run and 32 rows, filling 8 at a time takes 4 % more steps than filling 4 (docs/speed.md).
+_ROWS_BY_BEGIN = 8
+# A program: its name, and the sizes it is compiled for.
+Key = tuple[Any, ...]
 
 
 class Compiler:
-    """Builds `Programs` on a mesh and keeps them.
+    """Builds programs on a mesh and keeps them. See `decode.py` for what they do.
+
+    Each is called by its name and the sizes that it is compiled for:
+
+        init     shape
+        prefill  prompts at a time, slots of the prefix before them (0 for none), own slots
+        shelve   slots of the prefix, slots of the shelf
+        begin    own slots, those of the cache
+        grow     old shape, new shape
+        decode   shape
 
     Args:
-      decoder: the fixed part of decoding; its `shape` is replaced per program.
+      decoder: the fixed part of decoding.
       params: the model's parameters on the mesh, or their shapes and shardings.
       mesh: axes `data` (rows) and `model` (heads and features).
-      prefill_tokens: tokens prefilled at a time, R * S at most.
+      rows: B, prompts decoded at a time.
+      new_tokens: N, tokens of the longest answer.
+      prompt_buckets: sizes that prefixes and prompts' own parts are padded to, ascending.
+      prefill_tokens: tokens prefilled at a time, besides the prefix, at most.
     """
 
-    programs_class: Any = Programs
+    decode_programs: tuple[str, ...] = ("decode",)
 
-    def __init__(self, decoder, params, *, mesh, prefill_tokens: int):
+    def __init__(
+        self, decoder, params, *, mesh, rows: int, new_tokens: int, prompt_buckets, prefill_tokens
+    ):
         self.params = params
+        self.rows = rows
+        self.prompt_buckets = prompt_buckets
         self._decoder = decoder
         self._mesh = mesh
-        self.rows = decoder.rows
+        self._new_tokens = new_tokens
         self._prefill_tokens = prefill_tokens
-        self._programs: dict[cache_lib.CacheShape, Programs] = {}
-        self._prefix_programs: dict[int, Any] = {}
-        self._growths: dict[tuple[cache_lib.CacheShape, cache_lib.CacheShape], Any] = {}
-        self._drained: set[cache_lib.CacheShape] = set()
+        self._programs: dict[Key, Any] = {}
         self.seconds = 0.0
-        self.count = 0
 
     @property
     def replicated(self) -> NamedSharding:
@@ -69,141 +66,167 @@ class Compiler:
     def by_row(self) -> NamedSharding:
         return NamedSharding(self._mesh, PartitionSpec("data"))
 
-    def get(self, shape: cache_lib.CacheShape) -> Programs:
-        """The programs for a shape, compiled now if `compile` has not been told of it."""
-        if shape not in self._programs:
-            self.compile([shape])
-        return self._programs[shape]
+    @property
+    def count(self) -> int:
+        """Programs compiled so far."""
+        return len(self._programs)
 
-    def get_growth(self, old: cache_lib.CacheShape, new: cache_lib.CacheShape) -> Any:
-        """The program that takes shelves and rows of one shape to a larger one."""
-        if (old, new) not in self._growths:
-            self.compile([old, new])
-        return self._growths[old, new]
+    def shape_of(self, group: groups_lib.PromptGroup) -> cache_lib.CacheShape:
+        """The smallest cache for a group."""
+        return cache_lib.CacheShape(
+            shelf=cache_lib.shelf_slots(len(group.prefix)),
+            suffix=groups_lib.bucket(max(group.lengths), self.prompt_buckets),
+            new=self._new_tokens,
+        )
 
-    def compile(self, shapes: Iterable[cache_lib.CacheShape]) -> None:
-        """Compiles what is missing for `shapes` in the order of their use, several at a time."""
-        start = time.perf_counter()
-        shapes = list(dict.fromkeys(shapes))
-        pairs = set(itertools.pairwise(shapes))
-        growths = {pair for pair in pairs if pair[0].fits(pair[1])}
-        self._drained.update(shapes[-1:], (old for old, _ in pairs - growths))
-        growths -= self._growths.keys()
-        shapes = [shape for shape in shapes if shape not in self._programs]
-        prefixes = {shape.prefix for shape in shapes} - self._prefix_programs.keys()
-        with futures.ThreadPoolExecutor(max_workers=4) as pool:
-            prefix_jobs = {slots: pool.submit(self._compile_prefix, slots) for slots in prefixes}
-            growth_jobs = {pair: pool.submit(self._compile_growth, *pair) for pair in growths}
-            jobs = {
-                shape: {name: pool.submit(build, shape) for name, build in self._builders().items()}
-                for shape in shapes
-            }
-            self._prefix_programs |= {slots: job.result() for slots, job in prefix_jobs.items()}
-            self._growths |= {pair: job.result() for pair, job in growth_jobs.items()}
-            for shape, parts in jobs.items():
-                self._programs[shape] = self.programs_class(
-                    insert_rows=self._insert_rows(shape),
-                    prefill_prefix=self._prefix_programs[shape.prefix],
-                    **{name: job.result() for name, job in parts.items()},
-                )
-        self.count += len(prefixes) + len(growths) + len(self._builders()) * len(shapes)
-        self.seconds += time.perf_counter() - start
+    def prefix_slots(self, group: groups_lib.PromptGroup) -> int:
+        """What a group's prefix is padded to: 0 where it has none."""
+        length = len(group.prefix)
+        return groups_lib.bucket(length, self.prompt_buckets) if length else 0
 
-    def _builders(self) -> dict[str, Callable[[cache_lib.CacheShape], Any]]:
-        """What compiles each program of a shape, by its name in `programs_class`."""
-        return {
-            "init": self._compile_init,
-            "insert": self._compile_insert,
-            "decode": self._compile_decode,
-        }
+    def chunks(self, group: groups_lib.PromptGroup) -> Iterator[tuple[int, list[int]]]:
+        """Own slots and places of the prompts that are prefilled together."""
+        return groups_lib.chunks(group, self.prompt_buckets, self.rows_at_a_time)
 
-    def _insert_rows(self, shape: cache_lib.CacheShape) -> int:
+    def rows_at_a_time(self, slots: int) -> int:
+        """R, prompts of so many slots that are prefilled together.
+
+        An eighth of the rows, and R * slots is bounded by a token budget.
+        """
         devices = self._mesh.shape["data"]
-        wanted = max(1, self._prefill_tokens // shape.suffix)
-        most = max(1, self.rows // _ROWS_BY_INSERT)
+        wanted = max(1, self._prefill_tokens // slots)
+        most = max(1, self.rows // _ROWS_BY_BEGIN)
         return max(devices, min(wanted, most) // devices * devices)
 
-    def _bind(self, function, shape: cache_lib.CacheShape):
-        # Where a lane grows instead of being drained, few rows are seldom all that is going, and
-        # a step for them is as much to compile as one for all.
-        few = self._decoder.few if shape in self._drained else 0
-        return functools.partial(function, dataclasses.replace(self._decoder, shape=shape, few=few))
+    def get(self, *key) -> Any:
+        """A program, compiled now if `compile` has not been told of a group that needs it."""
+        if key not in self._programs:
+            self._build([key])
+        return self._programs[key]
 
-    def _compile_init(self, shape: cache_lib.CacheShape):
-        init = self._bind(decode_lib.init, shape)
-        return jax.jit(init, out_shardings=shardings(self._batch(shape))).lower().compile()
+    def compile(self, groups: Iterable[groups_lib.PromptGroup]) -> None:
+        """Compiles what is missing for groups in this order, several programs at a time."""
+        self._build(self._keys(groups))
 
-    def _compile_prefix(self, slots: int):
-        shape = cache_lib.CacheShape(prefix=slots, suffix=0, new=0)
-        shelves, _, _ = self._batch(shape)
+    def _keys(self, groups: Iterable[groups_lib.PromptGroup]) -> Iterator[Key]:
+        """The programs for groups, in the order of their use."""
+        shape: cache_lib.CacheShape | None = None
+        for group in groups:
+            wanted = self.shape_of(group)
+            if shape is None:
+                shape = wanted
+                yield "init", shape
+            elif shape != shape.union(wanted):
+                yield "grow", shape, shape.union(wanted)
+                shape = shape.union(wanted)
+            prefix = self.prefix_slots(group)
+            if prefix:
+                yield "prefill", 1, 0, prefix
+                yield "shelve", prefix, shape.shelf
+            for slots, _ in self.chunks(group):
+                yield "prefill", self.rows_at_a_time(slots), prefix, slots
+                yield "begin", slots, shape.suffix
+            for name in self.decode_programs:
+                yield name, shape
+
+    def _build(self, keys: Iterable[Key]) -> None:
+        start = time.perf_counter()
+        missing = [key for key in dict.fromkeys(keys) if key not in self._programs]
+        with futures.ThreadPoolExecutor(max_workers=4) as pool:
+            self._programs |= zip(missing, pool.map(self._compile, missing), strict=True)
+        self.seconds += time.perf_counter() - start
+
+    def _compile(self, key: Key) -> Any:
+        name, *sizes = key
+        return getattr(self, f"_{name}")(*sizes).compile()
+
+    def _init(self, shape: cache_lib.CacheShape):
+        init = functools.partial(decode_lib.init, self._decoder.model, self.rows, shape)
+        return jax.jit(init, out_shardings=shardings(self.batch(shape))).lower()
+
+    def _prefill(self, rows: int, prefix: int, slots: int):
+        parts = self.kv(rows, slots)
         prefill = jax.jit(
-            self._bind(decode_lib.prefill_prefix, shape),
-            donate_argnums=(1,),
-            out_shardings=shardings(shelves),
+            functools.partial(decode_lib.prefill, self._decoder.model),
+            out_shardings=shardings(parts),
         )
-        tokens, number = self._array((1, slots), jnp.int32), self._array((), jnp.int32)
-        return prefill.lower(self.params, shelves, tokens, number, number).compile()
-
-    def _compile_growth(self, old: cache_lib.CacheShape, new: cache_lib.CacheShape):
-        shelves, rows, _ = self._batch(new)
-        grow = jax.jit(self._bind(decode_lib.grow, new), out_shardings=shardings((shelves, rows)))
-        return grow.lower(*self._batch(old)[:2]).compile()
-
-    def _compile_insert(self, shape: cache_lib.CacheShape):
-        shelves, rows, answers = self._batch(shape)
-        insert = jax.jit(
-            self._bind(decode_lib.insert, shape),
-            donate_argnums=(2, 3),
-            out_shardings=shardings((rows, answers)),
-        )
-        prompts = self._prompts(shape)
-        return insert.lower(self.params, shelves, rows, answers, prompts, self._ends()).compile()
-
-    def _prompts(self, shape: cache_lib.CacheShape) -> decode_lib.Prompts:
-        """Abstract prompts, as many as are inserted at a time."""
-        count = self._insert_rows(shape)
-        return decode_lib.Prompts(
-            tokens=self._array((count, shape.suffix), jnp.int32, self.by_row),
-            lengths=self._array((count,), jnp.int32, self.by_row),
-            rows=self._array((count,), jnp.int32),
-            shelf=self._array((), jnp.int32),
-            limits=self._array((count,), jnp.int32, self.by_row),
-            sample_ids=self._array((count,), jnp.uint32, self.by_row),
+        by_row = self._rows_sharding(rows)
+        return prefill.lower(
+            self.params,
+            self.array((rows, slots), jnp.int32, by_row),
+            self.array((rows,), jnp.int32, by_row),
+            self.kv(1, prefix) if prefix else None,
+            self.array((), jnp.int32),
         )
 
-    def _compile_decode(self, shape: cache_lib.CacheShape):
-        shelves, rows, answers = self._batch(shape)
+    def _shelve(self, prefix: int, slots: int):
+        shelf, number = self.kv(1, slots), self.array((), jnp.int32)
+        shelve = jax.jit(cache_lib.write_shelf, donate_argnums=0, out_shardings=shardings(shelf))
+        return shelve.lower(shelf, self.kv(1, prefix), number, number)
+
+    def _begin(self, slots: int, suffix: int):
+        shape = cache_lib.CacheShape(shelf=0, suffix=suffix, new=self._new_tokens)
+        _, rows, answers = self.batch(shape)
+        begin = jax.jit(
+            decode_lib.begin, donate_argnums=(0, 1), out_shardings=shardings((rows, answers))
+        )
+        count = self.rows_at_a_time(slots)
+        number = self.array((count,), jnp.int32)
+        prompts = decode_lib.Prompts(
+            rows=number,
+            lengths=number,
+            last_token=number,
+            prefix_starts=number,
+            prefix_lengths=number,
+            limits=number,
+            sample_ids=self.array((count,), jnp.uint32),
+        )
+        return begin.lower(rows, answers, self.kv(count, slots), prompts)
+
+    def _grow(self, old: cache_lib.CacheShape, new: cache_lib.CacheShape):
+        grow = jax.jit(
+            functools.partial(decode_lib.grow, shape=new),
+            out_shardings=shardings(self.batch(new)[:2]),
+        )
+        return grow.lower(*self.batch(old)[:2])
+
+    def _decode(self, shape: cache_lib.CacheShape):
+        shelf, rows, answers = self.batch(shape)
         decode = jax.jit(
-            self._bind(decode_lib.decode, shape),
+            functools.partial(decode_lib.decode, self._decoder),
             donate_argnums=(3,),
             out_shardings=shardings(answers),
         )
-        stopped = self._array((self.rows,), bool, self.by_row)
-        number = self._array((), jnp.int32)
-        return decode.lower(
-            self.params, shelves, rows, answers, stopped, self._ends(), number, number
-        ).compile()
+        stopped = self.array((self.rows,), bool, self.by_row)
+        ends = self.array((self._decoder.model.config.num_embed,), bool)
+        number = self.array((), jnp.int32)
+        return decode.lower(self.params, shelf, rows, answers, stopped, ends, number, number)
 
-    def _batch(self, shape: cache_lib.CacheShape):
-        """Abstract shelves, rows and answers: rows over `data`, heads over `model`."""
-        shelves, rows, answers = jax.eval_shape(self._bind(decode_lib.init, shape))
-        return (
-            jax.tree.map(lambda x: self._placed(x, None), shelves),
-            jax.tree.map(lambda x: self._placed(x, "data"), rows),
-            jax.tree.map(lambda x: self._placed(x, "data"), answers),
-        )
+    def batch(self, shape: cache_lib.CacheShape):
+        """Abstract shelf, rows and answers: rows over `data`, heads over `model`."""
+        init = functools.partial(decode_lib.init, self._decoder.model, self.rows, shape)
+        _, rows, answers = jax.eval_shape(init)
+        placed = jax.tree.map(lambda x: self._placed(x, "data"), (rows, answers))
+        return (self.kv(1, shape.shelf), *placed)
+
+    def kv(self, rows: int, slots: int) -> cache_lib.KeysValues:
+        """Abstract keys and values, rows over `data` where each device gets as many."""
+        init = functools.partial(cache_lib.init_kv, self._decoder.model, rows=rows, slots=slots)
+        axis = None if rows % self._mesh.shape["data"] else "data"
+        return jax.tree.map(lambda x: self._placed(x, axis), jax.eval_shape(init))
+
+    def _rows_sharding(self, rows: int) -> NamedSharding:
+        return self.replicated if rows % self._mesh.shape["data"] else self.by_row
 
     def _placed(self, x: jax.ShapeDtypeStruct, rows: str | None) -> jax.ShapeDtypeStruct:
         axes = [rows] if x.ndim else []
         if x.ndim == 4:  # [rows slots K H]
             heads = "model" if x.shape[2] % self._mesh.shape["model"] == 0 else None
             axes = [rows, None, heads]
-        return self._array(x.shape, x.dtype, NamedSharding(self._mesh, PartitionSpec(*axes)))
+        return self.array(x.shape, x.dtype, NamedSharding(self._mesh, PartitionSpec(*axes)))
 
-    def _ends(self) -> jax.ShapeDtypeStruct:
-        return self._array((self._decoder.model.config.num_embed,), bool)
-
-    def _array(self, shape, dtype, sharding=None) -> jax.ShapeDtypeStruct:
+    def array(self, shape, dtype, sharding=None) -> jax.ShapeDtypeStruct:
+        """An abstract array, on every device unless its sharding says otherwise."""
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding or self.replicated)
 
 

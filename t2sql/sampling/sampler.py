@@ -2,7 +2,7 @@
 
 Prompts come in groups that share a prefix (one schema, many questions). The prefix
 is prefilled once. The rows of the batch are kept busy: as rows finish, prompts of
-the same group, or of the next one of the same shape, take their place.
+the same group, or of the next one, take their place.
 """
 
 import dataclasses
@@ -15,7 +15,6 @@ import numpy as np
 from flax import linen as nn
 
 from t2sql import errors
-from t2sql.sampling import cache as cache_lib
 from t2sql.sampling import choose, guided, schedule
 from t2sql.sampling import decode as decode_lib
 from t2sql.sampling import groups as groups_lib
@@ -59,7 +58,7 @@ class BatchSampler:
       mesh: devices of this host, axes `data` and `model`; default: the first device.
       config: what decides the text.
       batch_size: prompts decoded at a time, a multiple of the size of `data`.
-      prompt_buckets: lengths that prefix and suffix are padded to, ascending; the
+      prompt_buckets: lengths that a prefix and a prompt's own part are padded to, ascending; the
         last one is the longest prompt.
       prefill_tokens: prompt tokens prefilled at a time.
 
@@ -93,9 +92,7 @@ class BatchSampler:
         self._compiler = compiler(
             decode_lib.Decoder(
                 model=model,
-                rows=batch_size,
                 few=few_rows(batch_size, mesh),
-                shape=cache_lib.CacheShape(prefix=0, suffix=0, new=config.max_new_tokens),
                 choice=choose.Choice(
                     temperature=config.temperature, top_k=config.top_k, top_p=config.top_p
                 ),
@@ -104,6 +101,9 @@ class BatchSampler:
             ),
             weights_lib.arrange(params),
             mesh=mesh,
+            rows=batch_size,
+            new_tokens=config.max_new_tokens,
+            prompt_buckets=self.prompt_buckets,
             prefill_tokens=prefill_tokens,
         )
         self._ends = jax.device_put(self._stops.table(vocab_size), self._compiler.replicated)
@@ -127,16 +127,12 @@ class BatchSampler:
         """Whether a prompt of this length can be sampled from at all."""
         return 0 < prompt_tokens <= self.prompt_buckets[-1]
 
-    def compile(self, slots: Iterable[tuple[int, int]]) -> None:
-        """Compiles ahead for groups of these `slots`, in the order that `generate` is given.
+    def compile(self, groups: Iterable[groups_lib.PromptGroup]) -> None:
+        """Compiles ahead for groups, in the order that `generate` is given.
 
         It then compiles nothing.
         """
-        self._compiler.compile(map(self._shape, slots))
-
-    def _shape(self, slots: tuple[int, int]) -> cache_lib.CacheShape:
-        prefix, suffix = slots
-        return cache_lib.CacheShape(prefix=prefix, suffix=suffix, new=self.config.max_new_tokens)
+        self._compiler.compile(groups)
 
     def generate(
         self,
@@ -147,26 +143,28 @@ class BatchSampler:
     ) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
         """Yields each group with its answers, in the order of its prompts.
 
-        Groups come out as they finish, which need not be the order they came in. Where prompts
-        of a group are shorter than those before, all rows have to finish first: `in_order`
-        puts groups so that this is seldom.
+        Groups come out as they finish, which need not be the order they came in. The cache
+        grows as longer prompts come: `in_order` puts groups so that it stays small long.
 
         Args:
           groups: any number of groups; read one at a time, only when rows are free.
           on_finished: called with each answer as its row finishes.
           on_step: called every few steps; what it raises ends the sampling.
+
+        Raises:
+          ValueError: a prompt does not fit; see `fits`.
         """
-        parts = (self._stops, self._ends, self.counters, on_finished, on_step)
         lane: schedule.Lane | None = None
         for group in groups:
-            shape = self._shape(group.slots)
-            if lane is not None and not lane.shape.fits(shape):
-                yield from lane.drain()
-                lane = None  # its cache goes before the next one's comes
-            if lane is None:
-                lane = self._lane(self._compiler, shape, *parts)
-            elif lane.shape != shape:
-                lane.grow(shape)
+            lane = lane or self._lane(
+                self._compiler,
+                self._compiler.shape_of(group),
+                self._stops,
+                self._ends,
+                self.counters,
+                on_finished,
+                on_step,
+            )
             yield from lane.feed(group)
         if lane is not None:
             yield from lane.drain()
@@ -206,7 +204,6 @@ class BatchSampler:
             yield groups_lib.group_prompts(
                 [tokens[place] for place in some],
                 [prompts[place] for place in some],
-                buckets=self.prompt_buckets,
                 tag=some,
             )
 

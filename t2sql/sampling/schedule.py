@@ -1,16 +1,16 @@
 """Which prompt is in which row of the batch, and when.
 
-A lane is a batch. Prompts wait for free rows; the batch decodes until enough rows are
-free for the next ones, and they take their places while the others go on. Its cache
-grows when longer prompts come. Only the end of a lane runs with rows that have nothing
-left to do.
+A lane is a batch. Prompts wait for free rows, and for room on the shelf for what they share; the
+batch decodes until there is enough for the next ones, and they take their places while the others
+go on. Its cache grows when longer prompts come. Only the end of a lane runs with rows that have
+nothing left to do.
 """
 
 import collections
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -24,6 +24,8 @@ from t2sql.sampling import stops as stops_lib
 # Decode steps between two looks of the host: it finds stop strings that span tokens,
 # shows progress, and can be asked to stop.
 STEPS_PER_LOOK = 16
+# A group whose answers are complete, with these.
+Finished = tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]
 
 
 @dataclasses.dataclass
@@ -35,7 +37,7 @@ class Counters:
       decode_seconds: wall time of this host in decode.
       host_seconds: wall time between them, in which this host reads answers.
       prompt_tokens: tokens of all prompts.
-      computed_prompt_tokens: of those, what remains when shared prefixes count once.
+      computed_prompt_tokens: those prefilled: shared prefixes once, and no prompt's last token.
       padded_prompt_tokens: the same with padding, which is what the device computes.
       output_tokens: tokens of all answers.
       decode_steps: steps of the whole batch.
@@ -53,19 +55,27 @@ class Counters:
     refused_tokens: int = 0
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stretch:
+    """Where on the shelf a group's prefix lies: its first slot, and how many; 0 for none."""
+
+    start: int
+    length: int
+
+
 @dataclasses.dataclass
 class Row:
     """A prompt in a row of the batch: its group's answers, and its place among them."""
 
     group: groups_lib.PromptGroup
     answers: list[stops_lib.Generation | None]
-    index: int
-    shelf: int
+    place: int
+    stretch: Stretch
 
     def limit(self, slots: int) -> int:
         """Tokens of the longest answer it may get, with `slots` of the ring for it."""
         limits = self.group.limits
-        return slots if limits is None else min(slots, int(limits[self.index]))
+        return slots if limits is None else min(slots, int(limits[self.place]))
 
 
 class Lane:
@@ -81,82 +91,71 @@ class Lane:
         on_finished: Callable[[stops_lib.Generation], None],
         on_step: Callable[[], None],
     ):
-        self.shape = shape
+        self._shape = shape
         self._compiler = compiler
-        self._programs = compiler.get(shape)
         self._stops = stops
         self._ends = ends
         self._counters = counters
         self._on_finished = on_finished
         self._on_step = on_step
-        self._shelf = 0
-        self._shelf_is_empty = True
         self._rows: list[Row | None] = [None] * compiler.rows
         self._stopped = np.zeros(compiler.rows, bool)
         self._step = 0
         self._max_steps = self._put(np.int32(STEPS_PER_LOOK))
-        self._begin()
+        self._shelf, self._asked, self._answers = compiler.get("init", shape)()
 
-    def _begin(self) -> None:
-        """Makes an empty batch on the device."""
-        self._shelves, self._asked, self._answers = self._programs.init()
-
-    def feed(
-        self, group: groups_lib.PromptGroup
-    ) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
+    def feed(self, group: groups_lib.PromptGroup) -> Iterator[Finished]:
         """Prefills a group, decoding as needed to free rows; yields groups that finish."""
-        yield from self._take_shelf(group)
+        self._grow(self._compiler.shape_of(group))
+        stretch = yield from self._find_stretch(len(group.prefix))
+        prefix = self._prefill_prefix(group, stretch) if stretch.length else None
         answers: list = [None] * len(group)
-        waiting = collections.deque(
-            Row(group=group, answers=answers, index=index, shelf=self._shelf)
-            for index in range(len(group))
-        )
-        while waiting:
-            count = min(len(waiting), self._programs.insert_rows)
-            yield from self._decode_until(self._active, len(self._rows) - count)
-            self._insert([waiting.popleft() for _ in range(count)])
+        for slots, places in self._compiler.chunks(group):
+            while (lacking := len(places) - self._rows.count(None)) > 0:
+                yield from self._decode_until_free(lacking)
+            self._begin(
+                [Row(group=group, answers=answers, place=x, stretch=stretch) for x in places],
+                slots,
+                prefix,
+            )
 
-    def grow(self, shape: cache_lib.CacheShape) -> None:
-        """Goes on in a larger cache, with all that is on its way."""
-        growth = self._compiler.get_growth(self.shape, shape)
-        with self._span("prefill"):
-            self._shelves, self._asked = growth(self._shelves, self._asked)
-        self.shape, self._programs = shape, self._compiler.get(shape)
-
-    def drain(self) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
+    def drain(self) -> Iterator[Finished]:
         """Decodes until every row has finished."""
-        yield from self._decode_until(self._active, 0)
+        while active := len(self._active()):
+            yield from self._decode_until_free(active)
 
-    def _active(self) -> int:
-        return sum(row is not None for row in self._rows)
+    def _active(self) -> list[Row]:
+        return [row for row in self._rows if row is not None]
 
-    def _decode_until(
-        self, count: Callable[[], int], limit: int
-    ) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
-        """Decodes until `count` of the active rows is `limit` at most."""
-        while (excess := count() - limit) > 0:
-            self._on_step()
-            self._decode(self._active() - excess)
-            yield from self._harvest()
+    def _decode_until_free(self, count: int) -> Iterator[Finished]:
+        """Decodes until so many active rows have finished, or for the steps between two looks."""
+        self._on_step()
+        self._decode(len(self._active()) - count)
+        yield from self._harvest()
 
-    def _take_shelf(
-        self, group: groups_lib.PromptGroup
-    ) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
-        """Puts the group's prefix on a shelf that no active row reads: any that comes free first.
+    def _grow(self, shape: cache_lib.CacheShape) -> None:
+        """Goes on in a cache that holds this shape too, with all that is on its way."""
+        shape = self._shape.union(shape)
+        if shape != self._shape:
+            with self._span("prefill"):
+                grow = self._compiler.get("grow", self._shape, shape)
+                self._shelf, self._asked = grow(self._shelf, self._asked)
+            self._shape = shape
 
-        Groups that share nothing go on with the shelf that is empty already.
-        """
-        if group.prefix_length == 0 and self._shelf_is_empty:
-            return
-        yield from self._decode_until(lambda: self._readers(self._emptiest()), 0)
-        self._shelf, self._shelf_is_empty = self._emptiest(), group.prefix_length == 0
-        self._prefill_prefix(group)
+    def _find_stretch(self, length: int) -> Generator[Finished, None, Stretch]:
+        """Room on the shelf that no active row reads, decoding until there is."""
+        while (start := self._first_gap(length)) is None:
+            readers = collections.Counter(row.stretch for row in self._active())
+            yield from self._decode_until_free(min(readers.values()))
+        return Stretch(start, length)
 
-    def _emptiest(self) -> int:
-        return min(range(cache_lib.SHELVES), key=self._readers)
-
-    def _readers(self, shelf: int) -> int:
-        return sum(row is not None and row.shelf == shelf for row in self._rows)
+    def _first_gap(self, length: int) -> int | None:
+        start = 0
+        for stretch in sorted({row.stretch for row in self._active()}, key=lambda x: x.start):
+            if stretch.start - start >= length:
+                break
+            start = max(start, stretch.start + stretch.length)
+        return start if start + length <= self._shape.shelf else None
 
     @contextlib.contextmanager
     def _span(self, name: str) -> Iterator[None]:
@@ -168,70 +167,93 @@ class Lane:
         seconds = getattr(self._counters, counter) + time.perf_counter() - start
         setattr(self._counters, counter, seconds)
 
-    def _prefill_prefix(self, group: groups_lib.PromptGroup) -> None:
+    def _prefill_prefix(
+        self, group: groups_lib.PromptGroup, stretch: Stretch
+    ) -> cache_lib.KeysValues:
+        """Computes the keys and values of a group's prefix, and puts them on the shelf."""
+        slots, length = self._compiler.prefix_slots(group), self._put(np.int32(stretch.length))
         with self._span("prefill"):
-            self._shelves = self._programs.prefill_prefix(
-                self._compiler.params,
-                self._shelves,
-                self._put(group.prefix[None]),
-                self._put(np.int32(group.prefix_length)),
-                self._put(np.int32(self._shelf)),
-            )
-        self._counters.computed_prompt_tokens += group.prefix_length
-        self._counters.padded_prompt_tokens += self.shape.prefix
+            prefix = self._prefill([group.prefix], slots)
+            shelve = self._compiler.get("shelve", slots, self._shape.shelf)
+            self._shelf = shelve(self._shelf, prefix, self._put(np.int32(stretch.start)), length)
+        return prefix
 
-    def _insert(self, rows: list[Row]) -> None:
-        """Prefills prompts into free rows, as many as there are programs' places for."""
-        with self._span("prefill"):
-            self._insert_prompts(rows)
-        self._counters.padded_prompt_tokens += self._programs.insert_rows * self.shape.suffix
-
-    def _insert_prompts(self, rows: list[Row]) -> None:
-        self._asked, self._answers = self._programs.insert(
+    def _prefill(
+        self,
+        texts: Sequence[np.ndarray],
+        slots: int,
+        *,
+        rows: int = 1,
+        prefix: cache_lib.KeysValues | None = None,
+        prefix_length: int = 0,
+    ) -> cache_lib.KeysValues:
+        """Keys and values of texts that follow a prefix, padded to so many rows."""
+        before = cache_lib.slots_of(prefix) if prefix else 0
+        self._counters.computed_prompt_tokens += sum(map(len, texts))
+        self._counters.padded_prompt_tokens += rows * slots
+        texts = [*texts, *[np.zeros(0, np.int32)] * (rows - len(texts))]
+        by_row = rows > 1
+        return self._compiler.get("prefill", rows, before, slots)(
             self._compiler.params,
-            self._shelves,
-            self._asked,
-            self._answers,
-            self._place(rows),
-            self._ends,
+            self._put(groups_lib.pad(texts, slots), by_row=by_row),
+            self._put(np.array([len(text) for text in texts], np.int32), by_row=by_row),
+            prefix,
+            self._put(np.int32(prefix_length)),
         )
-        jax.block_until_ready(self._answers.last_token)
 
-    def _free_places(self) -> list[int]:
-        return [place for place, row in enumerate(self._rows) if row is None]
+    def _begin(self, rows: list[Row], slots: int, prefix: cache_lib.KeysValues | None) -> None:
+        """Prefills prompts and puts them into free rows."""
+        count = self._compiler.rows_at_a_time(slots)
+        with self._span("prefill"):
+            suffix = self._prefill(
+                [row.group.suffixes[row.place][:-1] for row in rows],
+                slots,
+                rows=count,
+                prefix=prefix,
+                prefix_length=rows[0].stretch.length,
+            )
+            begin = self._compiler.get("begin", slots, self._shape.suffix)
+            self._asked, self._answers = begin(
+                self._asked, self._answers, suffix, self._place(rows, count)
+            )
+            jax.block_until_ready(self._answers.last_token)
 
-    def _place(self, rows: list[Row]) -> decode_lib.Prompts:
-        """Gives prompts free rows, and puts them on the device."""
-        size = self._programs.insert_rows
-        free = self._free_places()
-        tokens = np.zeros((size, self.shape.suffix), np.int32)
-        lengths = np.zeros(size, np.int32)
-        places = np.full(size, len(self._rows), np.int32)  # out of range: dropped
-        limits = np.ones(size, np.int32)
-        sample_ids = np.zeros(size, np.uint32)
-        for entry, (row, place) in enumerate(zip(rows, free, strict=False)):
-            tokens[entry] = row.group.suffixes[row.index]
-            lengths[entry], places[entry] = row.group.lengths[row.index], place
-            limits[entry] = row.limit(self.shape.new)
-            sample_ids[entry] = row.group.sample_ids[row.index]
-            self._rows[place] = row
-            self._stopped[place] = False
-            self._counters.prompt_tokens += row.group.prefix_length + int(lengths[entry])
-            self._counters.computed_prompt_tokens += int(lengths[entry])
+    def _place(self, rows: list[Row], count: int) -> decode_lib.Prompts:
+        """Gives prompts free rows of the batch."""
+        free = [number for number, row in enumerate(self._rows) if row is None]
+        taken = free[: len(rows)]
+        for number, row in zip(taken, rows, strict=True):
+            self._take_row(number, row)
+
+        def column(values: Iterable[int], unused: int = 0, dtype=np.int32) -> jax.Array:
+            padded = np.full(count, unused, dtype)
+            padded[: len(rows)] = list(values)
+            return self._put(padded)
+
+        suffixes = [row.group.suffixes[row.place] for row in rows]
         return decode_lib.Prompts(
-            tokens=self._put(tokens, by_row=True),
-            lengths=self._put(lengths, by_row=True),
-            rows=self._put(places),
-            shelf=self._put(np.int32(self._shelf)),
-            limits=self._put(limits, by_row=True),
-            sample_ids=self._put(sample_ids, by_row=True),
+            rows=column(taken, unused=len(self._rows)),  # out of range: dropped
+            lengths=column(len(suffix) - 1 for suffix in suffixes),
+            last_token=column(suffix[-1] for suffix in suffixes),
+            prefix_starts=column(row.stretch.start for row in rows),
+            prefix_lengths=column(row.stretch.length for row in rows),
+            limits=column(row.limit(self._shape.new) for row in rows),
+            sample_ids=column((row.group.sample_ids[row.place] for row in rows), dtype=np.uint32),
         )
+
+    def _take_row(self, number: int, row: Row) -> None:
+        """Row `number` of the batch is this prompt's from now on."""
+        self._rows[number] = row
+        self._stopped[number] = False
+        suffix = row.group.suffixes[row.place]
+        self._counters.prompt_tokens += row.stretch.length + len(suffix)
 
     def _decode(self, max_active: int) -> None:
         with self._span("decode"):
-            self._answers = self._programs.decode(
+            decode = self._compiler.get("decode", self._shape)
+            self._answers = decode(
                 self._compiler.params,
-                self._shelves,
+                self._shelf,
                 self._asked,
                 self._answers,
                 self._put(self._stopped, by_row=True),
@@ -243,27 +265,25 @@ class Lane:
         self._counters.decode_steps += step - self._step
         self._step = step
 
-    def _harvest(self) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
+    def _harvest(self) -> Iterator[Finished]:
         """Takes finished answers off the device, frees their rows, yields finished groups."""
         with self._span("host"):
             finished = list(self._finished_groups())
         yield from finished
 
-    def _finished_groups(
-        self,
-    ) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
+    def _finished_groups(self) -> Iterator[Finished]:
         written = self._written()
-        for place, row in enumerate(self._rows):
+        for number, row in enumerate(self._rows):
             if row is None:
                 continue
             generation = self._stops.generation(
-                written[place], max_new_tokens=row.limit(self.shape.new)
+                written[number], max_new_tokens=row.limit(self._shape.new)
             )
             if generation is None:
                 continue
-            self._rows[place] = None
-            self._stopped[place] = True
-            row.answers[row.index] = generation
+            self._rows[number] = None
+            self._stopped[number] = True
+            row.answers[row.place] = generation
             self._counters.output_tokens += len(generation.tokens)
             self._on_finished(generation)
             if all(answer is not None for answer in row.answers):

@@ -2,7 +2,8 @@
 
 gemma keeps some with these axes in front or in the middle ("NDH" for a layer of D inputs), and
 XLA's CPU backend transposes such a weight whenever a program runs that multiplies by it. In a
-program of one decode step of 32 rows that takes as long as the products. So the sampler does it once.
+program of one decode step of 32 rows that takes as long as the products. So the sampler does it
+once.
 
     q_einsum         [N D H]   -> [N H D]
     kv_einsum        [2 K D H] -> [2 K H D]
@@ -74,7 +75,7 @@ def product(layer: _layers.Einsum, equation: str, x: jax.Array) -> jax.Array:
     """What gemma's layer computes, from its weight as `arrange` leaves it."""
     of_x, of_weight, output = (axes.replace("...", "xy") for axes in linear.axes(equation))
     inputs = [axis for axis in of_weight if axis in of_x]
-    found = _multiply(layer.get_variable("params", layer.weight_name), x, len(inputs))
+    found = _alone(_multiply(layer.get_variable("params", layer.weight_name), x, len(inputs)))
     axes = "".join(axis for axis in of_weight if axis not in inputs) + of_x[: -len(inputs)]
     return jnp.transpose(found, [axes.index(axis) for axis in output])
 
@@ -87,7 +88,14 @@ def logits(embedder: _modules.Embedder, x: jax.Array) -> jax.Array:
 def _multiply(weight: jax.Array, x: jax.Array, inputs: int) -> jax.Array:
     """Their product along so many last axes, with the axes of the weight in front."""
     last = [tuple(range(array.ndim - inputs, array.ndim)) for array in (weight, x)]
-    found = jax.lax.dot_general(weight, x, (tuple(last), ((), ())))
-    # Without it, XLA's CPU backend makes one product of this and the transposition behind it,
-    # and transposes the weight.
-    return jax.lax.platform_dependent(found, cpu=jax.lax.optimization_barrier, default=lambda x: x)
+    return jax.lax.dot_general(weight, x, (tuple(last), ((), ())))
+
+
+def _alone(product: jax.Array) -> jax.Array:
+    """Keeps XLA's CPU backend from making one product of this and the transposition behind it.
+
+    For that it would transpose the weight.
+    """
+    return jax.lax.platform_dependent(
+        product, cpu=jax.lax.optimization_barrier, default=lambda x: x
+    )

@@ -17,13 +17,13 @@ def plan():
     return plan_units(examples, unit_size=4, length=loader.estimate_tokens(PROMPT))
 
 
-def _load(plan, index=0, count=1, finished=(), buckets=(2048,)):
+def _load(plan, index=0, count=1, finished=(), longest=2048):
     return list(
         loader.load(
             plan,
             encode=lambda text: [2, *text.encode()],
             prompt=PROMPT,
-            buckets=buckets,
+            longest=longest,
             process_index=index,
             process_count=count,
             finished=finished,
@@ -48,19 +48,14 @@ def test_groups_hold_the_prompts(plan):
     for loaded in _load(plan):
         for index, example in enumerate(loaded.unit.examples):
             group = loaded.group
-            tokens = np.concatenate(
-                [
-                    group.prefix[: group.prefix_length],
-                    group.suffixes[index, : group.lengths[index]],
-                ]
-            )
+            tokens = np.concatenate([group.prefix, group.suffixes[index]])
             assert tokens.tolist() == [2, *PROMPT.text(example).encode()]
             assert loaded.prompt_tokens[index] == len(tokens)
 
 
-def test_prompts_over_the_largest_bucket_are_counted_and_left_out(plan):
+def test_prompts_that_are_too_long_are_counted_and_left_out(plan):
     limit = int(np.median([n for unit in _load(plan) for n in unit.prompt_tokens]))
-    for loaded in _load(plan, buckets=(64, limit)):
+    for loaded in _load(plan, longest=limit):
         fits = tuple(i for i, n in enumerate(loaded.prompt_tokens) if n <= limit)
         assert loaded.fitting == fits
         assert (loaded.group is None) == (not fits)

@@ -74,19 +74,19 @@ def test_a_text_in_three_blocks_is_the_text(model, params):
     tokens = tokens.at[1, :22].set(tokens[0, :22])
     expected = _gemma(model, params, tokens)
     _, prefix = _ours(model, params, tokens[:, :22], 0)
-    shelves = {
-        layer: {part: jnp.stack([array[0] * 0, array[0]]) for part, array in parts.items()}
-        for layer, parts in prefix.items()
+    one = {
+        layer: {part: array[:1] for part, array in parts.items()} for layer, parts in prefix.items()
     }
-    lengths, shelf = jnp.array([0, 22]), jnp.array([1, 1])
+    shelf = cache.write_shelf(cache.init_kv(model, rows=1, slots=40), one, 9, 22)
+    starts, lengths = jnp.array([9, 9]), jnp.array([22, 22])
     _, suffix = _ours(
-        model, params, tokens[:, 22:32], 22, [cache.shelf_block(shelves, lengths, shelf, 10)]
+        model, params, tokens[:, 22:32], 22, [cache.shelf_block(shelf, starts, lengths, 10)]
     )
     ring = cache.init_kv(model, rows=2, slots=12)
     for step in range(8):
         past = [
-            cache.shelf_block(shelves, lengths, shelf, 1),
-            cache.suffix_block(suffix, lengths[shelf], jnp.array([10, 10])),
+            cache.shelf_block(shelf, starts, lengths),
+            cache.suffix_block(suffix, lengths, jnp.array([10, 10])),
             cache.ring_block(ring, jnp.int32(step), jnp.full(2, step + 1), jnp.full(2, 32 + step)),
         ]
         logits, token = _ours(model, params, tokens[:, 32 + step : 33 + step], 32 + step, past)

@@ -33,13 +33,28 @@ def test_ring_shows_exactly_the_rows_own_tokens(starts, last):
     np.testing.assert_array_equal(np.asarray(block.positions)[seen], expected[seen])
 
 
-def test_rows_see_all_of_their_own_shelf_and_nothing_of_others():
-    block = cache.shelf_block(_kv(2, 3), jnp.array([2, 3]), jnp.array([1, 0, 1]), 2)
-    first, second = [1, 1, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1]
-    expected = [[second] * 2, [first] * 2, [second] * 2]
+def test_rows_see_their_own_stretch_of_the_shelf_and_nothing_else():
+    block = cache.shelf_block(_kv(1, 6), jnp.array([2, 0, 0]), jnp.array([3, 2, 0]), 2)
+    first, second, none = [1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 1, 0], [0] * 6
+    expected = [[second] * 2, [first] * 2, [none] * 2]
     np.testing.assert_array_equal(block.mask, np.array(expected, bool))
-    np.testing.assert_array_equal(block.positions, [[0, 1, 2, 0, 1, 2]] * 3)
+    np.testing.assert_array_equal(np.asarray(block.positions)[0, 2:5], [0, 1, 2])
+    np.testing.assert_array_equal(np.asarray(block.positions)[1, :2], [0, 1])
     assert block.shared
+
+
+def test_a_prefix_is_written_to_its_stretch_without_its_padding():
+    """Also where its padding reaches over the shelf's end."""
+    for start, length in ((1, 2), (4, 2), (2, 4)):
+        after = cache.write_shelf(_kv(1, 6), _kv(1, 4, 5.0), start, length)["layer_0"]["k"]
+        expected = np.zeros(6)
+        expected[start : start + length] = 5
+        np.testing.assert_array_equal(np.asarray(after)[0, :, 0, 0], expected)
+
+
+def test_a_shape_grows_to_hold_both():
+    small, wide = cache.CacheShape(1024, 64, 20), cache.CacheShape(512, 128, 20)
+    assert small.union(wide) == cache.CacheShape(1024, 128, 20)
 
 
 def test_suffix_follows_the_prefix_in_the_text():

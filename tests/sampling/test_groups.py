@@ -13,30 +13,35 @@ PROMPTS = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=16), min_siz
 
 @given(PROMPTS)
 def test_prefix_and_suffix_make_the_prompt(prompts):
-    group = groups.group_prompts(prompts, [str(i) for i in range(len(prompts))], buckets=BUCKETS)
-    prefix = group.prefix[: group.prefix_length].tolist()
-    suffixes = [
-        row[:length].tolist() for row, length in zip(group.suffixes, group.lengths, strict=True)
-    ]
-    assert [prefix + suffix for suffix in suffixes] == prompts
+    group = groups.group_prompts(prompts, [""] * len(prompts))
+    suffixes = [suffix.tolist() for suffix in group.suffixes]
+    assert [group.prefix.tolist() + suffix for suffix in suffixes] == prompts
     assert all(suffixes)
-    assert set(group.slots) <= set(BUCKETS)
 
 
 @given(PROMPTS)
 def test_the_shared_prefix_is_the_longest(prompts):
-    group = groups.group_prompts(prompts, [""] * len(prompts), buckets=BUCKETS)
-    firsts = set(group.suffixes[:, 0].tolist())
+    group = groups.group_prompts(prompts, [""] * len(prompts))
     if len(prompts) < groups.MIN_SHARING:
-        assert group.prefix_length == 0
+        assert len(group.prefix) == 0
     else:
-        assert len(firsts) > 1 or min(group.lengths) == 1
+        assert len({suffix[0] for suffix in group.suffixes}) > 1 or min(group.lengths) == 0
+
+
+@given(PROMPTS, st.integers(1, 4))
+def test_every_prompt_is_in_one_chunk_of_its_size(prompts, rows):
+    group = groups.group_prompts(prompts, [""] * len(prompts))
+    chunks = list(groups.chunks(group, BUCKETS, lambda slots: rows))
+    assert sorted(place for _, places in chunks for place in places) == list(range(len(prompts)))
+    assert all(len(places) == rows for _, places in chunks[:-1])
+    for slots, places in chunks:
+        assert slots == groups.bucket(max(group.lengths[place] for place in places), BUCKETS)
+    assert [slots for slots, _ in chunks] == sorted((slots for slots, _ in chunks), reverse=True)
 
 
 def test_padding_is_id_0():
-    group = groups.group_prompts([[5, 6, 7], [5, 8], [5, 9], [5, 9]], list("abcd"), buckets=BUCKETS)
-    np.testing.assert_array_equal(group.prefix, [5, 0])
-    np.testing.assert_array_equal(group.suffixes, [[6, 7], [8, 0], [9, 0], [9, 0]])
+    rows = [np.array([6, 7]), np.array([8]), np.array([], int)]
+    np.testing.assert_array_equal(groups.pad(rows, 3), [[6, 7, 0], [8, 0, 0], [0, 0, 0]])
 
 
 @pytest.mark.parametrize("prompts", [[], [[1], []]])
@@ -47,7 +52,7 @@ def test_an_empty_prompt_is_refused(prompts):
 
 def test_a_prompt_over_the_largest_bucket_is_refused():
     with pytest.raises(ValueError, match="21 tokens exceed the largest bucket, 16"):
-        groups.group_prompts([list(range(1, 22))], ["a"], buckets=BUCKETS)
+        groups.bucket(21, BUCKETS)
 
 
 def test_sample_ids_are_stable():

@@ -1,5 +1,6 @@
 """A guide decides what an answer may be, and changes no answer that it would allow."""
 
+import dataclasses
 import sqlite3
 
 import numpy as np
@@ -48,11 +49,7 @@ def params():
 
 
 def guided(prompts: list[str], guide, tag=None):
-    group = tiny.group(prompts, tag)
-    return group.__class__(**{name: getattr(group, name) for name in _FIELDS}, guide=guide)
-
-
-_FIELDS = ("prefix", "prefix_length", "suffixes", "lengths", "sample_ids", "limits", "tag")
+    return dataclasses.replace(tiny.group(prompts, tag), guide=guide)
 
 
 @pytest.mark.parametrize("choice", [{}, {"temperature": 0.9}, {"temperature": 1.5, "top_k": 20}])

@@ -9,6 +9,7 @@ import pytest
 import tiny
 
 from t2sql import errors, sampling
+from t2sql.sampling import cache
 from t2sql.sampling import sampler as sampler_lib
 
 SHARED = "CREATE TABLE singer (name text, age int); "
@@ -93,7 +94,7 @@ def test_groups_flow_through_one_batch(sampler):
 
 
 def test_longer_prompts_join_rows_that_are_on_their_way(params):
-    """The cache grows under them; shorter ones have to wait until all rows have finished."""
+    """The cache grows under them."""
     groups = [
         tiny.group(tiny.texts(count, shared=shared), tag=place)
         for place, (count, shared) in enumerate(((2, ""), (5, SHARED), (3, ""), (6, 2 * SHARED)))
@@ -146,7 +147,7 @@ def test_an_answer_may_have_a_limit_of_its_own(sampler, prompts):
     """Its text is the longer answer's beginning; a row is free as soon as it is reached."""
     limits = [1 + place % 7 for place in range(len(prompts))]
     tokens = [tiny.TOKENIZER.encode(text, add_bos=True) for text in prompts]
-    group = sampling.group_prompts(tokens, prompts, buckets=tiny.BUCKETS, limits=limits)
+    group = sampling.group_prompts(tokens, prompts, limits=limits)
     ((_, short),) = sampler.generate([group])
     ((_, long),) = sampler.generate([tiny.group(prompts)])
     for cut, whole, limit in zip(short, long, limits, strict=True):
@@ -156,7 +157,7 @@ def test_an_answer_may_have_a_limit_of_its_own(sampler, prompts):
 def test_nothing_compiles_after_warm_up_and_nothing_is_moved_unasked(params, prompts):
     sampler = tiny.make_sampler(params)
     groups = [tiny.group(prompts[:8], tag=0), tiny.group(prompts[8:], tag=1)]
-    sampler.compile(group.slots for group in groups)
+    sampler.compile(groups)
     compiled = sampler.compile_count
     events = []
     jax.monitoring.register_event_duration_secs_listener(
@@ -168,31 +169,50 @@ def test_nothing_compiles_after_warm_up_and_nothing_is_moved_unasked(params, pro
     finally:
         jax.monitoring.clear_event_listeners()
     assert events == []
-    assert sampler.compile_count == compiled == 2 * 4 + 1  # the last one grows the cache
+    assert sampler.compile_count == compiled
 
 
 @pytest.fixture(scope="module")
-def programs(params):
-    """For 8 rows, of which 2 are filled at a time, and prefixes of 128 tokens."""
-    sampler = tiny.make_sampler(params)
-    return sampler._compiler.get(sampler._shape((128, 32)))
+def program(params):
+    """A program for 8 rows."""
+    return tiny.make_sampler(params)._compiler.get
 
 
-@pytest.mark.parametrize("name", ["prefill_prefix", "insert", "decode"])
-def test_what_a_program_changes_is_changed_in_place(programs, name):
+SHAPE = cache.CacheShape(shelf=1024, suffix=32, new=20)
+
+
+@pytest.mark.parametrize(
+    "key", [("shelve", 128, 1024), ("begin", 32, 32), ("decode", SHAPE)], ids=lambda key: key[0]
+)
+def test_what_a_program_changes_is_changed_in_place(program, key):
     """Its caches are donated: else each call would copy them."""
-    memory = getattr(programs, name).memory_analysis()
+    memory = program(*key).memory_analysis()
     assert memory.alias_size_in_bytes > 0.95 * memory.output_size_in_bytes
 
 
 @pytest.mark.parametrize(
-    ("name", "positions"), [("prefill_prefix", 0), ("insert", 2), ("decode", 8)]
+    ("key", "positions"), [(("prefill", 2, 128, 32), 0), (("decode", SHAPE), 8)]
 )
-def test_the_output_layer_runs_only_where_a_token_is_sampled(programs, name, positions):
+def test_the_output_layer_runs_only_where_a_token_is_sampled(program, key, positions):
     vocab = tiny.MODEL.config.num_embed
-    shapes = re.findall(rf"\w\[([\d,]+),{vocab}\]", getattr(programs, name).as_text())
+    shapes = re.findall(rf"\w\[([\d,]+),{vocab}\]", program(*key).as_text())
     found = [math.prod(map(int, shape.split(","))) for shape in shapes]
     assert max(found, default=0) == positions
+
+
+def test_groups_wait_for_room_on_the_shelf(params, monkeypatch):
+    """Eight schemas of about 100 tokens over a shelf of 256 slots, and each as if alone."""
+    monkeypatch.setattr(cache, "_SHELF", 256)
+    monkeypatch.setattr(cache, "_SHELF_STEP", 1)
+    groups = [
+        tiny.group(tiny.texts(5, shared=f"schema {tag} " * (9 + tag % 3)), tag=tag)
+        for tag in range(8)
+    ]
+    sampler = tiny.make_sampler(params)
+    together = tiny.generate(sampler, groups)
+    for group in groups:
+        for key, generation in tiny.generate(sampler, [group]).items():
+            assert together[key] == generation
 
 
 def test_padding_rows_do_not_hold_a_batch(params):

@@ -22,7 +22,7 @@ def test_a_product_is_gemmas(name):
     layer = _layers.Einsum(shape=tuple(SIZES[axis] for axis in of_weight))
     layer_params = layer.init(jax.random.key(0), equation, x)["params"]
     (arranged,) = jax.tree.leaves(weights.arrange({name: layer_params}))
-    assert arranged.shape[0] == x.shape[2]
+    assert arranged.shape[-1] == x.shape[-1]
     bound = layer.bind({"params": {"w": arranged}})
     np.testing.assert_allclose(
         weights.product(bound, equation, x),
@@ -46,8 +46,8 @@ def test_shapes_are_arranged_as_arrays_are():
 
 def test_an_axis_that_is_split_over_devices_stays_so():
     pair = AbstractMesh((1, 2), (mesh.DATA_AXIS, mesh.MODEL_AXIS))
-    split = NamedSharding(pair, PartitionSpec(None, mesh.MODEL_AXIS))
+    split = NamedSharding(pair, PartitionSpec(mesh.MODEL_AXIS))
     weight = jax.ShapeDtypeStruct((2, 8, 6), "float32", sharding=split)
-    (arranged,) = weights.arrange({"gating_einsum": weight}).values()
+    (arranged,) = weights.arrange({"attn_vec_einsum": weight}).values()
     assert arranged.shape == (6, 2, 8)
-    assert arranged.sharding.spec == PartitionSpec(None, None, mesh.MODEL_AXIS)
+    assert arranged.sharding.spec == PartitionSpec(None, mesh.MODEL_AXIS, None)

@@ -55,4 +55,4 @@ def generate(sampler, groups) -> dict:
 
 def group(prompts: list[str], tag=None) -> sampling.PromptGroup:
     tokens = [TOKENIZER.encode(text, add_bos=True) for text in prompts]
-    return sampling.group_prompts(tokens, prompts, buckets=BUCKETS, tag=tag)
+    return sampling.group_prompts(tokens, prompts, tag=tag)
