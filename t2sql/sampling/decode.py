@@ -1,8 +1,8 @@
 """The device steps of sampling, as pure functions over gemma's own model.
 
-    prefill    keys and values of a group's shared prefix, once; then of its prompts' own parts
-    shelve     puts a prefix into the cache
-    begin      puts prompts into free rows of it
+    prefix     keys and values of what a group of prompts shares, once
+    prefill    those of the prompts' own parts
+    begin      puts prompts into free rows of the cache
     grow       all of them into a larger cache, when longer prompts come
     decode     one token per row and step, until enough rows are free
 
@@ -176,6 +176,14 @@ def prefill(
         last_only=True,  # these logits are not read: XLA removes the output layer
     )
     return kv
+
+
+def prefix(
+    model: nn.Module, params, tokens: Int[Array, "P"], length: Int[Array, ""], *, kept: int
+) -> cache_lib.KeysValues:
+    """Keys and values of a prefix, padded to `kept` slots: [1 kept K H] per layer."""
+    kv = prefill(model, params, tokens[None], length[None], None, jnp.zeros_like(length))
+    return cache_lib.grow(kv, kept)
 
 
 def begin(

@@ -156,6 +156,7 @@ class GuidedLane(schedule.Lane):
                 self._take(self._settle())
                 if self._going.sum() <= max_active:
                     break
+            jax.block_until_ready(self._offered)
 
     def _settle(self) -> np.ndarray:
         """The next token of each row: the one offered where its guide allows it."""

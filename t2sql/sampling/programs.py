@@ -17,6 +17,10 @@ from t2sql.sampling import groups as groups_lib
 # Rows wait, idle, until as many are free as are filled at a time: with the answers of a Spider dev
 # run and 32 rows, filling 8 at a time takes 4 % more steps than filling 4 (docs/speed.md).
 _ROWS_BY_BEGIN = 8
+# Slots below which sizes are not told apart: attending to a few more takes less time than another
+# program takes to compile.
+_LEAST_PREFIX = 256
+_LEAST_SUFFIX = 32
 # A program: its name, and the sizes it is compiled for.
 Key = tuple[Any, ...]
 
@@ -27,8 +31,9 @@ class Compiler:
     Each is called by its name and the sizes that it is compiled for:
 
         init     shape
-        prefill  prompts at a time, slots of the prefix before them (0 for none), own slots
-        shelve   slots of the prefix, slots of the shelf
+        prefix   slots of the prefix
+        prefill  slots of the keys and values of the prefix (0 for none), own slots
+        shelve   slots of the keys and values of the prefix, slots of the shelf
         begin    own slots, those of the cache
         grow     old shape, new shape
         decode   shape
@@ -75,14 +80,17 @@ class Compiler:
         """The smallest cache for a group."""
         return cache_lib.CacheShape(
             shelf=cache_lib.shelf_slots(len(group.prefix)),
-            suffix=groups_lib.bucket(max(group.lengths), self.prompt_buckets),
+            suffix=max(_LEAST_SUFFIX, self._bucket(max(group.lengths))),
             new=self._new_tokens,
         )
 
-    def prefix_slots(self, group: groups_lib.PromptGroup) -> int:
-        """What a group's prefix is padded to: 0 where it has none."""
-        length = len(group.prefix)
-        return groups_lib.bucket(length, self.prompt_buckets) if length else 0
+    def prefix_slots(self, group: groups_lib.PromptGroup) -> tuple[int, int]:
+        """What a group's prefix is padded to, and what its keys and values are; 0 for none."""
+        slots = self._bucket(len(group.prefix)) if len(group.prefix) else 0
+        return slots, slots and max(_LEAST_PREFIX, slots)
+
+    def _bucket(self, length: int) -> int:
+        return groups_lib.bucket(length, self.prompt_buckets)
 
     def chunks(self, group: groups_lib.PromptGroup) -> Iterator[tuple[int, list[int]]]:
         """Own slots and places of the prompts that are prefilled together."""
@@ -119,12 +127,12 @@ class Compiler:
             elif shape != shape.union(wanted):
                 yield "grow", shape, shape.union(wanted)
                 shape = shape.union(wanted)
-            prefix = self.prefix_slots(group)
+            prefix, before = self.prefix_slots(group)
             if prefix:
-                yield "prefill", 1, 0, prefix
-                yield "shelve", prefix, shape.shelf
+                yield "prefix", prefix
+                yield "shelve", before, shape.shelf
             for slots, _ in self.chunks(group):
-                yield "prefill", self.rows_at_a_time(slots), prefix, slots
+                yield "prefill", before, slots
                 yield "begin", slots, shape.suffix
             for name in self.decode_programs:
                 yield name, shape
@@ -144,18 +152,24 @@ class Compiler:
         init = functools.partial(decode_lib.init, self._decoder.model, self.rows, shape)
         return jax.jit(init, out_shardings=shardings(self.batch(shape))).lower()
 
-    def _prefill(self, rows: int, prefix: int, slots: int):
-        parts = self.kv(rows, slots)
+    def _prefix(self, slots: int):
+        kept = max(_LEAST_PREFIX, slots)
+        prefix = functools.partial(decode_lib.prefix, self._decoder.model, kept=kept)
+        compiled = jax.jit(prefix, out_shardings=shardings(self.kv(1, kept)))
+        number = self.array((), jnp.int32)
+        return compiled.lower(self.params, self.array((slots,), jnp.int32), number)
+
+    def _prefill(self, before: int, slots: int):
+        rows = self.rows_at_a_time(slots)
         prefill = jax.jit(
             functools.partial(decode_lib.prefill, self._decoder.model),
-            out_shardings=shardings(parts),
+            out_shardings=shardings(self.kv(rows, slots)),
         )
-        by_row = self._rows_sharding(rows)
         return prefill.lower(
             self.params,
-            self.array((rows, slots), jnp.int32, by_row),
-            self.array((rows,), jnp.int32, by_row),
-            self.kv(1, prefix) if prefix else None,
+            self.array((rows, slots), jnp.int32, self.by_row),
+            self.array((rows,), jnp.int32, self.by_row),
+            self.kv(1, before) if before else None,
             self.array((), jnp.int32),
         )
 
@@ -210,13 +224,10 @@ class Compiler:
         return (self.kv(1, shape.shelf), *placed)
 
     def kv(self, rows: int, slots: int) -> cache_lib.KeysValues:
-        """Abstract keys and values, rows over `data` where each device gets as many."""
+        """Abstract keys and values: those of one row everywhere, else rows over `data`."""
         init = functools.partial(cache_lib.init_kv, self._decoder.model, rows=rows, slots=slots)
-        axis = None if rows % self._mesh.shape["data"] else "data"
+        axis = "data" if rows > 1 else None
         return jax.tree.map(lambda x: self._placed(x, axis), jax.eval_shape(init))
-
-    def _rows_sharding(self, rows: int) -> NamedSharding:
-        return self.replicated if rows % self._mesh.shape["data"] else self.by_row
 
     def _placed(self, x: jax.ShapeDtypeStruct, rows: str | None) -> jax.ShapeDtypeStruct:
         axes = [rows] if x.ndim else []

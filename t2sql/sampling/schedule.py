@@ -171,51 +171,44 @@ class Lane:
         self, group: groups_lib.PromptGroup, stretch: Stretch
     ) -> cache_lib.KeysValues:
         """Computes the keys and values of a group's prefix, and puts them on the shelf."""
-        slots, length = self._compiler.prefix_slots(group), self._put(np.int32(stretch.length))
+        slots, kept = self._compiler.prefix_slots(group)
+        length = self._put(np.int32(stretch.length))
         with self._span("prefill"):
-            prefix = self._prefill([group.prefix], slots)
-            shelve = self._compiler.get("shelve", slots, self._shape.shelf)
+            (tokens,) = groups_lib.pad([group.prefix], slots)
+            prefix = self._compiler.get("prefix", slots)(
+                self._compiler.params, self._put(tokens), length
+            )
+            shelve = self._compiler.get("shelve", kept, self._shape.shelf)
             self._shelf = shelve(self._shelf, prefix, self._put(np.int32(stretch.start)), length)
+        self._counters.computed_prompt_tokens += stretch.length
+        self._counters.padded_prompt_tokens += slots
         return prefix
 
     def _prefill(
-        self,
-        texts: Sequence[np.ndarray],
-        slots: int,
-        *,
-        rows: int = 1,
-        prefix: cache_lib.KeysValues | None = None,
-        prefix_length: int = 0,
+        self, rows: list[Row], slots: int, prefix: cache_lib.KeysValues | None
     ) -> cache_lib.KeysValues:
-        """Keys and values of texts that follow a prefix, padded to so many rows."""
-        before = cache_lib.slots_of(prefix) if prefix else 0
+        """Keys and values of the prompts' own parts, but for the last token of each."""
+        count = self._compiler.rows_at_a_time(slots)
+        texts = [row.group.suffixes[row.place][:-1] for row in rows]
         self._counters.computed_prompt_tokens += sum(map(len, texts))
-        self._counters.padded_prompt_tokens += rows * slots
-        texts = [*texts, *[np.zeros(0, np.int32)] * (rows - len(texts))]
-        by_row = rows > 1
-        return self._compiler.get("prefill", rows, before, slots)(
+        self._counters.padded_prompt_tokens += count * slots
+        texts += [np.zeros(0, np.int32)] * (count - len(texts))
+        before = cache_lib.slots_of(prefix) if prefix else 0
+        return self._compiler.get("prefill", before, slots)(
             self._compiler.params,
-            self._put(groups_lib.pad(texts, slots), by_row=by_row),
-            self._put(np.array([len(text) for text in texts], np.int32), by_row=by_row),
+            self._put(groups_lib.pad(texts, slots), by_row=True),
+            self._put(np.array([len(text) for text in texts], np.int32), by_row=True),
             prefix,
-            self._put(np.int32(prefix_length)),
+            self._put(np.int32(rows[0].stretch.length)),
         )
 
     def _begin(self, rows: list[Row], slots: int, prefix: cache_lib.KeysValues | None) -> None:
         """Prefills prompts and puts them into free rows."""
-        count = self._compiler.rows_at_a_time(slots)
         with self._span("prefill"):
-            suffix = self._prefill(
-                [row.group.suffixes[row.place][:-1] for row in rows],
-                slots,
-                rows=count,
-                prefix=prefix,
-                prefix_length=rows[0].stretch.length,
-            )
+            suffix = self._prefill(rows, slots, prefix)
             begin = self._compiler.get("begin", slots, self._shape.suffix)
-            self._asked, self._answers = begin(
-                self._asked, self._answers, suffix, self._place(rows, count)
-            )
+            prompts = self._place(rows, self._compiler.rows_at_a_time(slots))
+            self._asked, self._answers = begin(self._asked, self._answers, suffix, prompts)
             jax.block_until_ready(self._answers.last_token)
 
     def _place(self, rows: list[Row], count: int) -> decode_lib.Prompts:

@@ -182,7 +182,7 @@ SHAPE = cache.CacheShape(shelf=1024, suffix=32, new=20)
 
 
 @pytest.mark.parametrize(
-    "key", [("shelve", 128, 1024), ("begin", 32, 32), ("decode", SHAPE)], ids=lambda key: key[0]
+    "key", [("shelve", 256, 1024), ("begin", 32, 32), ("decode", SHAPE)], ids=lambda key: key[0]
 )
 def test_what_a_program_changes_is_changed_in_place(program, key):
     """Its caches are donated: else each call would copy them."""
@@ -191,7 +191,7 @@ def test_what_a_program_changes_is_changed_in_place(program, key):
 
 
 @pytest.mark.parametrize(
-    ("key", "positions"), [(("prefill", 2, 128, 32), 0), (("decode", SHAPE), 8)]
+    ("key", "positions"), [(("prefix", 32), 0), (("prefill", 256, 32), 0), (("decode", SHAPE), 8)]
 )
 def test_the_output_layer_runs_only_where_a_token_is_sampled(program, key, positions):
     vocab = tiny.MODEL.config.num_embed
