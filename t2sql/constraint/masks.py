@@ -34,13 +34,6 @@ class Mask:
         self.write(packed)
         return np.unpackbits(packed.view(np.uint8), bitorder="little")[:size].astype(bool)
 
-    def holds(self, token: int) -> bool:
-        """Whether a token is in the mask."""
-        place = np.searchsorted(self.places, token // _BITS)
-        if place == len(self.places) or self.places[place] != token // _BITS:
-            return False
-        return bool(self.words[place] >> np.uint32(token % _BITS) & 1)
-
     def write(self, packed: UInt32[np.ndarray, "W"]) -> None:
         """Writes the whole mask into `packed`."""
         packed.fill(0)

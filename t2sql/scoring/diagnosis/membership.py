@@ -120,7 +120,8 @@ def _by_key(atom: Atom) -> Atom:
         return atom
     if not isinstance(atom.left, Column):
         return atom
-    own = [source for source in inner.sources if inner.items == (_inside(atom.left),)]
+    left = Column(atom.left.table, atom.left.name)
+    own = [source for source in inner.sources if inner.items == (left,)]
     own = [source for source in own if _is_of(inner.items[0], source)]
     ties = [tie for source in own for tie in inner.ties if any(_is_of(c, source) for c in tie)]
     if len(own) != 1 or len(ties) != 1 or _asks_of(inner, own[0]):
@@ -135,10 +136,6 @@ def _by_key(atom: Atom) -> Atom:
     )
     left = Column(key.table, key.name, atom.left.instance)
     return Atom(left, atom.operator, Nested(query, atom.right.spelling))
-
-
-def _inside(term: Term) -> Term:
-    return Column(term.table, term.name) if isinstance(term, Column) else term
 
 
 def _asks_of(query: Core, source: Source) -> bool:
