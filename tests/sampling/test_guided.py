@@ -3,6 +3,7 @@
 import dataclasses
 import sqlite3
 
+import guides
 import numpy as np
 import pytest
 import tiny
@@ -16,19 +17,7 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 TABLES = {"singer": ("id", "name", "age"), "concert": ("id", "singer_id", "year")}
 
 
-class Everything:
-    """Allows every token."""
-
-    ended = False
-
-    def allows(self, token):
-        return True
-
-    def advance(self, token):
-        pass
-
-
-class Nothing(Everything):
+class Nothing(guides.Everything):
     """Refuses what is offered, and allows one letter."""
 
     def __init__(self, letter: str):
@@ -57,7 +46,7 @@ def test_a_guide_that_allows_everything_changes_nothing(params, choice):
     prompts = tiny.texts(13, shared="schema ")
     free = tiny.generate(tiny.make_sampler(params, **choice), [tiny.group(prompts)])
     sampler = tiny.make_sampler(params, constrain="schema", **choice)
-    assert tiny.generate(sampler, [guided(prompts, lambda limit: Everything())]) == free
+    assert tiny.generate(sampler, [guided(prompts, lambda limit: guides.Everything())]) == free
     assert sampler.counters.refused_tokens == 0
 
 
@@ -75,11 +64,11 @@ def test_only_what_a_guide_allows_is_written(params):
 def test_answers_of_random_weights_are_queries(params, temperature):
     schema = Schema(db_id="samples", tables=tuple(_table(*each) for each in TABLES.items()))
     vocabulary = constraint.Vocabulary(dummy.tokenizer_model(), (1, 106))
-    guides = constraint.Guides(vocabulary, {"samples": schema}, "SELECT")
+    of_schema = constraint.Guides(vocabulary, {"samples": schema}, "SELECT")
     sampler = tiny.make_sampler(
         params, constrain="schema", max_new_tokens=90, temperature=temperature
     )
-    groups = [guided(tiny.texts(24), guides.of("samples"))]
+    groups = [guided(tiny.texts(24), of_schema.of("samples"))]
     database = sqlite3.connect(":memory:")
     for name, columns in TABLES.items():
         database.execute(f"CREATE TABLE {name} ({', '.join(columns)})")

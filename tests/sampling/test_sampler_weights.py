@@ -5,12 +5,14 @@ and one longer than 1,024: alone, in batches of 8 and of 32, in another order, o
 and on eight, and against gemma's own sampler.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
 import subprocess
 import sys
 
+import guides
 import pytest
 
 from t2sql import sampling
@@ -142,6 +144,15 @@ def test_grouped_by_schema(modules, prompts, answers):
     groups = by_schema(modules.tokenizer, prompts)
     assert any(len(group.prefix) > 100 for group in groups)
     assert answers_of(make_sampler(modules, 8), groups) == answers
+
+
+def test_guided_by_what_allows_everything(modules, prompts, answers):
+    """The host settles every token, and none comes out differently."""
+    groups = [
+        dataclasses.replace(group, guide=lambda limit: guides.Everything())
+        for group in by_schema(modules.tokenizer, prompts)
+    ]
+    assert answers_of(make_sampler(modules, 32, constrain="schema"), groups) == answers
 
 
 def test_gemmas_own_sampler(modules, prompts, answers):
