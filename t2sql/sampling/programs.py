@@ -20,7 +20,7 @@ _ROWS_BY_BEGIN = 8
 # Slots below which sizes are not told apart: attending to a few more takes less time than another
 # program takes to compile.
 _LEAST_PREFIX = 256
-_LEAST_SUFFIX = 32
+_LEAST_SUFFIX = 64
 # A program: its name, and the sizes it is compiled for.
 Key = tuple[Any, ...]
 

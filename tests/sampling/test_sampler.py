@@ -178,11 +178,11 @@ def program(params):
     return tiny.make_sampler(params)._compiler.get
 
 
-SHAPE = cache.CacheShape(shelf=1024, suffix=32, new=20)
+SHAPE = cache.CacheShape(shelf=1024, suffix=64, new=20)
 
 
 @pytest.mark.parametrize(
-    "key", [("shelve", 256, 1024), ("begin", 32, 32), ("decode", SHAPE)], ids=lambda key: key[0]
+    "key", [("shelve", 256, 1024), ("begin", 32, 64), ("decode", SHAPE)], ids=lambda key: key[0]
 )
 def test_what_a_program_changes_is_changed_in_place(program, key):
     """Its caches are donated: else each call would copy them."""

