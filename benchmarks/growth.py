@@ -136,14 +136,18 @@ def _plot(records: list[dict[str, Any]], path: pathlib.Path) -> None:
         values, rates = zip(*_line(records, axis), strict=True)
         panel.plot(values, rates, marker="o", color="#1a73e8")
         panel.set_xscale("log", base=2)
-        panel.set_xticks(values, [str(value) for value in values])
+        panel.set_xticks(values, [_tick(value) for value in values])
         panel.minorticks_off()
         panel.set_xlabel(label)
-        panel.set_ylim(bottom=0)
         panel.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylim(bottom=0)  # of all panels, which share the axis
     axes[0].set_ylabel("examples/s")
     figure.tight_layout()
     figure.savefig(path, dpi=144)
+
+
+def _tick(value: int) -> str:
+    return str(value) if value < 1024 else f"{value / 1024:g}k"
 
 
 def main(argv) -> None:

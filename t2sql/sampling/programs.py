@@ -14,9 +14,10 @@ from t2sql.sampling import cache as cache_lib
 from t2sql.sampling import decode as decode_lib
 from t2sql.sampling import groups as groups_lib
 
-# Rows wait, idle, until as many are free as are filled at a time: with the answers of a Spider dev
-# run and 32 rows, filling 8 at a time takes 4 % more steps than filling 4 (docs/speed.md).
-_ROWS_BY_BEGIN = 8
+# The part of the rows that is filled at a time. Rows wait, idle, until as many are free: with the
+# answers of a Spider dev run and 32 rows, filling 8 at a time takes 4 % more steps than filling 4
+# (docs/speed.md). Elsewhere a call takes as long for few prompts as for many, and more cost more.
+_CPU_PART, _PART = 8, 4
 # Slots below which sizes are not told apart: attending to a few more takes less time than another
 # program takes to compile.
 _LEAST_PREFIX = 256
@@ -99,11 +100,12 @@ class Compiler:
     def rows_at_a_time(self, slots: int) -> int:
         """R, prompts of so many slots that are prefilled together.
 
-        An eighth of the rows, and R * slots is bounded by a token budget.
+        A part of the rows, and R * slots is bounded by a token budget.
         """
         devices = self._mesh.shape["data"]
         wanted = max(1, self._prefill_tokens // slots)
-        most = max(1, self.rows // _ROWS_BY_BEGIN)
+        platform = self._mesh.devices.flat[0].platform
+        most = max(1, self.rows // (_CPU_PART if platform == "cpu" else _PART))
         return max(devices, min(wanted, most) // devices * devices)
 
     def get(self, *key) -> Any:
