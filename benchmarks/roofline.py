@@ -163,25 +163,20 @@ class Bench:
     ) -> list[Phase]:
         """Times the programs that take the time, each as often as these groups call it."""
         self._sampler.compile(groups)
-        calls: collections.Counter[tuple[Any, ...]] = collections.Counter()
-        shape = self._compiler.shape_of(groups[0])
-        for group in groups:
-            shape = shape.union(self._compiler.shape_of(group))
-            prefix, before = self._compiler.prefix_slots(group)
-            if prefix:
-                calls["prefix", prefix] += 1
-            for slots, _ in self._compiler.chunks(group):
-                calls["prefill", before, slots] += 1
-            calls["decode", shape] += sum(map(length, group.tag)) / _BATCH_SIZE.value
+        keys = list(self._compiler.keys(groups))
+        calls = collections.Counter(key for key in keys if key[0] in ("prefix", "prefill"))
+        decode = [key for key in keys if key[0] == "decode"]
+        for key, group in zip(decode, groups, strict=True):
+            calls[key] += sum(map(length, group.tag)) / _BATCH_SIZE.value
         measure = {"prefix": self._prefix, "prefill": self._prefill, "decode": self._decode}
         return [
             Phase(**measure[name](*sizes), calls=count) for (name, *sizes), count in calls.items()
         ]
 
-    def _prefix(self, slots: int) -> dict[str, Any]:
+    def _prefix(self, slots: int, kept: int) -> dict[str, Any]:
         tokens, length = np.full(slots, 7, np.int32), np.int32(slots)
         run = functools.partial(
-            self._compiler.get("prefix", slots),
+            self._compiler.get("prefix", slots, kept),
             self._compiler.params,
             self._put(tokens),
             self._put(length),

@@ -181,14 +181,14 @@ class GuidedLane(schedule.Lane):
 
     def _take(self, tokens: np.ndarray) -> None:
         """Gives each row its token, and has the device compute the next offers."""
-        taken, texts = self._offers, self._texts
+        taken = self._offers
         for place in np.flatnonzero(taken):
             token, guide = int(tokens[place]), self._guides[place]
             guide.advance(token)
-            texts[place].append(token)
-            full = len(texts[place]) >= self._rows[place].limit(self._shape.new)
+            self._texts[place].append(token)
+            full = len(self._texts[place]) >= self._rows[place].limit(self._shape.new)
             self._going[place] = not (guide.ended or self._host_ends[token] or full)
-        going = self._going.copy()  # the device may read it while the next prompts come
+        going = self._going.copy()
         self._counters.decode_steps += 1
         self._answers, self._logits, self._offered = self._compiler.get("advance", self._shape)(
             self._compiler.params,
@@ -200,7 +200,7 @@ class GuidedLane(schedule.Lane):
             self._put(taken, by_row=True),
             self._put(going, by_row=True),
         )
-        self._offers = self._going.copy()
+        self._offers = going
 
     def _written(self) -> list[list[int]]:
         return self._texts

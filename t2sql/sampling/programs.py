@@ -32,7 +32,7 @@ class Compiler:
     Each is called by its name and the sizes that it is compiled for:
 
         init     shape
-        prefix   slots of the prefix
+        prefix   slots of the prefix, slots of its keys and values
         prefill  slots of the keys and values of the prefix (0 for none), own slots
         shelve   slots of the keys and values of the prefix, slots of the shelf
         begin    own slots, those of the cache
@@ -116,10 +116,10 @@ class Compiler:
 
     def compile(self, groups: Iterable[groups_lib.PromptGroup]) -> None:
         """Compiles what is missing for groups in this order, several programs at a time."""
-        self._build(self._keys(groups))
+        self._build(self.keys(groups))
 
-    def _keys(self, groups: Iterable[groups_lib.PromptGroup]) -> Iterator[Key]:
-        """The programs for groups, in the order of their use."""
+    def keys(self, groups: Iterable[groups_lib.PromptGroup]) -> Iterator[Key]:
+        """The programs for groups in this order: one a call, those that decode once a group."""
         shape: cache_lib.CacheShape | None = None
         for group in groups:
             wanted = self.shape_of(group)
@@ -131,7 +131,7 @@ class Compiler:
                 shape = shape.union(wanted)
             prefix, before = self.prefix_slots(group)
             if prefix:
-                yield "prefix", prefix
+                yield "prefix", prefix, before
                 yield "shelve", before, shape.shelf
             for slots, _ in self.chunks(group):
                 yield "prefill", before, slots
@@ -154,8 +154,7 @@ class Compiler:
         init = functools.partial(decode_lib.init, self._decoder.model, self.rows, shape)
         return jax.jit(init, out_shardings=shardings(self.batch(shape))).lower()
 
-    def _prefix(self, slots: int):
-        kept = max(_LEAST_PREFIX, slots)
+    def _prefix(self, slots: int, kept: int):
         prefix = functools.partial(decode_lib.prefix, self._decoder.model, kept=kept)
         compiled = jax.jit(prefix, out_shardings=shardings(self.kv(1, kept)))
         number = self.array((), jnp.int32)

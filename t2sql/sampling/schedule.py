@@ -175,7 +175,7 @@ class Lane:
         length = self._put(np.int32(stretch.length))
         with self._span("prefill"):
             (tokens,) = groups_lib.pad([group.prefix], slots)
-            prefix = self._compiler.get("prefix", slots)(
+            prefix = self._compiler.get("prefix", slots, kept)(
                 self._compiler.params, self._put(tokens), length
             )
             shelve = self._compiler.get("shelve", kept, self._shape.shelf)

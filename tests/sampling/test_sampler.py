@@ -191,7 +191,8 @@ def test_what_a_program_changes_is_changed_in_place(program, key):
 
 
 @pytest.mark.parametrize(
-    ("key", "positions"), [(("prefix", 32), 0), (("prefill", 256, 32), 0), (("decode", SHAPE), 8)]
+    ("key", "positions"),
+    [(("prefix", 32, 256), 0), (("prefill", 256, 32), 0), (("decode", SHAPE), 8)],
 )
 def test_the_output_layer_runs_only_where_a_token_is_sampled(program, key, positions):
     vocab = tiny.MODEL.config.num_embed

@@ -120,8 +120,8 @@ def _by_key(atom: Atom) -> Atom:
         return atom
     if not isinstance(atom.left, Column):
         return atom
-    left = Column(atom.left.table, atom.left.name)
-    own = [source for source in inner.sources if inner.items == (left,)]
+    inside = Column(atom.left.table, atom.left.name)
+    own = [source for source in inner.sources if inner.items == (inside,)]
     own = [source for source in own if _is_of(inner.items[0], source)]
     ties = [tie for source in own for tie in inner.ties if any(_is_of(c, source) for c in tie)]
     if len(own) != 1 or len(ties) != 1 or _asks_of(inner, own[0]):
