@@ -15,5 +15,5 @@ def get_config():
     config.show = True
     config.model.adapter = "package:gemma3_270m_spider"
     config.prompt = "compact"  # the adapter was trained with it
-    config.sampling.constrain = "schema"
+    config.sampling.constrain = "keys"
     return config

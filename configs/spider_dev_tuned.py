@@ -1,10 +1,11 @@
-"""The Spider dev split with the adapter that ships, decoded within the schema.
+"""The Spider dev split with the adapter that ships, decoded within the schema and along its keys.
 
     python -m t2sql.main --config=configs/spider_dev_tuned.py \
         --config.data.path=SPIDER_DIR --config.output=runs/tuned
 
-No account is needed. Without the constraint: --config.sampling.constrain=''. For candidates to
-choose from (t2sql.choose): --config.sampling.temperature=0.5 --config.sampling.seed=1
+No account is needed. Joins on any columns: --config.sampling.constrain=schema; without a
+constraint: --config.sampling.constrain=''. For candidates to choose from (t2sql.choose):
+--config.sampling.temperature=0.5 --config.sampling.seed=1
 """
 
 from t2sql import config as config_lib
@@ -15,5 +16,5 @@ def get_config():
     config.data.path = "kaggle:jeromeblanchet/yale-universitys-spider-10-nlp-dataset"
     config.model.adapter = "package:gemma3_270m_spider"
     config.prompt = "compact"  # the adapter was trained with it
-    config.sampling.constrain = "schema"
+    config.sampling.constrain = "keys"
     return config

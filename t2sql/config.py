@@ -45,7 +45,8 @@ def default_config() -> ml_collections.ConfigDict:
     config.sampling.top_p = 1.0  # 1: all tokens
     config.sampling.seed = 0
     config.sampling.stop = ()  # strings that end an answer, besides the prompt's own
-    config.sampling.constrain = ""  # schema: only queries over the question's schema
+    # schema: only queries over the question's schema; keys: with joins along its keys
+    config.sampling.constrain = ""
 
     config.batch_size = 32  # examples per host and step
     config.unit_size = 64  # examples per output object, at most

@@ -104,7 +104,8 @@ def _guided(
     )
     db_ids = {example.db_id for unit in units for example in unit.unit.examples}
     schemas = {db_id: schema_from_sqlite(database_path(root, db_id)) for db_id in sorted(db_ids)}
-    guides = constraint.Guides(vocabulary, schemas, prompt.answer_prefix)
+    keyed = config.sampling.constrain == "keys"
+    guides = constraint.Guides(vocabulary, schemas, prompt.answer_prefix, keyed=keyed)
     return [
         dataclasses.replace(unit, group=dataclasses.replace(unit.group, guide=guide))
         if unit.group

@@ -17,6 +17,7 @@ from t2sql import errors
 from t2sql.constraint import completion, lexer, names
 from t2sql.constraint.engine import Engine
 from t2sql.constraint.lexer import Position
+from t2sql.constraint.links import Links
 from t2sql.constraint.masks import Mask
 from t2sql.constraint.parser import Parser, State
 from t2sql.constraint.scope import EARLY_ALIASES, ScopeCheck
@@ -36,6 +37,7 @@ class SchemaConstraint:
       vocabulary: of the model's tokenizer.
       schema: tables and columns.
       prefix: how every answer begins, where the prompt says it: "SELECT" or nothing.
+      keyed: whether tables are joined along the schema's keys only.
 
     Attributes:
       vocabulary: of the model's tokenizer.
@@ -46,14 +48,17 @@ class SchemaConstraint:
       InputError: the schema has no table with a column.
     """
 
-    def __init__(self, vocabulary: Vocabulary, schema: Schema, prefix: str = ""):
+    def __init__(
+        self, vocabulary: Vocabulary, schema: Schema, prefix: str = "", *, keyed: bool = False
+    ):
         tables = names.tables_of(schema)
         self._spellings = names.spellings(schema)
         columns = sorted({column for columns in tables.values() for column in columns})
         plain = names.plain_names({*tables, *columns})
         self.vocabulary = vocabulary
         self.db_id = schema.db_id
-        self._parser = Parser(ScopeCheck(tables), plain, self.count)
+        links = Links(tables, names.keys_of(schema)) if keyed else None
+        self._parser = Parser(ScopeCheck(tables, links), plain, self.count)
         self._prefix = prefix.encode()
         self.begin = Position(self._parser.start, lexer.GAP, b"")
         self._start = lexer.steps(self.begin, self._prefix)
@@ -92,8 +97,9 @@ class SchemaConstraint:
     def usual_mask(self, position: Position, tokens: Sequence[int]) -> Mask:
         """Of `mask`, keywords and names only as the tokenizer cuts them, spelt as usual.
 
-        A model knows a name as these tokens. Made to spell it by others ("S", "InGer_ID" for
-        "Singer_ID"), it is soon lost. Where no name goes on so, nothing is taken out.
+        Quotes are for names that need them. A model knows a name as these tokens. Made to
+        spell it by others ("S", "InGer_ID" for "Singer_ID"), it is soon lost. Where no name
+        goes on so, nothing is taken out.
         """
 
         def narrow() -> Mask:
@@ -104,6 +110,10 @@ class SchemaConstraint:
                 if usual:
                     allowed &= ~words
                     allowed[usual] = True
+                if usual and not part and state.needs_no_quotes:
+                    marks = b"`[" if "<text>" in state.classes else b'`["'
+                    for mark in marks:
+                        allowed &= ~self.vocabulary.openings[space, mark]
             return Mask.of(allowed)
 
         return _kept(self._usual_masks, position, narrow)
@@ -206,7 +216,7 @@ class RowState:
         if self._need(position) > self.left and len(self._completion()) + 1 > self.left:
             raise errors.InputError(
                 f"--config.sampling.max_new_tokens={max_new_tokens} is too little for any query "
-                f"over {constraint.db_id!r} (sampling.constrain is 'schema')"
+                f"over {constraint.db_id!r} (--config.sampling.constrain)"
             )
 
     def allows(self, token: int) -> bool:
@@ -288,10 +298,12 @@ class RowState:
 
     def _leaves_room_within(self) -> bool:
         """The same of any token within a text or a name of the answer's own choice."""
-        state = self._position.state
-        literal = lexer.open_quote(self._position) is not None
-        # Such a name may leave another one to introduce.
-        return self.left > self._need(self._position) + (0 if literal else state.growth)
+        if lexer.open_quote(self._position) is not None:
+            return self.left > self._need(self._position)
+        states = self._position.state, lexer.settle(self._position)
+        after = (each.cost_after_fresh for each in states if each and each.takes_fresh)
+        # A word that is taken, or a keyword, needs a letter more.
+        return self.left > max(after, default=0) + 2 + _MARGIN
 
     def _ends_best(self, token: int) -> bool:
         """Whether it is the first one of the shortest end."""

@@ -4,7 +4,10 @@ from collections.abc import Callable, Iterable
 
 from t2sql.constraint import grammar
 from t2sql.constraint.scope import MAX_LEAP, ScopeCheck, Scopes
-from t2sql.constraint.sources import Name
+from t2sql.constraint.sources import MAX_MORE, Name
+
+# More tokens than any answer has.
+_NEVER = 10**6
 
 
 class Costs:
@@ -20,15 +23,23 @@ class Costs:
         table = _largest(check.tables, count) + alias
         # A column that several tables have needs its table's alias.
         column = _largest(check.columns, count) + count(b" T1.")
+        name = _largest(check.tables, count)
+        end, key = max(name, count(b" T1")), _largest(check.columns, count)
+        link = count(b" ON") + 2 * (end + count(b".") + key) + count(b" =")
         self._count = count
         self._missing = check.missing
-        self._table = table + count(b" JOIN")
+        # What one token asks for may come with tables that link it.
+        self._leap = MAX_LEAP + (MAX_MORE if check.links else 0)
+        self._closed = "!free" if check.links else "!keyed"
+        self._table = table + count(b" JOIN") + (link if check.links else 0)
         self._column = column + count(b",")
         self._classes = {
             "<table>": table,
             "<column>": column,
             "<member>": column,
-            "<qualifier>": _largest(check.tables, count),
+            "<qualifier>": name,
+            "<end>": end,
+            "<key>": key,
             "<alias>": alias,
             "<short>": alias,
             "<label>": alias,
@@ -38,7 +49,7 @@ class Costs:
             "<string>": count(b" ''"),
             "<text>": count(b' ""'),
         }
-        self._rules = dict.fromkeys(grammar.RULES, 10**6)
+        self._rules = dict.fromkeys(grammar.RULES, _NEVER)
         self._relax()
 
     def of_symbol(self, symbol: str) -> int:
@@ -46,7 +57,7 @@ class Costs:
         if symbol in self._rules:
             return self._rules[symbol]
         if symbol.startswith("!"):
-            return 0
+            return _NEVER if symbol == self._closed else 0
         if symbol.startswith("<"):
             return self._classes[symbol]
         return self._count(b" " + symbol.strip('"').encode())
@@ -63,7 +74,7 @@ class Costs:
         have to stand before it.
         """
         items = max((scope.items for scope in scopes), default=1)
-        return 2 * self.of_symbol("core") + items * self._column + MAX_LEAP * self._table
+        return 2 * self.of_symbol("core") + items * self._column + self._leap * self._table
 
     def _relax(self) -> None:
         """The shortest text of each rule, lowered until nothing changes."""

@@ -23,9 +23,11 @@ items         : | !more "," item items
 label         : | AS <label>
 source        : <table> naming | !derivable !nest "(" !derived query !pop ")" naming
 naming        : !plain | !aliasable AS <alias> | <short>
-joins         : | !joinable "," source joins | !joinable join source on joins
+joins         : | !free !joinable "," source joins | !joinable join source on joins
 join          : JOIN | INNER JOIN | CROSS JOIN | LEFT JOIN | LEFT OUTER JOIN
-on            : | ON !on condition !off
+on            : !free | !free ON !on condition !off | !keyed ON !on link links !off
+link          : <end> "." <key> "=" <end> "." <key>
+links         : | !again AND link links
 where         : | WHERE condition
 grouping      : !ungrouped | GROUP BY !group key keys !grouped having
 keys          : | "," key keys

@@ -19,17 +19,26 @@ class Guides:
       vocabulary: of the model's tokenizer.
       schemas: by db_id.
       prefix: how every answer begins, where the prompt says it.
+      keyed: whether tables are joined along their schema's keys only.
 
     Raises:
       InputError: a schema has no table with a column.
     """
 
-    def __init__(self, vocabulary: Vocabulary, schemas: Mapping[str, Schema], prefix: str = ""):
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        schemas: Mapping[str, Schema],
+        prefix: str = "",
+        *,
+        keyed: bool = False,
+    ):
         for schema in schemas.values():
             names.tables_of(schema)
         self._vocabulary = vocabulary
         self._schemas = schemas
         self._prefix = prefix
+        self._keyed = keyed
         self._constraint = functools.lru_cache(_MAX_SCHEMAS)(self._make)
 
     def of(self, db_id: str) -> Callable[[int], RowState]:
@@ -37,4 +46,5 @@ class Guides:
         return lambda max_new_tokens: self._constraint(db_id).start(max_new_tokens)
 
     def _make(self, db_id: str) -> SchemaConstraint:
-        return SchemaConstraint(self._vocabulary, self._schemas[db_id], self._prefix)
+        schema = self._schemas[db_id]
+        return SchemaConstraint(self._vocabulary, schema, self._prefix, keyed=self._keyed)

@@ -43,6 +43,16 @@ def tables_of(schema: Schema) -> dict[Name, tuple[Name, ...]]:
     return {table: columns for table, columns in tables.items() if columns}
 
 
+def keys_of(schema: Schema) -> Iterator[tuple[tuple[Name, Name], tuple[Name, Name]]]:
+    """A schema's foreign keys: a table's column and the one that it refers to."""
+    for key in schema.foreign_keys:
+        source, target = key.source, key.target
+        yield (
+            (folded(source.table), folded(source.column)),
+            (folded(target.table), folded(target.column)),
+        )
+
+
 def spellings(schema: Schema) -> dict[Name, tuple[bytes, ...]]:
     """How the schema itself writes each name."""
     found: dict[Name, dict[bytes, None]] = {}

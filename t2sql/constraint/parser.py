@@ -14,6 +14,9 @@ from t2sql.constraint.costs import Costs
 from t2sql.constraint.scope import ScopeCheck, Scopes
 from t2sql.constraint.sources import Name
 
+# Stands for any name of an answer's own choice: no query holds it.
+_NEW_NAME = b"\0"
+
 
 class Stack:
     """The symbols still to be read, as a linked list; equal stacks are one object.
@@ -69,6 +72,11 @@ class State:
         return self._parser.cost(self._ways)
 
     @functools.cached_property
+    def cost_after_fresh(self) -> int:
+        """As `cost`, after a name of the answer's own choice."""
+        return self._parser.cost(self._ways_after_fresh(_NEW_NAME))
+
+    @functools.cached_property
     def growth(self) -> int:
         """By how much one more token can raise `cost`."""
         return max(self._parser.costs.of_one_token(way.scopes) for way in self._ways)
@@ -76,6 +84,11 @@ class State:
     @property
     def takes_fresh(self) -> bool:
         return bool(self._fresh)
+
+    @functools.cached_property
+    def needs_no_quotes(self) -> bool:
+        """Whether all names that may follow may do so without quotes."""
+        return self.quoted.keys() <= self.words.keys()
 
     @property
     def is_start(self) -> bool:
@@ -237,8 +250,17 @@ class Parser:
     def cost(self, ways: Iterable[Way]) -> int:
         """How many tokens the shortest completion of one of the ways takes, about, at most."""
         return min(
-            (way.stack.cost if way.stack else 0) + self.costs.of_scopes(way.scopes) for way in ways
+            (way.stack.cost if way.stack else 0) + self.costs.of_scopes(self._begun(way))
+            for way in ways
         )
+
+    def _begun(self, way: Way) -> Scopes:
+        """A way's scopes; where another arm is next, with what it has to repeat."""
+        stack = way.stack
+        if stack and stack.symbol == "ALL":
+            stack = stack.rest
+        begins = stack is not None and stack.symbol == "!arm"
+        return self.check.act("arm", way.scopes) if begins else way.scopes
 
     def expand(self, ways: Iterable[Way]) -> set[Way]:
         """The ways with a lexeme on top, or none: actions done and rules replaced."""

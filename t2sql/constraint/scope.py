@@ -12,6 +12,7 @@ gives None closes its way.
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from t2sql.constraint.links import End, LinkedChoices, Links
 from t2sql.constraint.sources import MAX_SOURCES, Choices, Name, Ref, Source, number, numbered
 
 # Deeper nesting is closed: each open parenthesis may be read in several ways.
@@ -38,6 +39,8 @@ class Scope(NamedTuple):
       joining: whether FROM's next word names a source.
       aliased: whether AS has come, and the last source's name not yet.
       qualifier: the table or alias before a dot whose column comes next.
+      half: the qualified column before the equals sign of a link.
+      linked: the links that ON has made.
       items: result columns so far, with the one at hand.
       star: whether one of them is a star.
       want: how many there have to be; None: any number, but at least one.
@@ -61,6 +64,8 @@ class Scope(NamedTuple):
     joining: bool = True
     aliased: bool = False
     qualifier: Name | None = None
+    half: End | None = None
+    linked: frozenset[frozenset[End]] = frozenset()
     items: int = 1
     star: bool = False
     want: int | None = None
@@ -87,11 +92,13 @@ class ScopeCheck:
 
     Args:
       tables: each table's name and its columns', folded.
+      links: the columns that tables may be joined on; None for any.
     """
 
-    def __init__(self, tables: dict[Name, tuple[Name, ...]]):
+    def __init__(self, tables: dict[Name, tuple[Name, ...]], links: Links | None = None):
         self.tables = tables
-        self.choices = Choices(tables)
+        self.links = links
+        self.choices = LinkedChoices(tables, links) if links else Choices(tables)
         self.names_of_schema = frozenset(tables).union(*tables.values())
         self.columns = sorted({column for columns in tables.values() for column in columns})
         self._actions: dict[str, Callable[[Scopes], Scopes | None]] = {
@@ -114,8 +121,11 @@ class ScopeCheck:
             "computed": lambda scopes: _set(scopes, last=None),
             "listed": self._listed,
             "plain": self._plain,
+            "free": lambda scopes: None if self._is_keyed(scopes) else scopes,
+            "keyed": lambda scopes: scopes if self._is_keyed(scopes) else None,
             "on": lambda scopes: _set(scopes, phase="on"),
-            "off": lambda scopes: _set(scopes, phase="from"),
+            "off": lambda scopes: _set(scopes, phase="from", linked=frozenset()),
+            "again": lambda scopes: scopes if self._open_ends(scopes[-1]) else None,
             "joined": self._joined,
             "ungrouped": lambda scopes: scopes,
             "group": lambda scopes: _set(scopes, phase="group"),
@@ -138,6 +148,8 @@ class ScopeCheck:
             "short": self._short_aliases,
             "label": lambda scopes: iter(()),
             "result": self._results,
+            "end": self._ends,
+            "key": self._keys,
         }
 
     def act(self, action: str, scopes: Scopes) -> Scopes | None:
@@ -153,9 +165,13 @@ class ScopeCheck:
         if kind == "label":
             return lambda name: _label(scopes, name)
         if kind == "alias":
-            pending = self.choices.pending_qualifiers(scopes[-1].refs, scopes[-1].sources)
-            if self._named(scopes, b"") is not None:
-                return lambda name: None if name in pending else self._named(scopes, name)
+            scope = scopes[-1]
+            pending = self.choices.pending_qualifiers(scope.refs, scope.sources)
+            # A table that only links others keeps its name, while numbered ones are to come.
+            waits = self.links and any(map(number, pending))
+            if not waits and self._named(scopes, b"") is not None:
+                taken = {*pending, *(self.tables if self.links else ())}
+                return lambda name: None if name in taken else self._named(scopes, name)
         return None
 
     def missing(self, scopes: Scopes) -> tuple[int, int]:
@@ -256,6 +272,10 @@ class ScopeCheck:
             produced=scope.produced if scope.later else _produced(scope),
         )
 
+    def _is_keyed(self, scopes: Scopes) -> bool:
+        """Whether the sources are joined along keys; what a query in FROM gives has none."""
+        return bool(self.links) and None not in _tables_of(scopes[-1].sources)
+
     # Lookups
 
     def _columns(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
@@ -310,6 +330,10 @@ class ScopeCheck:
             sources = (*scope.sources, Source(None, frozenset(columns), table))
             if follows and _tables_of(sources) != follows[: len(sources)]:
                 continue
+            if self._is_keyed(scopes) and not self.links.joins(
+                frozenset(_tables_of(scope.sources)), table
+            ):
+                continue
             needed = self.choices.fewest(scope.refs, sources)
             # From the third source on each has to give what is missing: else FROM has no end.
             if needed is None or (missing and needed >= missing and len(sources) > MAX_IDLE):
@@ -329,6 +353,34 @@ class ScopeCheck:
         for name in EARLY_ALIASES:
             if (after := self._named(scopes, name)) is not None:
                 yield name, after
+
+    def _ends(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
+        """The sources that one side of a link may be of."""
+        for name in sorted({name for name, _ in self._open_ends(scopes[-1])}):
+            yield name, _set(scopes, qualifier=name)
+
+    def _keys(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
+        """The columns that it may be."""
+        scope = scopes[-1]
+        for end in sorted(self._open_ends(scope)):
+            if end[0] != scope.qualifier:
+                continue
+            if scope.half is None:
+                yield end[1], _set(scopes, qualifier=None, half=end)
+            else:
+                linked = scope.linked | {frozenset((scope.half, end))}
+                yield end[1], _set(scopes, qualifier=None, half=None, linked=linked)
+
+    def _open_ends(self, scope: Scope) -> frozenset[End]:
+        """The columns that link the last source to one before it, by their sources' names."""
+        last = scope.sources[-1]
+        links = (
+            frozenset(((source.name, mine), (last.name, its)))
+            for source in scope.sources[:-1]
+            for mine, its in self.links.pairs(source.table, last.table)
+        )
+        fitting = (each for each in links if scope.half is None or scope.half in each)
+        return frozenset().union(*(each - {scope.half} for each in {*fitting} - scope.linked))
 
     def _results(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
         return ((name, scopes) for name in sorted(scopes[-1].results))

@@ -2,16 +2,20 @@
 
 import functools
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 # Names are bytes: UTF-8, ASCII letters in lower case.
 Name = bytes
+# A qualifier that no source has yet, and the columns that it qualifies.
+Wanted = tuple[Name, frozenset[Name]]
 # A column that was named before its table: the qualifier, None without; b"*" for all.
 Ref = tuple[Name | None, Name]
 
 # More than these are closed.
 MAX_SOURCES = 8
-_MAX_MORE = 4
+# How many tables to look for besides those that are qualified.
+MAX_MORE = 4
 _NUMBERED = re.compile(rb"t([1-9]\d?)")
 
 
@@ -40,7 +44,7 @@ def numbered(count: int) -> Name:
     return b"t%d" % count
 
 
-def _turn(numbers: set[int], sources: tuple[Source, ...]) -> int | None:
+def _turn(numbers: set[int], sources: tuple[Source, ...], *, apart: bool = False) -> int | None:
     """The number of the next source that has one; 0 where any may, None where order is broken.
 
     Numbered aliases name the sources of a FROM one after the other, T1 before T2: nearly all
@@ -51,18 +55,24 @@ def _turn(numbers: set[int], sources: tuple[Source, ...]) -> int | None:
     Args:
       numbers: of the aliases that SELECT has used.
       sources: so far; the names of all are known.
+      apart: whether sources without a number may stand between two that have one.
     """
     last = 0
     for source in sources:
         waiting = [each for each in numbers if each > last]
         own = number(source.name)
         if own is None:
-            if waiting:
+            if waiting and not (apart and last):
                 return None
         elif own != last + 1 if last else waiting and own > min(waiting):
             return None
         last = own or last
     return last + 1 if last else 0
+
+
+def _in_turn(name: Name) -> tuple[int, Name]:
+    """Sorts qualifiers as FROM names them: first those with a number."""
+    return number(name) or 100, name
 
 
 class Choices:
@@ -71,6 +81,9 @@ class Choices:
     Args:
       tables: each table's columns.
     """
+
+    # Whether sources without a number may stand between two that have one.
+    _apart = False
 
     def __init__(self, tables: dict[Name, tuple[Name, ...]]):
         self._tables = {table: frozenset(columns) for table, columns in tables.items()}
@@ -85,7 +98,7 @@ class Choices:
         numbers = {each for each in map(number, wanted) if each}
         if numbers:
             known = tuple(source for source in sources if source.name is not None)
-            turn = _turn(numbers, known) or 1
+            turn = _turn(numbers, known, apart=self._apart) or 1
             wanted |= {numbered(each) for each in range(turn, max(numbers))}
         return tuple(sorted(wanted))
 
@@ -109,11 +122,11 @@ class Choices:
     def _missing(self, refs: frozenset[Ref], sources: tuple[Source, ...]) -> int | None:
         """The fewest tables to add to `sources` so that each of `refs` has one meaning.
 
-        None where no choice of up to `_MAX_MORE` tables besides the qualified ones does.
+        None where no choice of up to `MAX_MORE` tables besides the qualified ones does.
         """
         named = {source.name: source for source in sources if source.name}
         numbers = {each for each in (number(qualifier) for qualifier, _ in refs) if each}
-        turn = _turn(numbers, sources)
+        turn = _turn(numbers, sources, apart=self._apart)
         if turn is None:
             return None
         waiting = {each for each in numbers if each >= turn}
@@ -133,8 +146,9 @@ class Choices:
             return None
         # A star alone, or a constant, needs some table too.
         least = 0 if sources or wanted or bare else 1
-        more = self._place(
-            [(name, frozenset(columns)) for name, columns in sorted(wanted.items())],
+        more = self._more(
+            frozenset(source.table for source in sources),
+            tuple((name, frozenset(wanted[name])) for name in sorted(wanted, key=_in_turn)),
             bare,
             frozenset(found),
         )
@@ -142,34 +156,28 @@ class Choices:
             return None
         return max(least, more)
 
-    def _place(
-        self, wanted: list[tuple[Name, frozenset[Name]]], bare: frozenset[Name], found
+    def _more(
+        self, present: frozenset[Name | None], wanted: tuple[Wanted, ...], bare, found
     ) -> int | None:
         """Tables for the qualifiers, one by one, then for the columns without."""
         if not wanted:
             return self._cover(bare, found)
         (name, columns), *rest = wanted
-        counts = [
-            self._place(rest, bare, found | shared)
-            for shared in self._ways(name, columns - {b"*"}, bare)
-            if not shared & found
-        ]
+        ways = {self._tables[table] & bare for table in self._fitting(name, columns)}
+        counts = [self._more(present, rest, bare, found | way) for way in ways if not way & found]
         counts = [count for count in counts if count is not None]
         return 1 + min(counts) if counts else None
 
-    def _ways(
-        self, name: Name, columns: frozenset[Name], bare: frozenset[Name]
-    ) -> set[frozenset[Name]]:
-        """What of `bare` the tables hold that `name` may stand for."""
-        own = self._tables.get(name)
-        tables = self._tables.values() if own is None else [own]
-        return {table & bare for table in tables if columns <= table}
+    def _fitting(self, name: Name, columns: frozenset[Name]) -> Iterator[Name]:
+        """The tables that a qualifier may stand for."""
+        tables = (name,) if name in self._tables else self._tables
+        return (table for table in tables if columns - {b"*"} <= self._tables[table])
 
     def _cover(self, bare: frozenset[Name], found: frozenset[Name]) -> int | None:
         """The fewest tables that hold each column of `bare - found` once and no other of it."""
         ways = {table & bare for table in self._tables.values()} - {frozenset()}
         reached = {found}
-        for count in range(_MAX_MORE + 1):
+        for count in range(MAX_MORE + 1):
             if bare in reached:
                 return count
             reached = {have | way for have in reached for way in ways if not have & way}

@@ -51,6 +51,17 @@ class Vocabulary:
         return {byte: np.array([byte in piece for piece in self.pieces]) for byte in b"'\"`]"}
 
     @functools.cached_property
+    def openings(self) -> dict[tuple[bytes, int], np.ndarray]:
+        """Which tokens open a quoted name after b"", and after b" ", by the mark, [V] bool."""
+        return {
+            (space, mark): np.array(
+                [piece.startswith(space + bytes((mark,))) for piece in self.pieces]
+            )
+            for space in (b"", b" ")
+            for mark in b'"`['
+        }
+
+    @functools.cached_property
     def outside_literals(self) -> np.ndarray:
         """Which tokens may stand outside of literals at all, [V] bool."""
         return np.array([_NEVER.search(piece) is None for piece in self.pieces])

@@ -34,8 +34,8 @@ class SamplingConfig:
       top_p: keep the nucleus of this probability; 1 keeps all.
       seed: with an example's id, the key of its draws.
       stop: strings that end an answer.
-      constrain: "schema" has every group's guide decide what its answers may be; the
-        sampler itself only knows that there is a guide.
+      constrain: "schema" and "keys" have every group's guide decide what its answers may be;
+        the sampler itself only knows that there is a guide.
     """
 
     max_new_tokens: int = 128
@@ -253,7 +253,7 @@ def check(
         "top_p": (0 < config.top_p <= 1, "above 0 and at most 1"),
         # JAX keeps 32 bits of it: larger ones would repeat the texts of others.
         "seed": (0 <= config.seed < 2**32, "at least 0 and less than 2**32"),
-        "constrain": (config.constrain in ("", "schema"), "empty or 'schema'"),
+        "constrain": (config.constrain in ("", "schema", "keys"), "empty, 'schema' or 'keys'"),
         "stop": (all(config.stop), "strings that are not empty"),
     }
     for name, (holds, rule) in rules.items():

@@ -12,7 +12,7 @@ def default_config() -> ml_collections.ConfigDict:
     """The defaults of a run, with `train` added."""
     config = config_lib.default_config()
     config.prompt = "compact"
-    config.sampling.constrain = "schema"  # in the validation, as the adapter is used
+    config.sampling.constrain = "keys"  # in the validation, as the adapter is used
     config.grace_seconds = 300.0  # a step may be slow, and its checkpoint is worth it
 
     config.train = ml_collections.ConfigDict()

@@ -8,7 +8,7 @@ import numpy as np
 from t2sql import constraint
 from t2sql.constraint import lexer
 from t2sql.model import dummy
-from t2sql.spider.tables import Column, Schema, Table
+from t2sql.spider.tables import Column, ColumnRef, ForeignKey, Schema, Table
 
 END = 1
 ODD = {
@@ -21,6 +21,21 @@ SINGERS = {
     "concert": ("concert_id", "name", "singer_id", "year"),
     "stadium": ("stadium_id", "capacity"),
 }
+# Papers and authors meet in authorship only; venues are apart; a person's boss is a person.
+PAPERS = {
+    "papers": ("paper_id", "title"),
+    "authors": ("author_id", "last_name"),
+    "authorship": ("author_id", "paper_id", "inst_id", "position"),
+    "inst": ("inst_id", "name"),
+    "venues": ("venue_id", "city", "paper"),
+    "people": ("id", "boss", "office"),
+}
+PAPER_KEYS = (
+    "authorship.author_id=authors.author_id",
+    "authorship.paper_id=papers.paper_id",
+    "authorship.inst_id=inst.inst_id",
+    "people.boss=people.id",
+)
 
 
 def dummy_vocabulary() -> constraint.Vocabulary:
@@ -28,12 +43,21 @@ def dummy_vocabulary() -> constraint.Vocabulary:
     return constraint.Vocabulary(dummy.tokenizer_model(), (END, 106))
 
 
-def make_schema(tables: dict[str, tuple[str, ...]]) -> Schema:
+def make_schema(tables: dict[str, tuple[str, ...]], keys: tuple[str, ...] = ()) -> Schema:
     found = (
         Table(name=name, natural_name=name, columns=tuple(map(_column, columns)))
         for name, columns in tables.items()
     )
-    return Schema(db_id="samples", tables=tuple(found))
+    ends = (map(_column_ref, key.split("=")) for key in keys)
+    return Schema(
+        db_id="samples",
+        tables=tuple(found),
+        foreign_keys=tuple(ForeignKey(*key) for key in ends),
+    )
+
+
+def _column_ref(text: str) -> ColumnRef:
+    return ColumnRef(*text.split("."))
 
 
 def _column(name: str) -> Column:

@@ -14,28 +14,32 @@ from t2sql.spider.tables import schema_from_sqlite
 
 @pytest.mark.spider
 @pytest.mark.parametrize(("split", "every"), [("dev", 1), ("train", 5)])
-def test_gold_queries_are_reachable(spider_root, split, every):
+@pytest.mark.parametrize(("keyed", "share"), [(False, 0.005), (True, 0.015)])
+def test_gold_queries_are_reachable(spider_root, split, every, keyed, share):
     vocabulary = samples.dummy_vocabulary()
     examples = read_examples(spider_root, split, with_schema=False)[::every]
     made, unreachable = {}, []
     for example in sorted(examples, key=lambda example: example.db_id):
         if example.db_id not in made:
             schema = schema_from_sqlite(database_path(spider_root, example.db_id))
-            made = {example.db_id: constraint.SchemaConstraint(vocabulary, schema)}
+            constrained = constraint.SchemaConstraint(vocabulary, schema, keyed=keyed)
+            made = {example.db_id: constrained}
         if not samples.is_query(made[example.db_id], example.query.strip()):
             unreachable.append(f"{example.example_id}: {example.query}")
-    assert len(unreachable) <= 0.005 * len(examples), unreachable
+    assert len(unreachable) <= share * len(examples), unreachable
 
 
 @pytest.mark.spider
-def test_a_thousand_random_answers_are_queries_that_sqlite_prepares(spider_root):
+@pytest.mark.parametrize("keyed", [False, True])
+def test_a_thousand_random_answers_are_queries_that_sqlite_prepares(spider_root, keyed):
     """Fifty within each schema of dev, drawn from the masks alone."""
     vocabulary = samples.dummy_vocabulary()
     databases = sorted({each.db_id for each in read_examples(spider_root, "dev", compact=True)})
     refused = []
     for db_id in databases:
         path = database_path(spider_root, db_id)
-        made = constraint.SchemaConstraint(vocabulary, schema_from_sqlite(path), "SELECT")
+        schema = schema_from_sqlite(path)
+        made = constraint.SchemaConstraint(vocabulary, schema, "SELECT", keyed=keyed)
         with open_database(path) as connection:
             for seed in range(1000 // len(databases)):
                 text = samples.random_answer(made, limit=40 + 2 * seed, seed=seed).decode()

@@ -10,10 +10,10 @@ from t2sql.spider import sources
 from t2sql.spider.schema import database_path
 
 
-@pytest.fixture(scope="module")
-def constrained(tmp_path_factory):
+@pytest.fixture(scope="module", params=["schema", "keys"])
+def constrained(request, tmp_path_factory):
     output = tmp_path_factory.mktemp("runs") / "constrained"
-    values = {"sampling.constrain": "schema", "sampling.max_new_tokens": 110, "data.limit": 12}
+    values = {"sampling.constrain": request.param, "sampling.max_new_tokens": 110, "data.limit": 12}
     jobs.run(output, **values)
     return output
 
@@ -27,7 +27,7 @@ def test_every_answer_is_a_query_over_its_schema(constrained):
 
 def test_a_run_is_either_constrained_or_not(constrained):
     fingerprint = jobs.read_json(constrained, "run.json")["fingerprint"]
-    assert fingerprint["sampling"]["constrain"] == "schema"
+    assert fingerprint["sampling"]["constrain"] in ("schema", "keys")
     with pytest.raises(errors.RefusedError, match="sampling.constrain"):
         jobs.run(constrained, **{"sampling.max_new_tokens": 110, "data.limit": 12})
 

@@ -1,0 +1,162 @@
+"""Along which columns the tables of a schema are joined: those that its foreign keys make equal."""
+
+import functools
+import itertools
+from collections.abc import Iterable, Iterator
+
+from t2sql.constraint.sources import MAX_MORE, Choices, Name, Wanted
+
+# A table's column.
+End = tuple[Name, Name]
+
+
+class Links:
+    """The joins along keys.
+
+    Two columns are linked where a chain of foreign keys leads from one to the other: both of
+    two columns that refer to a third are linked to each other too. Tables that no chain
+    connects at all are open: any of their columns may be joined, for the keys that a schema
+    declares are not always all.
+
+    Args:
+      tables: each table's columns.
+      keys: the foreign keys, each as a column and the one that it refers to.
+    """
+
+    def __init__(self, tables: dict[Name, tuple[Name, ...]], keys: Iterable[tuple[End, End]]):
+        self._tables = tables
+        keys = [pair for pair in keys if all(column in tables.get(t, ()) for t, column in pair)]
+        self._group = _groups(keys)
+        connected = _groups([(one, other) for (one, _), (other, _) in keys])
+        self._part = {table: connected.get(table, table) for table in tables}
+        self.between = functools.lru_cache(maxsize=100_000)(self._between)
+
+    @functools.cache  # noqa: B019 - as long as the schema's masks
+    def pairs(self, one: Name, other: Name) -> frozenset[tuple[Name, Name]]:
+        """The columns of two tables that may be set equal; of a table and itself no column twice.
+
+        Returns:
+          A column of `one` and one of `other`, each.
+        """
+        candidates = itertools.product(self._tables[one], self._tables[other])
+        if self._part[one] != self._part[other]:
+            return frozenset(candidates)
+        return frozenset(
+            (mine, its)
+            for mine, its in candidates
+            if (one, mine) != (other, its)
+            and (one, mine) in self._group
+            and self._group[one, mine] == self._group.get((other, its))
+        )
+
+    def joins(self, present: frozenset[Name], table: Name) -> bool:
+        """Whether a table can be joined to one of those in FROM, or FROM is empty."""
+        return self.between(present, table, frozenset()) == 0
+
+    def _between(
+        self, present: frozenset[Name], table: Name, barred: frozenset[Name]
+    ) -> int | None:
+        """The fewest tables that have to stand between those in FROM and another one.
+
+        Args:
+          present: the tables in FROM.
+          table: the other one.
+          barred: columns that none of the tables between them may have.
+
+        Returns:
+          None where none lead there.
+        """
+        reached = {each for each in present if self._part[each] == self._part[table]}
+        if not reached:
+            return 0
+        frontier = set(reached)
+        for count in range(len(self._tables)):
+            if any(table in self._near[each] for each in frontier):
+                return count
+            further = set().union(*(self._near[each] for each in frontier)) - reached
+            frontier = {each for each in further if barred.isdisjoint(self._tables[each])}
+            reached |= frontier
+        return None
+
+    def steps(
+        self, present: frozenset[Name], table: Name, barred: frozenset[Name]
+    ) -> Iterator[Name]:
+        """The tables that may come first of those `between`."""
+        count = self.between(present, table, barred)
+        part = (each for each in present if self._part[each] == self._part[table])
+        near = frozenset().union(*(self._near[each] for each in part)) - present
+        for step in sorted(near):
+            closer = self.between(present | {step}, table, barred) == count - 1
+            if closer and barred.isdisjoint(self._tables[step]):
+                yield step
+
+    @functools.cached_property
+    def _near(self) -> dict[Name, frozenset[Name]]:
+        """The tables that each table is linked to."""
+        return {table: frozenset(self._linked(table)) for table in self._tables}
+
+    def _linked(self, table: Name) -> Iterator[Name]:
+        for other, part in self._part.items():
+            if part == self._part[table] and self.pairs(table, other):
+                yield other
+
+
+class LinkedChoices(Choices):
+    """Searches for the tables that references need, with those that link them to each other.
+
+    What it finds can be written so: each table, in turn, is linked to one before it.
+    """
+
+    # A table that links two others has no place among what SELECT has numbered.
+    _apart = True
+
+    def __init__(self, tables: dict[Name, tuple[Name, ...]], links: Links):
+        super().__init__(tables)
+        self._links = links
+        self._fits = functools.lru_cache(maxsize=100_000)(self._find)
+
+    def _more(
+        self,
+        present: frozenset[Name | None],
+        wanted: tuple[Wanted, ...],
+        bare: frozenset[Name],
+        found: frozenset[Name],
+    ) -> int | None:
+        for spare in range(MAX_MORE + 1):
+            if self._fits(present, wanted, bare, found, spare):
+                return len(wanted) + spare
+        return None
+
+    def _find(self, present, wanted, bare, found, spare: int) -> bool:
+        """Whether `spare` tables are enough besides those of the qualifiers."""
+        if wanted:
+            (name, columns), *rest = wanted
+            tables = self._fitting(name, columns)
+        elif missing := bare - found:
+            column, rest = min(missing), ()
+            tables = (table for table in self._tables if column in self._tables[table])
+        else:
+            return True
+        left = spare if wanted else spare - 1  # with the table itself in its place
+        for table in tables:
+            shared = self._tables[table] & bare
+            between = 0 if None in present else self._links.between(present, table, bare)
+            if shared & found or between is None or between > left:
+                continue
+            if not between:
+                after = [(present | {table}, tuple(rest), bare, found | shared, left)]
+            else:
+                steps = self._links.steps(present, table, bare)
+                after = [(present | {step}, wanted, bare, found, spare - 1) for step in steps]
+            if any(self._fits(*each) for each in after):
+                return True
+        return False
+
+
+def _groups(pairs: Iterable[tuple]) -> dict:
+    """Which of the things that are paired belong together: each one's group, by one of them."""
+    group: dict = {}
+    for one, other in pairs:
+        kept, gone = group.setdefault(one, one), group.setdefault(other, other)
+        group = {each: kept if its == gone else its for each, its in group.items()}
+    return group
