@@ -97,9 +97,9 @@ class SchemaConstraint:
     def usual_mask(self, position: Position, tokens: Sequence[int]) -> Mask:
         """Of `mask`, keywords and names only as the tokenizer cuts them, spelt as usual.
 
-        Quotes are for names that need them. A model knows a name as these tokens. Made to
-        spell it by others ("S", "InGer_ID" for "Singer_ID"), it is soon lost. Where no name
-        goes on so, nothing is taken out.
+        Quotes are for names that need them, and a space is one space. A model knows a name
+        as these tokens. Made to spell it by others ("S", "InGer_ID" for "Singer_ID"), it is
+        soon lost. Where no name goes on so, nothing is taken out.
         """
 
         def narrow() -> Mask:
@@ -114,6 +114,8 @@ class SchemaConstraint:
                     marks = b"`[" if "<text>" in state.classes else b'`["'
                     for mark in marks:
                         allowed &= ~self.vocabulary.openings[space, mark]
+            if lexer.open_quote(position) is None and (allowed & ~self.vocabulary.wide).any():
+                allowed &= ~self.vocabulary.wide
             return Mask.of(allowed)
 
         return _kept(self._usual_masks, position, narrow)

@@ -14,6 +14,7 @@ from t2sql.prompts import without_control
 # Tokens inside a literal are most of the vocabulary: the engine takes them at a stroke.
 # Long white space, an empty line, and control characters.
 _NEVER = re.compile(rb"[ \t\n]{13}|\n[ \t]*\n|[\x00-\x08\x0b-\x1f\x7f]")
+_WIDE = re.compile(rb"[\t\n]|  ")
 _WORD = rb"[A-Za-z_][A-Za-z0-9_]{,23}"
 _SLICES = [r"[^'\"\x00-\x1F;\x7F]{1,30}"]
 
@@ -65,6 +66,11 @@ class Vocabulary:
     def outside_literals(self) -> np.ndarray:
         """Which tokens may stand outside of literals at all, [V] bool."""
         return np.array([_NEVER.search(piece) is None for piece in self.pieces])
+
+    @functools.cached_property
+    def wide(self) -> np.ndarray:
+        """Which tokens hold more white space than a space, [V] bool."""
+        return np.array([_WIDE.search(piece) is not None for piece in self.pieces])
 
     @functools.cached_property
     def in_literals(self) -> np.ndarray:

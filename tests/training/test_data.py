@@ -1,18 +1,21 @@
 """The training data: in each epoch every question once, and schemas in another order."""
 
 import collections
+import json
 import re
+import shutil
 
 import pytest
 
 from t2sql import errors
+from t2sql.spider import sources
 from t2sql.training import config as config_lib
 from t2sql.training import plan
 
 
-def _parts(**train):
+def _parts(path="sample", **train):
     config = config_lib.default_config()
-    config.data.path = "sample"
+    config.data.path = path
     config.model.name, config.model.source = "dummy", "dummy:0"
     config.output = "unused"
     config.train.update({"held_out_databases": 1, "epochs": 6.0, **train})
@@ -56,14 +59,30 @@ def test_a_question_follows_a_shuffled_schema_as_in_its_prompt():
 
 def test_each_epoch_shows_every_question_once():
     parts = _parts()
-    seen = collections.Counter(
-        question.example_id
-        for sequence in parts.steps.sequences
-        for group in sequence
-        for question in group.questions
-    )
+    seen = collections.Counter(_questions(parts))
     assert set(seen.values()) == {6}
     assert len(seen) == len(parts.split.train)
+
+
+def test_databases_that_look_the_same_lose_no_question(tmp_path):
+    for path in (sources.SAMPLE / "database").iterdir():
+        for name in (path.name, f"{path.name}_twin"):
+            folder = tmp_path / "database" / name
+            folder.mkdir(parents=True)
+            shutil.copy(path / f"{path.name}.sqlite", folder / f"{name}.sqlite")
+    train = json.loads((sources.SAMPLE / "train_spider.json").read_text())
+    twins = [{**each, "db_id": f"{each['db_id']}_twin"} for each in train]
+    (tmp_path / "train_spider.json").write_text(json.dumps(train + twins))
+    parts = _parts(path=str(tmp_path))
+    seen = collections.Counter(_questions(parts))
+    assert set(seen.values()) == {6}
+    assert len(seen) == len(parts.split.train)
+
+
+def _questions(parts):
+    for sequence in parts.steps.sequences:
+        for group in sequence:
+            yield from (question.example_id for question in group.questions)
 
 
 def test_longer_trainings_begin_as_shorter_ones():

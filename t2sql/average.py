@@ -1,0 +1,52 @@
+"""Averages adapters: several trainings in one.
+
+    python -m t2sql.average --adapters=runs/a/last,runs/b/last,runs/c/last --output=runs/mean
+
+The trainings begin with the same factors (one --config.train.seed) and differ in learning rate
+or length. Their mean, factor by factor, is an adapter like them, and often a better one.
+
+Exit codes: 0 done, 2 bad input.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from t2sql import cache, cli, errors
+
+_ADAPTERS = flags.DEFINE_list(
+    "adapters", None, "Adapters: folders, local or gs://, or package:NAME.", required=True
+)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for their mean.", required=True)
+
+
+def main(argv: list[str]) -> None:
+    """Reads, averages and writes."""
+    del argv
+    sources, folder = _ADAPTERS.value, Path(_OUTPUT.value).expanduser()
+    if len(sources) < 2 or len(set(sources)) < len(sources):
+        raise errors.InputError(f"--adapters={','.join(sources)}: two or more different adapters")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise errors.InputError(f"--output={folder} is there already: give a new folder")
+    # Imported here so that --help and wrong flags answer at once.
+    from t2sql.model import adapters
+
+    files = [
+        adapters.resolve(source, cache_dir=cache.default_dir(), flag="--adapters")
+        for source in sources
+    ]
+    first = files[0]
+    adapters.save(
+        folder,
+        adapters.mean(files),
+        base=first.base,
+        rank=first.rank,
+        targets=list(first.targets),
+        prompt=first.prompt,
+        training={"mean_of": [{"sha256": file.sha256, **file.training} for file in files]},
+    )
+    print(f"the mean of {len(files)} adapters: {folder}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
