@@ -71,6 +71,8 @@ def _endings(position: Position) -> Iterator[tuple[bytes, int]]:
     else:
         closing = _CLOSING[mode[0]]
         for name, cost in state.options("quoted", part):
+            if mode == lexer.BRACKET and b"]" in name:
+                continue
             rest = name[len(part) :]
             rest = rest if mode == lexer.BRACKET else _doubled(rest, closing)
             if mode in _CLOSING:

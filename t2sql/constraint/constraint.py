@@ -42,6 +42,7 @@ class SchemaConstraint:
     Attributes:
       vocabulary: of the model's tokenizer.
       db_id: the schema's.
+      keyed: whether tables are joined along the schema's keys only.
       begin: where an answer stands before its prefix.
 
     Raises:
@@ -57,6 +58,8 @@ class SchemaConstraint:
         plain = names.plain_names({*tables, *columns})
         self.vocabulary = vocabulary
         self.db_id = schema.db_id
+        self.keyed = keyed
+        self._needs_quotes = bool({*tables, *columns} - plain)
         links = Links(tables, names.keys_of(schema)) if keyed else None
         self._parser = Parser(ScopeCheck(tables, links), plain, self.count)
         self._prefix = prefix.encode()
@@ -110,15 +113,30 @@ class SchemaConstraint:
                 if usual:
                     allowed &= ~words
                     allowed[usual] = True
-                if usual and not part and state.needs_no_quotes:
-                    marks = b"`[" if "<text>" in state.classes else b'`["'
-                    for mark in marks:
-                        allowed &= ~self.vocabulary.openings[space, mark]
-            if lexer.open_quote(position) is None and (allowed & ~self.vocabulary.wide).any():
-                allowed &= ~self.vocabulary.wide
+            if lexer.open_quote(position) is None:
+                usual = allowed & ~self._unusual_marks(position)
+                allowed = usual if usual.any() else allowed
             return Mask.of(allowed)
 
         return _kept(self._usual_masks, position, narrow)
+
+    def is_usual(self, position: Position, token: int) -> bool:
+        """Whether a token that may follow is one of `usual_mask`; quicker, and not as strict."""
+        if lexer.open_quote(position) is not None or token in self.vocabulary.end_ids:
+            return True
+        if self._unusual_marks(position)[token]:
+            return False
+        state, mode, part = lexer.steps(position, self.vocabulary.pieces[token])
+        begun = mode == lexer.WORD and not state.takes_fresh and part not in state.words
+        return not begun or (part, b"") in self._usual(state)
+
+    def _unusual_marks(self, position: Position) -> Bool[np.ndarray, "V"]:
+        """Tokens with needless quotes or white space."""
+        state = lexer.settle(position)
+        # The tokenizer sets a space apart before a number only.
+        lone = state is not None and not state.classes.keys() & {"<number>", "<integer>"}
+        text = state is None or "<text>" in state.classes
+        return self.vocabulary.unusual(lone_space=lone, quotes=not self._needs_quotes, text=text)
 
     @functools.cache  # noqa: B019 - as long as the schema's masks
     def _usual(self, state: State) -> dict[tuple[bytes, bytes], set[int]]:
@@ -222,7 +240,18 @@ class RowState:
             )
 
     def allows(self, token: int) -> bool:
-        """Whether a token may come next. Far quicker than `allowed`, for one token."""
+        """Whether the token that the answer would have stands. Far quicker than `allowed`.
+
+        It has to go on with a query. Where joins follow keys, which may change an answer
+        anyway, it has to be as usual as well: a first letter of a name that is out of place
+        ("T" for "T2") would have to become another's ("TReatments").
+        """
+        if not self.goes_on(token):
+            return False
+        return not self._constraint.keyed or self._constraint.is_usual(self._position, token)
+
+    def goes_on(self, token: int) -> bool:
+        """Whether a token may come next, and the query can still be ended after it."""
         vocabulary, position = self._constraint.vocabulary, self._position
         if token in vocabulary.end_ids:
             return lexer.is_complete(position)

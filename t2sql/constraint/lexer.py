@@ -162,7 +162,7 @@ def _open_name(state: State, byte: int) -> Position | None:
     mode = {34: TEXT, 96: TICK, 91: BRACKET}.get(byte)
     if mode is None:
         return None
-    if state.is_quoted_prefix(b""):
+    if _may_quote(state, mode, b""):
         return Position(state, mode, b"")
     if mode == TEXT and "<text>" in state.classes:
         return Position(state, TEXT, b"")
@@ -257,12 +257,17 @@ def _in_quotes(position: Position, byte: int) -> Position | None:
     if byte in _NOT_IN_QUOTES:
         return None
     longer = part + bytes((byte,)).lower()
-    if part != _NO_NAME and state.is_quoted_prefix(longer):
+    if part != _NO_NAME and _may_quote(state, mode, longer):
         return Position(state, mode, longer)
     if mode == TEXT and "<text>" in state.classes:
         kept = part != _NO_NAME and state.is_column_prefix(longer)
         return Position(state, TEXT, longer if kept else _NO_NAME)
     return None
+
+
+def _may_quote(state: State, mode: str, text: bytes) -> bool:
+    """Whether a name that may follow in such quotes begins with `text`."""
+    return (state.is_bracketed_prefix if mode == BRACKET else state.is_quoted_prefix)(text)
 
 
 def _closed(position: Position, mode: str) -> Position | None:

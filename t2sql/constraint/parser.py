@@ -109,6 +109,10 @@ class State:
         """Whether a name that may follow in quotes begins with `text`."""
         return _has_prefix(self._sorted_quoted, text)
 
+    def is_bracketed_prefix(self, text: bytes) -> bool:
+        """The same of one that may follow in brackets, which cannot hold a closing one."""
+        return _has_prefix(self._sorted_bracketed, text)
+
     def is_column_prefix(self, text: bytes) -> bool:
         """Whether a column of the schema, in scope or not, begins with `text`."""
         return _has_prefix(self._parser.check.columns, text)
@@ -186,6 +190,10 @@ class State:
     @functools.cached_property
     def _sorted_quoted(self) -> list[Name]:
         return sorted(self.quoted)
+
+    @functools.cached_property
+    def _sorted_bracketed(self) -> list[Name]:
+        return [name for name in self._sorted_quoted if b"]" not in name]
 
     def _add(self, way: Way) -> None:
         if way.stack is None:

@@ -62,11 +62,12 @@ def _turn(numbers: set[int], sources: tuple[Source, ...], *, apart: bool = False
         waiting = [each for each in numbers if each > last]
         own = number(source.name)
         if own is None:
-            if waiting and not (apart and last):
-                return None
-        elif own != last + 1 if last else waiting and own > min(waiting):
+            fits = apart and last
+        else:
+            fits = own == last + 1 if last else not waiting or own <= min(waiting)
+        if waiting and not fits:
             return None
-        last = own or last
+        last = max(last, own or 0)
     return last + 1 if last else 0
 
 

