@@ -164,14 +164,10 @@ class ScopeCheck:
         """What a name of the user's own choice (after AS) leads to; None: there may be none."""
         if kind == "label":
             return lambda name: _label(scopes, name)
-        if kind == "alias":
-            scope = scopes[-1]
-            pending = self.choices.pending_qualifiers(scope.refs, scope.sources)
-            # A table that only links others keeps its name, while numbered ones are to come.
-            waits = self.links and any(map(number, pending))
-            if not waits and self._named(scopes, b"") is not None:
-                taken = {*pending, *(self.tables if self.links else ())}
-                return lambda name: None if name in taken else self._named(scopes, name)
+        if kind == "alias" and not self.links:
+            pending = self.choices.pending_qualifiers(scopes[-1].refs, scopes[-1].sources)
+            if self._named(scopes, b"") is not None:
+                return lambda name: None if name in pending else self._named(scopes, name)
         return None
 
     def missing(self, scopes: Scopes) -> tuple[int, int]:
@@ -341,9 +337,17 @@ class ScopeCheck:
             yield table, _set(scopes, sources=sources, joining=False)
 
     def _aliases(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
-        """The aliases that SELECT has used and nothing has introduced yet."""
+        """The aliases that SELECT has used and nothing has introduced yet.
+
+        Along keys also the numbered ones, and there are no others: ON has to repeat them, for
+        which there has to be room. A table that only links others keeps its name while SELECT's
+        are to come.
+        """
         scope = scopes[-1]
-        for name in self.choices.pending_qualifiers(scope.refs, scope.sources):
+        names = self.choices.pending_qualifiers(scope.refs, scope.sources)
+        if self.links and not any(map(number, names)):
+            names = dict.fromkeys((*names, *EARLY_ALIASES))
+        for name in names:
             after = None if name in self.tables else self._named(scopes, name)
             if after is not None:
                 yield name, after

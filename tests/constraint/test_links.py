@@ -123,7 +123,7 @@ def test_a_key_of_two_columns_is_two_links(vocabulary):
     assert not samples.follows(made, "SELECT b.z FROM a JOIN b ON a.x = b.x AND a.x")
 
 
-def test_a_name_of_its_own_choice_has_room(papers, vocabulary):
+def test_an_alias_has_room(papers, vocabulary):
     """Though the tables that could still come would take more than what is left."""
     row = papers.start(200)
     text = b"SELECT T1.title FROM papers AS T1 JOIN authorship AS "
