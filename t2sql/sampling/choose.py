@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 _BLOCK = 512
+_SIGN = np.uint32(1 << 31)  # of a float32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,19 @@ def choose_tokens(
     fold_in = jax.vmap(jax.random.fold_in, (0, 0))
     run_keys = jnp.broadcast_to(jax.random.key(seed), sample_ids.shape)
     keys = fold_in(fold_in(run_keys, sample_ids), generated)
-    return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
+    return jax.vmap(_draw)(keys, logits)
+
+
+def _draw(key: jax.Array, logits: Float[Array, "V"]) -> Int[Array, ""]:
+    """A token with the probabilities of the softmax: first its block, then its place there.
+
+    A random number for each of 262,144 tokens takes a CPU longer than all of the model's layers.
+    """
+    blocks = logits.reshape(-1, math.gcd(len(logits), _BLOCK))
+    of_block, inside = jax.random.split(key)
+    block = jax.random.categorical(of_block, jax.nn.logsumexp(blocks, axis=-1))
+    place = jax.random.categorical(inside, blocks[block])
+    return (block * blocks.shape[1] + place).astype(jnp.int32)
 
 
 def _argmax(logits: Float[Array, "B V"], forbidden: Sequence[int]) -> Int[Array, "B"]:
@@ -98,8 +112,32 @@ def _forbid(logits: jax.Array, ids: jax.Array, forbidden: Sequence[int]) -> jax.
 
 
 def _nucleus_floor(logits: Float[Array, "B V"], p: float) -> Float[Array, "B 1"]:
-    """The lowest logit within the nucleus: the first at which the sum reaches p."""
-    ordered = jnp.sort(logits, axis=-1, descending=True)
-    reached = jnp.cumsum(jax.nn.softmax(ordered, axis=-1), axis=-1)
-    last = jnp.sum(reached < p, axis=-1, keepdims=True)
-    return jnp.take_along_axis(ordered, jnp.minimum(last, logits.shape[-1] - 1), axis=-1)
+    """The lowest logit within the nucleus: the highest that those above it, and it, reach p with.
+
+    Found by halving the range of float32, 32 times: sorting 262,144 logits takes ten times as
+    long.
+    """
+    highest = jnp.max(logits, axis=-1, keepdims=True)
+    weights = jnp.exp(logits - highest)
+    wanted = p * jnp.sum(weights, axis=-1, keepdims=True)
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = low + (high - low) // 2
+        above = jnp.sum(jnp.where(logits >= _float_of(middle), weights, 0), axis=-1, keepdims=True)
+        enough = above >= wanted
+        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
+
+    lowest = _rank_of(jnp.full_like(highest, -jnp.inf))
+    return _float_of(jax.lax.fori_loop(0, 32, halve, (lowest, _rank_of(highest) + 1))[0])
+
+
+def _rank_of(values: Float[Array, "*S"]) -> UInt32[Array, "*S"]:
+    """The place of each float32 among all of them."""
+    bits = jax.lax.bitcast_convert_type(values, jnp.uint32)
+    return jnp.where(bits >= _SIGN, ~bits, bits + _SIGN)
+
+
+def _float_of(ranks: UInt32[Array, "*S"]) -> Float[Array, "*S"]:
+    bits = jnp.where(ranks >= _SIGN, ranks - _SIGN, ~ranks)
+    return jax.lax.bitcast_convert_type(bits, jnp.float32)

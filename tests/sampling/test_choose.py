@@ -94,3 +94,31 @@ def test_a_draw_depends_on_seed_example_and_place(change):
         place + (change == "place"),
     )
     assert np.mean(np.asarray(before) == np.asarray(after)) < 0.1
+
+
+@pytest.mark.parametrize("top_p", [0.001, 0.3, 0.9, 0.9999])
+def test_the_nucleus_is_that_of_sorted_tokens(top_p):
+    """With ties, tokens that may not be, and logits of both signs."""
+    rng = np.random.default_rng(3)
+    logits = np.round(rng.normal(size=(8, 3000)) * 4, 1).astype(np.float32)
+    logits[:, ::7] = -np.inf
+    logits[4:] -= 50
+    floor = choose._nucleus_floor(jnp.asarray(logits), top_p)[:, 0]
+    for row, found in zip(logits, np.asarray(floor), strict=True):
+        weights = np.exp(row.astype(np.float64) - row.max())
+        order = np.sort(row)[::-1]
+        reached = np.cumsum(np.sort(weights)[::-1]) / weights.sum()
+        assert found == order[np.searchsorted(reached, top_p)]
+
+
+def test_draws_have_the_probabilities_of_the_softmax():
+    """Over several blocks, one of which may not be drawn from at all."""
+    logits = np.random.default_rng(4).normal(size=2048).astype(np.float32)
+    logits[512:1024] = -np.inf
+    keys = jax.random.split(jax.random.key(0), 100_000)
+    draws = np.asarray(jax.jit(jax.vmap(choose._draw, (0, None)))(keys, jnp.asarray(logits)))
+    expected = np.asarray(jax.nn.softmax(logits)) * len(keys)
+    counts = np.bincount(draws, minlength=2048)
+    assert counts[512:1024].sum() == 0
+    chi_square = np.sum((counts - expected)[expected > 0] ** 2 / expected[expected > 0])
+    assert chi_square < 1535 + 4 * np.sqrt(2 * 1535)
