@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from t2sql import cache, cli, errors
+from t2sql.runs import storage
 
 _ADAPTERS = flags.DEFINE_list(
     "adapters", None, "Adapters: folders, local or gs://, or package:NAME.", required=True
@@ -26,6 +27,8 @@ def main(argv: list[str]) -> None:
     sources, folder = _ADAPTERS.value, Path(_OUTPUT.value).expanduser()
     if len(sources) < 2 or len(set(sources)) < len(sources):
         raise errors.InputError(f"--adapters={','.join(sources)}: two or more different adapters")
+    if _OUTPUT.value.startswith(storage.GCS_SCHEME):
+        raise errors.InputError(f"--output={_OUTPUT.value} has to be a local folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise errors.InputError(f"--output={folder} is there already: give a new folder")
     # Imported here so that --help and wrong flags answer at once.
@@ -35,16 +38,23 @@ def main(argv: list[str]) -> None:
         adapters.resolve(source, cache_dir=cache.default_dir(), flag="--adapters")
         for source in sources
     ]
+    if len({file.sha256 for file in files}) < len(files):
+        raise errors.InputError(f"--adapters={','.join(sources)}: two of them are the same")
     first = files[0]
-    adapters.save(
-        folder,
-        adapters.mean(files),
-        base=first.base,
-        rank=first.rank,
-        targets=list(first.targets),
-        prompt=first.prompt,
-        training={"mean_of": [{"sha256": file.sha256, **file.training} for file in files]},
-    )
+    try:
+        adapters.save(
+            folder,
+            adapters.mean(files),
+            base=first.base,
+            rank=first.rank,
+            targets=list(first.targets),
+            prompt=first.prompt,
+            training={
+                "mean_of": [{"sha256": file.sha256, "training": file.training} for file in files]
+            },
+        )
+    except OSError as error:
+        raise errors.InputError(f"--output={folder} cannot be written: {error}") from error
     print(f"the mean of {len(files)} adapters: {folder}")
 
 

@@ -60,7 +60,7 @@ value         : term arithmetic
 arithmetic    : | operator value !computed
 operator      : "+" | "-" | "*" | "/" | "%" | "||"
 term          : head | <number> !computed | "-" <number> !computed | <string> !computed
-              | NULL !computed | !nest "(" value !leave ")" !computed
+              | NULL !computed | !nest "(" value !leave ")"
               | !nest "(" !scalar query !pop ")" !computed
 head          : column | aggregate !computed | call !computed
 key           : head key_rest | !nest "(" key !leave ")" key_rest

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from t2sql.constraint.sources import MAX_MORE, Choices, Name, Wanted
 
+# Of the tables that a column may be of so many are tried; there may be dozens with a "name".
+_MAX_WAYS = 4
 # A table's column.
 End = tuple[Name, Name]
 
@@ -29,7 +31,7 @@ class Links:
         self._group = _groups(keys)
         connected = _groups([(one, other) for (one, _), (other, _) in keys])
         self._part = {table: connected.get(table, table) for table in tables}
-        self.between = functools.lru_cache(maxsize=100_000)(self._between)
+        self._distances = functools.lru_cache(maxsize=20_000)(self._find_distances)
 
     @functools.cache  # noqa: B019 - as long as the schema's masks
     def pairs(self, one: Name, other: Name) -> frozenset[tuple[Name, Name]]:
@@ -49,13 +51,15 @@ class Links:
             and self._group[one, mine] == self._group.get((other, its))
         )
 
+    def degree(self, table: Name) -> int:
+        """How many tables a table is linked to."""
+        return len(self._near[table])
+
     def joins(self, present: frozenset[Name], table: Name) -> bool:
         """Whether a table can be joined to one of those in FROM, or FROM is empty."""
         return self.between(present, table, frozenset()) == 0
 
-    def _between(
-        self, present: frozenset[Name], table: Name, barred: frozenset[Name]
-    ) -> int | None:
+    def between(self, present: frozenset[Name], table: Name, barred: frozenset[Name]) -> int | None:
         """The fewest tables that have to stand between those in FROM and another one.
 
         Args:
@@ -66,17 +70,19 @@ class Links:
         Returns:
           None where none lead there.
         """
-        reached = {each for each in present if self._part[each] == self._part[table]}
-        if not reached:
-            return 0
-        frontier = set(reached)
+        return self._distances(present, barred).get(table)
+
+    def _find_distances(self, present: frozenset[Name], barred: frozenset[Name]) -> dict[Name, int]:
+        parts = {self._part[table] for table in present}
+        found = {table: 0 for table, part in self._part.items() if part not in parts}
+        frontier, passed = present, set(present)
         for count in range(len(self._tables)):
-            if any(table in self._near[each] for each in frontier):
-                return count
-            further = set().union(*(self._near[each] for each in frontier)) - reached
-            frontier = {each for each in further if barred.isdisjoint(self._tables[each])}
-            reached |= frontier
-        return None
+            near = frozenset().union(*(self._near[table] for table in frontier))
+            for table in near:
+                found.setdefault(table, count)
+            frontier = {each for each in near - passed if barred.isdisjoint(self._tables[each])}
+            passed |= near
+        return found
 
     def steps(
         self, present: frozenset[Name], table: Name, barred: frozenset[Name]
@@ -113,6 +119,10 @@ class LinkedChoices(Choices):
     def __init__(self, tables: dict[Name, tuple[Name, ...]], links: Links):
         super().__init__(tables)
         self._links = links
+        self._having: dict[Name, tuple[Name, ...]] = {}
+        for table, columns in tables.items():
+            for column in columns:
+                self._having[column] = (*self._having.get(column, ()), table)
         self._fits = functools.lru_cache(maxsize=100_000)(self._find)
 
     def _more(
@@ -133,16 +143,14 @@ class LinkedChoices(Choices):
             (name, columns), *rest = wanted
             tables = self._fitting(name, columns)
         elif missing := bare - found:
-            column, rest = min(missing), ()
-            tables = (table for table in self._tables if column in self._tables[table])
+            tables, rest = min((self._having[column] for column in missing), key=_by_size), ()
         else:
             return True
         left = spare if wanted else spare - 1  # with the table itself in its place
-        for table in tables:
+        for between, table in self._nearest(present, tables, bare, found):
             shared = self._tables[table] & bare
-            between = 0 if None in present else self._links.between(present, table, bare)
-            if shared & found or between is None or between > left:
-                continue
+            if between > left:
+                break
             if not between:
                 after = [(present | {table}, tuple(rest), bare, found | shared, left)]
             else:
@@ -151,6 +159,26 @@ class LinkedChoices(Choices):
             if any(self._fits(*each) for each in after):
                 return True
         return False
+
+    def _nearest(
+        self, present, tables: Iterable[Name], bare: frozenset[Name], found: frozenset[Name]
+    ) -> list[tuple[int, Name]]:
+        """The first of the tables that may come, each with how many have to stand before it.
+
+        Nearer ones first, then those with more of the columns, and with more keys, which lead
+        further.
+        """
+        ways = []
+        for table in tables:
+            between = 0 if None in present else self._links.between(present, table, bare)
+            shared = self._tables[table] & bare
+            if between is not None and not shared & found:
+                ways.append((between, -len(shared), -self._links.degree(table), table))
+        return [(between, table) for between, *_, table in sorted(ways)[:_MAX_WAYS]]
+
+
+def _by_size(tables: tuple[Name, ...]) -> tuple:
+    return len(tables), tables
 
 
 def _groups(pairs: Iterable[tuple]) -> dict:

@@ -247,7 +247,15 @@ class ScopeCheck:
         if any(name == other.name for other in others if name):
             return None
         sources = (*others, source._replace(name=name))
-        if self.choices.missing(scope.refs, sources) is None:
+        missing = self.choices.missing(scope.refs, sources)
+        if missing is None:
+            return None
+        pending = self.choices.pending_qualifiers(scope.refs, others)
+        if source.table in pending and name not in (source.table, *pending):
+            return None  # SELECT has named the table by its own name
+        before = self.choices.missing(scope.refs, others)
+        # From the third source on each has to give what is missing: else FROM has no end.
+        if len(sources) > MAX_IDLE and before and missing >= before:
             return None
         return _set(scopes, sources=sources, aliased=False)
 
@@ -331,7 +339,6 @@ class ScopeCheck:
             ):
                 continue
             needed = self.choices.fewest(scope.refs, sources)
-            # From the third source on each has to give what is missing: else FROM has no end.
             if needed is None or (missing and needed >= missing and len(sources) > MAX_IDLE):
                 continue
             yield table, _set(scopes, sources=sources, joining=False)
@@ -383,8 +390,14 @@ class ScopeCheck:
             for source in scope.sources[:-1]
             for mine, its in self.links.pairs(source.table, last.table)
         )
-        fitting = (each for each in links if scope.half is None or scope.half in each)
-        return frozenset().union(*(each - {scope.half} for each in {*fitting} - scope.linked))
+        # A key of several columns is a link for each; none of them is in two.
+        taken = frozenset().union(*scope.linked)
+        fitting = (
+            each
+            for each in links
+            if not each & taken and (scope.half is None or scope.half in each)
+        )
+        return frozenset().union(*(each - {scope.half} for each in fitting))
 
     def _results(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
         return ((name, scopes) for name in sorted(scopes[-1].results))

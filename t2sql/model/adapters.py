@@ -95,7 +95,7 @@ class AdapterFile:
         try:
             with np.load(self.path / _ARRAYS, allow_pickle=False) as file:
                 return {name: file[name].astype(np.float32) for name in file.files}
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        except (OSError, ValueError, AttributeError, zipfile.BadZipFile, EOFError) as error:
             raise errors.InputError(
                 f"{self.flag}: {self.path / _ARRAYS} is damaged or missing ({error})"
             ) from error
@@ -220,7 +220,7 @@ def _read_about(source: str, path: Path, flag: str) -> Mapping[str, Any]:
         raise errors.InputError(
             f"{flag}: {path} has format_version {version!r}; this program reads {FORMAT_VERSION}"
         )
-    missing = [name for name in _FIELDS if name not in about]
+    missing = [name for name in _FIELDS if about.get(name) is None]
     unknown = sorted(set(about.get("targets", ())) - lora.TARGETS.keys())
     if missing or unknown:
         raise errors.InputError(

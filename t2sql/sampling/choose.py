@@ -19,9 +19,9 @@ class Choice:
 
     Attributes:
       temperature: 0 takes the most likely token; above, logits are divided by it.
-      top_k: keep the k most likely tokens; 0 keeps all.
-      top_p: keep the fewest most likely tokens whose probability reaches p
-        (nucleus sampling, Holtzman et al. 2020); 1 keeps all.
+      top_k: keep the k most likely tokens, and those as likely as the last; 0 keeps all.
+      top_p: keep the fewest most likely tokens whose probability reaches p, and those as likely
+        as the last (nucleus sampling, Holtzman et al. 2020); 1 keeps all.
     """
 
     temperature: float = 0.0
@@ -57,7 +57,7 @@ def choose_tokens(
     if choice.temperature == 0:
         return _argmax(logits, forbidden)
     logits = _forbid(logits, jnp.arange(logits.shape[-1]), forbidden)
-    logits = logits / choice.temperature
+    logits = (logits - logits.max(axis=-1, keepdims=True)) / choice.temperature
     if choice.top_k:
         kth = jax.lax.top_k(logits, min(choice.top_k, logits.shape[-1]))[0][:, -1:]
         logits = jnp.where(logits < kth, -jnp.inf, logits)

@@ -159,7 +159,7 @@ def test_the_mean_of_two_adapters(folder, tmp_path):
     done = _average(tmp_path / "mean", folder, other)
     assert done.returncode == 0, done.stderr
     mean = adapters.resolve(str(tmp_path / "mean"), cache_dir=tmp_path / "cache")
-    assert [each["steps"] for each in mean.training["mean_of"]] == [1, 1]
+    assert [each["training"]["steps"] for each in mean.training["mean_of"]] == [1, 1]
     with np.load(folder / "adapter.npz") as file:
         for key, array in mean.read().items():
             np.testing.assert_allclose(
