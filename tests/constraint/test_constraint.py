@@ -31,6 +31,7 @@ def singers(vocabulary):
         "SELECT * FROM stadium UNION SELECT * FROM stadium",
         "SELECT count(DISTINCT age) AS total FROM singer ORDER BY total",
         "SELECT count(*) FROM (SELECT name FROM singer GROUP BY name)",
+        "SELECT name FROM (SELECT (name) FROM singer)",
         'SELECT "name" FROM [singer] WHERE `age` <> "x" AND name LIKE \'%ab%\';',
         "SELECT age FROM singer AS s WHERE s.name = 'x'",
         "SELECT name FROM singer WHERE singer_id NOT IN (SELECT singer_id FROM concert)",
@@ -55,6 +56,8 @@ def test_queries_that_sqlite_reads_are_allowed(singers, query):
         ("SELECT T1.name FROM singer ", "WHERE", "AS T1 WHERE"),
         ("SELECT T1.name, T2.year FROM singer AS T1 ", "WHERE", "JOIN concert AS T2"),
         ("SELECT singer.name FROM ", "concert WHERE", "singer WHERE"),
+        ("SELECT singer.name FROM singer ", "AS T1", "WHERE"),  # it has been named
+        ("SELECT singer.name FROM concert AS T1 JOIN stadium AS T2 JOIN ", "stadium", "singer"),
         ("SELECT T1.age, T2.year FROM ", "concert", "singer AS T1"),  # T1 comes first
         ("SELECT T1.name FROM singer ", "AS T2", "AS T1"),
         ("SELECT T1.name FROM singer ", "JOIN concert AS T1", "T1 JOIN concert AS T2"),

@@ -123,6 +123,16 @@ def test_a_key_of_two_columns_is_two_links(vocabulary):
     assert not samples.follows(made, "SELECT b.z FROM a JOIN b ON a.x = b.x AND a.x")
 
 
+def test_many_tables_with_the_same_columns_are_searched_within_bounds(vocabulary):
+    """A chain of tables of which each has a name: four of them can be linked in many ways."""
+    tables = {f"k{i}": ("id", "name", "prev_id", f"c{i}") for i in range(25)}
+    keys = tuple(f"k{i}.prev_id=k{i - 1}.id" for i in range(1, 25))
+    made = constraint.SchemaConstraint(vocabulary, samples.make_schema(tables, keys), keyed=True)
+    assert samples.follows(made, "SELECT T1.name, T2.name, T3.name, T4.name FROM ")
+    assert made._parser.check.choices._fits.cache_info().currsize < 20_000
+    assert samples.follows(made, "SELECT c3, name FROM ")
+
+
 def test_an_alias_has_room(papers, vocabulary):
     """Though the tables that could still come would take more than what is left."""
     row = papers.start(200)

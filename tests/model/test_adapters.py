@@ -165,7 +165,18 @@ def test_the_mean_of_two_adapters(folder, tmp_path):
             np.testing.assert_allclose(
                 array, file[key].astype(np.float32) * (2 if key.endswith("/b") else 1), rtol=2e-3
             )
-    assert _average(tmp_path / "mean", folder, other).returncode == 2  # it is there already
+    for output, message in (
+        (tmp_path / "mean", "is there already"),
+        ("gs://bucket/mean", "has to be a local folder"),
+        (folder / "adapter.npz" / "mean", "cannot be written"),
+    ):
+        refused = _average(output, folder, other)
+        assert refused.returncode == 2, output
+        assert message in refused.stderr
+    same = _beside(folder, lambda key, array: array, "same")
+    for name in ("adapter.json", "adapter.npz"):
+        (same / name).write_bytes((folder / name).read_bytes())
+    assert "two of them are the same" in _average(tmp_path / "new", folder, same).stderr
 
 
 def test_adapters_without_a_mean_are_refused(folder):

@@ -96,6 +96,11 @@ def test_a_draw_depends_on_seed_example_and_place(change):
     assert np.mean(np.asarray(before) == np.asarray(after)) < 0.1
 
 
+def test_the_least_temperature_is_nearly_greedy():
+    draws = _draws(choose.Choice(temperature=1e-38), 3)
+    np.testing.assert_array_equal(draws, np.broadcast_to(np.argmax(LOGITS, -1), (3, 6)))
+
+
 @pytest.mark.parametrize("top_p", [0.001, 0.3, 0.9, 0.9999])
 def test_the_nucleus_is_that_of_sorted_tokens(top_p):
     """With ties, tokens that may not be, and logits of both signs."""
