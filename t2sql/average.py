@@ -25,7 +25,7 @@ def main(argv: list[str]) -> None:
     """Reads, averages and writes."""
     del argv
     sources, folder = _ADAPTERS.value, Path(_OUTPUT.value).expanduser()
-    if len(sources) < 2 or len(set(sources)) < len(sources):
+    if len(sources) < 2:
         raise errors.InputError(f"--adapters={','.join(sources)}: two or more different adapters")
     if _OUTPUT.value.startswith(storage.GCS_SCHEME):
         raise errors.InputError(f"--output={_OUTPUT.value} has to be a local folder")

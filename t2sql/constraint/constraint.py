@@ -55,11 +55,12 @@ class SchemaConstraint:
         tables = names.tables_of(schema)
         self._spellings = names.spellings(schema)
         columns = sorted({column for columns in tables.values() for column in columns})
-        plain = names.plain_names({*tables, *columns})
+        known = {*tables, *columns}
+        plain = names.plain_names(known)
         self.vocabulary = vocabulary
         self.db_id = schema.db_id
         self.keyed = keyed
-        self._needs_quotes = bool({*tables, *columns} - plain)
+        self._needs_quotes = bool(known - plain)
         links = Links(tables, names.keys_of(schema)) if keyed else None
         self._parser = Parser(ScopeCheck(tables, links), plain, self.count)
         self._prefix = prefix.encode()
@@ -69,7 +70,7 @@ class SchemaConstraint:
             raise ValueError(f"no query begins with {prefix!r}")
         self._engine = Engine(
             vocabulary,
-            names.patterns({*tables, *columns, *EARLY_ALIASES}, plain | frozenset(EARLY_ALIASES)),
+            names.patterns({*known, *EARLY_ALIASES}, plain | frozenset(EARLY_ALIASES)),
             self._prefix,
         )
         self._masks: dict[Position, Mask] = {}

@@ -20,11 +20,11 @@ class Costs:
 
     def __init__(self, check: ScopeCheck, count: Callable[[bytes], int]):
         alias = count(b" AS T1")
-        table = _largest(check.tables, count) + alias
+        name, key = _largest(check.tables, count), _largest(check.columns, count)
+        table = name + alias
         # A column that several tables have needs its table's alias.
-        column = _largest(check.columns, count) + count(b" T1.")
-        name = _largest(check.tables, count)
-        end, key = max(name, count(b" T1")), _largest(check.columns, count)
+        column = key + count(b" T1.")
+        end = max(name, count(b" T1"))
         link = count(b" ON") + 2 * (end + count(b".") + key) + count(b" =")
         self._count = count
         self._missing = check.missing

@@ -330,13 +330,12 @@ class ScopeCheck:
             return
         follows = scope.repeat if scope.star else ()
         missing = self.choices.missing(scope.refs, scope.sources)
+        keyed, present = self._is_keyed(scopes), frozenset(_tables_of(scope.sources))
         for table, columns in self.tables.items():
             sources = (*scope.sources, Source(None, frozenset(columns), table))
             if follows and _tables_of(sources) != follows[: len(sources)]:
                 continue
-            if self._is_keyed(scopes) and not self.links.joins(
-                frozenset(_tables_of(scope.sources)), table
-            ):
+            if keyed and not self.links.joins(present, table):
                 continue
             needed = self.choices.fewest(scope.refs, sources)
             if needed is None or (missing and needed >= missing and len(sources) > MAX_IDLE):

