@@ -60,7 +60,11 @@ def is_shared(sharding: Sharding) -> bool:
 
 def share(array: np.ndarray, sharding: Sharding) -> jax.Array:
     """The array on all devices of `sharding`, which read the one copy."""
-    copies = [jax.device_put(array, device, may_alias=True) for device in sharding.device_set]
+    first, *others = sharding.device_set
+    copies = [jax.device_put(array, first, may_alias=True)]
+    # NumPy's memory may begin where no device can read it in place, JAX's does not.
+    array = np.asarray(copies[0])
+    copies += [jax.device_put(array, device, may_alias=True) for device in others]
     return jax.make_array_from_single_device_arrays(array.shape, sharding, copies)
 
 

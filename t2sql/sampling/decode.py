@@ -218,6 +218,38 @@ def begin(
     )
 
 
+def begin_across(
+    devices: int, rows: Rows, answers: Answers, suffix: cache_lib.KeysValues, prompts: Prompts
+) -> tuple[Rows, Answers]:
+    """`begin` on one of several devices, under `jax.shard_map` over the axis `data`.
+
+    A prompt's keys and values lie on the device that computed them, and its row may be another's:
+    each device's prompts go once round, and no device ever holds more than two devices' of them.
+
+    Args:
+      devices: how many there are.
+      rows: those of this device, B / devices.
+      answers: likewise.
+      suffix: keys and values of this device's prompts, [R / devices L K H] per layer.
+      prompts: all R, with rows of the whole batch.
+    """
+    here, own_rows = jax.lax.axis_index("data"), len(answers.done)
+    count = len(prompts.rows) // devices
+    round_trip = [(device, (device + 1) % devices) for device in range(devices)]
+
+    def take(turn: Int[Array, ""], carry):
+        rows, answers, suffix = carry
+        first = (here - turn) % devices * count
+        some = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, count), prompts)
+        own = some.rows - here * own_rows
+        own = jnp.where((own >= 0) & (own < own_rows), own, own_rows)
+        rows, answers = begin(rows, answers, suffix, some.replace(rows=own))
+        return rows, answers, jax.lax.ppermute(suffix, "data", round_trip)
+
+    rows, answers, _ = jax.lax.fori_loop(0, devices, take, (rows, answers, suffix))
+    return rows, answers
+
+
 def decode(
     decoder: Decoder,
     params,

@@ -182,9 +182,6 @@ class Compiler:
     def _begin(self, slots: int, suffix: int):
         shape = cache_lib.CacheShape(shelf=0, suffix=suffix, new=self._new_tokens)
         _, rows, answers = self.batch(shape)
-        begin = jax.jit(
-            decode_lib.begin, donate_argnums=(0, 1), out_shardings=shardings((rows, answers))
-        )
         count = self.rows_at_a_time(slots)
         number = self.array((count,), jnp.int32)
         prompts = decode_lib.Prompts(
@@ -196,7 +193,22 @@ class Compiler:
             limits=number,
             sample_ids=self.array((count,), jnp.uint32),
         )
-        return begin.lower(rows, answers, self.kv(count, slots), prompts)
+        args = (rows, answers, self.kv(count, slots), prompts)
+        begin = jax.jit(
+            self._begin_on_mesh(args), donate_argnums=(0, 1), out_shardings=shardings(args[:2])
+        )
+        return begin.lower(*args)
+
+    def _begin_on_mesh(self, args):
+        """`begin`, where the mesh has one row of devices or several."""
+        devices = self._mesh.shape["data"]
+        if devices == 1:
+            return decode_lib.begin
+        specs = jax.tree.map(lambda x: x.sharding.spec, args)
+        begin = functools.partial(decode_lib.begin_across, devices)
+        return jax.shard_map(
+            begin, mesh=self._mesh, in_specs=specs, out_specs=specs[:2], check_vma=False
+        )
 
     def _grow(self, old: cache_lib.CacheShape, new: cache_lib.CacheShape):
         grow = jax.jit(

@@ -47,6 +47,10 @@ for parallel in (1, 2, 8):
         places = {shard.data.unsafe_buffer_pointer() for shard in leaf.addressable_shards}
         whole = leaf.sharding.is_fully_replicated and leaf.nbytes > 64
         assert len(places) == 1 or not whole, "a copy for each virtual device"
+    odd = np.zeros(2**20 + 1, np.uint8)[1:]  # begins where no device reads in place
+    whole = mesh.share(odd, mesh.NamedSharding(factory.mesh, mesh.PartitionSpec()))
+    places = {shard.data.unsafe_buffer_pointer() for shard in whole.addressable_shards}
+    assert len(places) == 1, "a copy for each virtual device of memory that NumPy laid out"
     held = [leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(loaded)]
     print(parallel, sum(held) / sum(leaf.nbytes for leaf in jax.tree.leaves(loaded)))
 
