@@ -153,14 +153,19 @@ def _line(schema: Schema, table: Table, values, targets, shown: int) -> str:
 
 
 def _column(schema: Schema, ref: ColumnRef, column: Column, values, targets, shown: int) -> str:
-    parts = [quote_name(column.name), column.type]
+    shows = () if ref in targets else _shown(values[ref], shown)
+    return " ".join([quote_name(column.name), *_type(column), *_keys(schema, ref, targets), *shows])
+
+
+def _type(column: Column) -> Iterator[str]:
+    yield column.type
+
+
+def _keys(schema: Schema, ref: ColumnRef, targets: dict[ColumnRef, ColumnRef]) -> Iterator[str]:
     if schema.is_primary_key(*ref):
-        parts.append("key")
+        yield "key"
     if ref in targets:
-        parts.append(f"-> {_dotted(targets[ref])}")
-    else:
-        parts.extend(_shown(values[ref], shown))
-    return " ".join(parts)
+        yield f"-> {_dotted(targets[ref])}"
 
 
 def _shown(values: list[str], count: int) -> Iterator[str]:

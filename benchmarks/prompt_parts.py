@@ -1,0 +1,34 @@
+"""Runs a module without one part of the prompt `compact`, to see what the part is worth.
+
+python -m benchmarks.prompt_parts PART MODULE FLAGS...
+
+where PART is none (the whole prompt), types, keys, values (of each text column) or matches (the
+values that a question names), as in
+
+python -m benchmarks.prompt_parts values t2sql.train --config=configs/lora.py ...
+
+The adapter of such a training is of use behind the same command only. docs/training.md has what
+was found.
+"""
+
+import runpy
+import sys
+
+from t2sql.spider import compact
+
+_WITHOUT = {
+    "none": {},
+    "types": {"_type": lambda column: ()},
+    "keys": {"_keys": lambda schema, ref, targets: ()},
+    "values": {"VALUES_PER_COLUMN": 0},
+    "matches": {"MATCHES": 0},
+}
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3 or sys.argv[1] not in _WITHOUT:
+        sys.exit(f"usage: python -m benchmarks.prompt_parts {'|'.join(_WITHOUT)} MODULE FLAGS...")
+    part, module = sys.argv[1:3]
+    for name, value in _WITHOUT[part].items():
+        setattr(compact, name, value)
+    del sys.argv[1:3]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
