@@ -8,8 +8,6 @@ or length. Their mean, factor by factor, is an adapter like them, and often a be
 Exit codes: 0 done, 2 bad input.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from t2sql import cache, cli, errors
@@ -24,11 +22,9 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder for their mean.", required
 def main(argv: list[str]) -> None:
     """Reads, averages and writes."""
     del argv
-    sources, folder = _ADAPTERS.value, Path(_OUTPUT.value).expanduser()
+    sources, folder = _ADAPTERS.value, storage.local_folder(_OUTPUT.value, "--output")
     if len(sources) < 2:
         raise errors.InputError(f"--adapters={','.join(sources)}: two or more different adapters")
-    if _OUTPUT.value.startswith(storage.GCS_SCHEME):
-        raise errors.InputError(f"--output={_OUTPUT.value} has to be a local folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise errors.InputError(f"--output={folder} is there already: give a new folder")
     # Imported here so that --help and wrong flags answer at once.

@@ -41,6 +41,22 @@ hypothesis.settings.load_profile("t2sql")
 _BUCKETS = itertools.count()
 
 
+@pytest.fixture(autouse=True)
+def _free_weights(request) -> Iterator[None]:
+    """Frees what a test with the real weights leaves: samplers are in cycles, with gigabytes."""
+    yield
+    if request.node.get_closest_marker("weights"):
+        gc.collect()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _free_programs() -> Iterator[None]:
+    """Frees a module's compiled programs, and what their constants and arguments hold."""
+    yield
+    if jax := sys.modules.get("jax"):
+        jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def gcs_server() -> Iterator[gcs_server_lib.GcsServer]:
     """A real object store on loopback for the whole session."""

@@ -44,6 +44,8 @@ class SchemaConstraint:
       db_id: the schema's.
       keyed: whether tables are joined along the schema's keys only.
       begin: where an answer stands before its prefix.
+      encoded: the tokens of a text.
+      bound: how many tokens it takes to end the query from a position, about, at most.
 
     Raises:
       InputError: the schema has no table with a column.
@@ -58,6 +60,9 @@ class SchemaConstraint:
         known = {*tables, *columns}
         plain = names.plain_names(known)
         self.vocabulary = vocabulary
+        self.encoded = functools.cache(vocabulary.encode)
+        self.bound = functools.cache(lambda position: completion.bound(position, self.count))
+        self._usual = functools.cache(self._find_usual)
         self.db_id = schema.db_id
         self.keyed = keyed
         self._needs_quotes = bool(known - plain)
@@ -83,11 +88,6 @@ class SchemaConstraint:
           InputError: no query is that short.
         """
         return RowState(self, self._start, max_new_tokens)
-
-    @functools.cache  # noqa: B019 - as long as the schema's masks
-    def count(self, text: bytes) -> int:
-        """How many tokens a text takes."""
-        return len(self.vocabulary.encode(text))
 
     def mask(self, position: Position, tokens: Sequence[int]) -> Mask:
         """The tokens that may follow, the end tokens among them where the query is whole.
@@ -139,8 +139,7 @@ class SchemaConstraint:
         text = state is None or "<text>" in state.classes
         return self.vocabulary.unusual(lone_space=lone, quotes=not self._needs_quotes, text=text)
 
-    @functools.cache  # noqa: B019 - as long as the schema's masks
-    def _usual(self, state: State) -> dict[tuple[bytes, bytes], set[int]]:
+    def _find_usual(self, state: State) -> dict[tuple[bytes, bytes], set[int]]:
         """The tokens that the words of a state are cut into.
 
         Returns:
@@ -155,14 +154,10 @@ class SchemaConstraint:
 
     def _add_tokens(self, found, spelling: bytes, space: bytes) -> None:
         begun = 0
-        for token in self._encoded(space + spelling):
+        for token in self.encoded(space + spelling):
             key = spelling[:begun].lower(), b"" if begun else space
             found.setdefault(key, set()).add(token)
             begun += len(self.vocabulary.pieces[token]) - (0 if begun else len(space))
-
-    @functools.cache  # noqa: B019 - as long as the schema's masks
-    def _encoded(self, text: bytes) -> tuple[int, ...]:
-        return tuple(self.vocabulary.encode(text))
 
     def _allowed(self, position: Position, tokens: Sequence[int]) -> Bool[np.ndarray, "V"]:
         allowed = self._engine.allowed(tokens)
@@ -193,10 +188,9 @@ class SchemaConstraint:
             token for token in np.flatnonzero(words).tolist() if part + stems[token] not in known
         ]
 
-    @functools.cache  # noqa: B019 - as long as the schema's masks
-    def bound(self, position: Position) -> int:
-        """How many tokens it takes to end the query, about, at most."""
-        return completion.bound(position, self.count)
+    def count(self, text: bytes) -> int:
+        """How many tokens a text takes."""
+        return len(self.encoded(text))
 
     def sure(self, position: Position) -> Bool[np.ndarray, "V"]:
         """Tokens that need no closer look: most of the vocabulary, where a text is free."""
@@ -344,7 +338,7 @@ class RowState:
     def _completion(self) -> list[int]:
         """The tokens of the shortest end that is found; one that was begun may be shorter."""
         parts = completion.parts(self._position, self._constraint.count)
-        found = [token for part in parts for token in self._constraint.vocabulary.encode(part)]
+        found = [token for part in parts for token in self._constraint.encoded(part)]
         planned = self._planned_end
         return planned if 0 < len(planned) <= len(found) else found
 

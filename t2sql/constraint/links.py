@@ -23,6 +23,10 @@ class Links:
     Args:
       tables: each table's columns.
       keys: the foreign keys, each as a column and the one that it refers to.
+
+    Attributes:
+      pairs: the columns of two tables that may be set equal, one of the first and one of the
+        second each; of a table and itself no column twice.
     """
 
     def __init__(self, tables: dict[Name, tuple[Name, ...]], keys: Iterable[tuple[End, End]]):
@@ -31,15 +35,10 @@ class Links:
         self._group = _groups(keys)
         connected = _groups([(one, other) for (one, _), (other, _) in keys])
         self._part = {table: connected.get(table, table) for table in tables}
+        self.pairs = functools.cache(self._find_pairs)
         self._distances = functools.lru_cache(maxsize=20_000)(self._find_distances)
 
-    @functools.cache  # noqa: B019 - as long as the schema's masks
-    def pairs(self, one: Name, other: Name) -> frozenset[tuple[Name, Name]]:
-        """The columns of two tables that may be set equal; of a table and itself no column twice.
-
-        Returns:
-          A column of `one` and one of `other`, each.
-        """
+    def _find_pairs(self, one: Name, other: Name) -> frozenset[tuple[Name, Name]]:
         candidates = itertools.product(self._tables[one], self._tables[other])
         if self._part[one] != self._part[other]:
             return frozenset(candidates)

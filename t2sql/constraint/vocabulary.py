@@ -28,11 +28,14 @@ class Vocabulary:
     Attributes:
       pieces: the bytes of each token; b"" for one that is no text.
       end_ids: tokens that end a text.
+      unusual: those that nobody needs outside of literals; see `_find_unusual`.
     """
 
     def __init__(self, model: bytes, end_ids: Iterable[int]):
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         self.end_ids = tuple(sorted(end_ids))
+        self.unusual = functools.cache(self._find_unusual)
+        self._matching = functools.cache(self._find_matching)
         self.pieces = [self._bytes(token) for token in range(self._processor.vocab_size())]
 
     @property
@@ -55,8 +58,7 @@ class Vocabulary:
         """Which tokens may stand outside of literals at all, [V] bool."""
         return np.array([_NEVER.search(piece) is None for piece in self.pieces])
 
-    @functools.cache  # noqa: B019 - eight of them
-    def unusual(self, *, lone_space: bool, quotes: bool, text: bool) -> np.ndarray:
+    def _find_unusual(self, *, lone_space: bool, quotes: bool, text: bool) -> np.ndarray:
         """Which tokens nobody needs outside of literals, [V] bool.
 
         They hold more white space than a space.
@@ -72,8 +74,7 @@ class Vocabulary:
         patterns += [rb"^ ?\""] * (quotes and not text)
         return np.any([self._matching(pattern) for pattern in patterns], axis=0)
 
-    @functools.cache  # noqa: B019 - four of them
-    def _matching(self, pattern: bytes) -> np.ndarray:
+    def _find_matching(self, pattern: bytes) -> np.ndarray:
         search = re.compile(pattern).search
         return np.array([search(piece) is not None for piece in self.pieces])
 

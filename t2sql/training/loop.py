@@ -11,6 +11,7 @@ import ml_collections
 import rich.console
 
 from t2sql import compilation, distributed, errors, progress, signals, wiring
+from t2sql.runs import storage
 from t2sql.scoring.verdict import Pair
 from t2sql.spider import schema, tables
 from t2sql.spider.examples import Example
@@ -76,8 +77,8 @@ def run(
     console = progress.make_console()
     if process.found:
         console.print(f"host: {process.found}", highlight=False)
+    output = storage.local_folder(config.output, "--config.output")
     parts = plan.prepare(config)
-    output = Path(config.output).expanduser()
     checkpoints = None
     if process.index == 0:
         checkpoints = checkpoints_lib.Checkpoints(output, plan.describe(parts))

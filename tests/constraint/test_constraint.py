@@ -1,5 +1,8 @@
 """What an answer within a schema may be, and that it can be ended."""
 
+import gc
+import weakref
+
 import constraint_samples as samples
 import numpy as np
 import pytest
@@ -241,3 +244,14 @@ def test_a_valid_answer_up_to_the_limit_stays_possible(singers, vocabulary):
 
 def row_count(row: constraint.RowState, size: int) -> int:
     return int(row.allowed().unpacked(size).sum())
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_a_schema_is_freed_with_its_masks(vocabulary, keyed):
+    schema = samples.make_schema(samples.PAPERS, samples.PAPER_KEYS)
+    made = constraint.SchemaConstraint(vocabulary, schema, keyed=keyed)
+    samples.random_answer(made, limit=40, seed=0)
+    freed = weakref.ref(made)
+    del made
+    gc.collect()
+    assert freed() is None

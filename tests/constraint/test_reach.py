@@ -30,19 +30,22 @@ def test_gold_queries_are_reachable(spider_root, split, every, keyed, share):
 
 
 @pytest.mark.spider
-@pytest.mark.parametrize("keyed", [False, True])
-def test_a_thousand_random_answers_are_queries_that_sqlite_prepares(spider_root, keyed):
-    """Fifty within each schema of dev, drawn from the masks alone."""
+def test_a_thousand_random_answers_are_queries_that_sqlite_prepares(spider_root):
+    """Fifty within each schema of dev, drawn from the masks alone; half of them along its keys."""
     vocabulary = samples.dummy_vocabulary()
     databases = sorted({each.db_id for each in read_examples(spider_root, "dev", compact=True)})
     refused = []
     for db_id in databases:
         path = database_path(spider_root, db_id)
         schema = schema_from_sqlite(path)
-        made = constraint.SchemaConstraint(vocabulary, schema, "SELECT", keyed=keyed)
+        made = [
+            constraint.SchemaConstraint(vocabulary, schema, "SELECT", keyed=keyed)
+            for keyed in (False, True)
+        ]
         with open_database(path) as connection:
             for seed in range(1000 // len(databases)):
-                text = samples.random_answer(made, limit=40 + 2 * seed, seed=seed).decode()
+                limit = 40 + 2 * seed
+                text = samples.random_answer(made[seed % 2], limit=limit, seed=seed).decode()
                 try:
                     connection.execute(f"EXPLAIN SELECT{text}")
                 except sqlite3.Error as error:

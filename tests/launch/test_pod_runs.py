@@ -19,13 +19,14 @@ def pods(tmp_path_factory, pod_cache) -> pods_lib.Pods:
 
 @pytest.fixture(scope="module")
 def expected(pods) -> dict[str, bytes]:
-    return run_undisturbed(pods)
-
-
-def run_undisturbed(pods) -> dict[str, bytes]:
     """What one host with one device writes when nothing disturbs it."""
-    pods.run(pods.root / "1x1", hosts=1)
-    found = pods_lib.objects(pods.root / "1x1")
+    return run_undisturbed(pods, hosts=1)
+
+
+def run_undisturbed(pods, *, hosts: int) -> dict[str, bytes]:
+    output = pods.root / f"undisturbed-{hosts}"
+    pods.run(output, hosts=hosts)
+    found = pods_lib.objects(output)
     rows = b"".join(body for name, body in found.items() if name != "done.json").splitlines()
     assert len(rows) == pods_lib.EXAMPLES
     assert "done.json" in found
@@ -61,14 +62,15 @@ def test_what_four_hosts_began_two_finish(pods, expected):
     assert before.items() <= expected.items()
 
 
-def kill_at_random(pods, expected, kills: int) -> None:
+def kill_at_random(pods, kills: int) -> dict[str, bytes]:
     """Kills a run of two hosts until it is complete all the same, then begins the next one.
 
-    Every other kill comes at any moment, the rest when some more units are written.
+    Every other kill comes at any moment, the rest when some more units are written. Each run
+    writes what one writes that is not killed; returns that.
     """
     chance = random.Random(11)
     start = time.monotonic()
-    pods.run(pods.root / "measured", hosts=2)
+    expected = run_undisturbed(pods, hosts=2)
     duration = time.monotonic() - start
     killed = runs = halfway = 0
     while killed < kills:
@@ -89,6 +91,7 @@ def kill_at_random(pods, expected, kills: int) -> None:
     pods.run(output, hosts=2)
     assert pods_lib.objects(output) == expected
     assert halfway, "no kill fell between the first unit and the last"
+    return expected
 
 
 def await_moment(process, seconds: float) -> None:
@@ -104,14 +107,14 @@ def await_more_objects(process, output, count: int) -> None:
 
 
 def test_a_pod_that_is_killed_at_random_moments(pods, expected):
-    kill_at_random(pods, expected, kills=25)
+    assert kill_at_random(pods, kills=25) == expected
 
 
 @pytest.mark.weights
 def test_a_pod_with_real_weights_that_is_killed_at_random_moments(tmp_path):
     pods_lib.write_data(tmp_path / "data")
     pods = pods_lib.Pods(tmp_path, weights=True)
-    kill_at_random(pods, run_undisturbed(pods), kills=3)
+    kill_at_random(pods, kills=2)
 
 
 def test_a_host_that_dies_costs_its_own_units_only(pods, expected):

@@ -182,6 +182,12 @@ def test_bad_values_are_named(tmp_path, train, message):
         _run(_config(tmp_path, **train))
 
 
+@pytest.mark.parametrize("output", ["", "gs://bucket/lora"])
+def test_an_output_that_is_no_local_folder_is_named(output):
+    with pytest.raises(errors.InputError, match="has to be a local folder"):
+        _run(_config(output))
+
+
 def test_an_output_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(errors.InputError, match="cannot be written"):

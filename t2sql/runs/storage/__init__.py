@@ -33,3 +33,14 @@ def open_storage(url: str, config: StorageConfig | None = None) -> Storage:
     if not url:
         raise errors.InputError("an empty path; give a local directory or gs://BUCKET/PATH")
     return LocalStorage(pathlib.Path(url).expanduser())
+
+
+def local_folder(path: str, flag: str) -> pathlib.Path:
+    """A folder for what is written to local disk only.
+
+    Raises:
+      InputError: it is not on local disk; the error names the flag.
+    """
+    if not path or "://" in path:
+        raise errors.InputError(f"{flag} is {path!r}; it has to be a local folder")
+    return pathlib.Path(path).expanduser()
