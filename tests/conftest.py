@@ -38,7 +38,26 @@ gc.set_threshold(100_000)
 hypothesis.settings.register_profile("t2sql", deadline=None)
 hypothesis.settings.load_profile("t2sql")
 
+# Where the time of the tests without weights goes: commands from start to end, trainings, and
+# samplers that are compiled. The rest takes minutes.
+_SLOW = (
+    "launch",
+    "training/test_hosts",
+    "training/test_loop",
+    "training/test_train_command",
+    "sampling/test_guided",
+    "sampling/test_sampler",
+    "constraint/test_reach",
+)
 _BUCKETS = itertools.count()
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Marks what is slow."""
+    root = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(root).as_posix().startswith(_SLOW):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
@@ -47,14 +66,6 @@ def _free_weights(request) -> Iterator[None]:
     yield
     if request.node.get_closest_marker("weights"):
         gc.collect()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _free_programs() -> Iterator[None]:
-    """Frees a module's compiled programs, and what their constants and arguments hold."""
-    yield
-    if jax := sys.modules.get("jax"):
-        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
