@@ -22,7 +22,10 @@ _SMOOTHING = 0.95
 def _read(path: pathlib.Path) -> list[dict]:
     if not path.is_file():
         raise errors.InputError(f"--training: {path} is missing")
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except ValueError as error:
+        raise errors.InputError(f"--training: {path} is damaged: {error}") from error
 
 
 def _with_tokens(lines: list[dict]) -> list[dict]:
@@ -68,7 +71,10 @@ def main(argv) -> None:
         panel.set_xlim(left=0)
         panel.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    figure.savefig(_PLOT.value, dpi=144)
+    try:
+        figure.savefig(_PLOT.value, dpi=144)
+    except (OSError, ValueError) as error:
+        raise errors.InputError(f"--plot={_PLOT.value} cannot be written: {error}") from error
 
 
 if __name__ == "__main__":

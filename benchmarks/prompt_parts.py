@@ -2,8 +2,8 @@
 
 python -m benchmarks.prompt_parts PART MODULE FLAGS...
 
-where PART is none (the whole prompt), types, keys, values (of each text column) or matches (the
-values that a question names), as in
+where PART is none (the whole prompt), types, keys, values (of columns that hold text) or matches
+(the values that a question names), as in
 
 python -m benchmarks.prompt_parts values t2sql.train --config=configs/lora.py ...
 
@@ -11,6 +11,7 @@ The adapter of such a training is of use behind the same command only. docs/trai
 was found.
 """
 
+import importlib.util
 import runpy
 import sys
 
@@ -24,9 +25,19 @@ _WITHOUT = {
     "matches": {"MATCHES": 0},
 }
 
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # not even its package
+        return False
+
+
 if __name__ == "__main__":
-    if len(sys.argv) < 3 or sys.argv[1] not in _WITHOUT:
-        sys.exit(f"usage: python -m benchmarks.prompt_parts {'|'.join(_WITHOUT)} MODULE FLAGS...")
+    if len(sys.argv) < 3 or sys.argv[1] not in _WITHOUT or not _is_module(sys.argv[2]):
+        usage = f"usage: python -m benchmarks.prompt_parts {'|'.join(_WITHOUT)} MODULE FLAGS..."
+        print(usage, file=sys.stderr)
+        sys.exit(2)
     part, module = sys.argv[1:3]
     for name, value in _WITHOUT[part].items():
         setattr(compact, name, value)

@@ -68,6 +68,10 @@ def check(config: ml_collections.ConfigDict) -> None:
         "decay_share": (0 <= train.decay_share <= 1, "between 0 and 1"),
         "clip": (train.clip > 0, "above 0"),
         "checkpoint_minutes": (train.checkpoint_minutes > 0, "above 0"),
+        "stop_after_steps": (
+            train.stop_after_steps is None or train.stop_after_steps >= 1,
+            "at least 1",
+        ),
         "validate_every": (train.validate_every >= 0, "at least 0"),
         "validation_questions": (train.validation_questions >= 1, "at least 1"),
     }

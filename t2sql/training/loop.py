@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Iterator
@@ -137,6 +138,10 @@ def train(
                 saved = time.monotonic()
     trainer.save()
     trainer.export(output / "last", {"steps": trainer.steps_done})
+    tell = functools.partial(console.print, highlight=False, soft_wrap=True)
+    tell(f"{trainer.steps_done} of {total} steps done: {output / 'last'}")
+    if trainer.best:
+        tell(f"best on held-out questions, {trainer.best['execution']:.1%}: {output / 'best'}")
 
 
 def steps(

@@ -175,6 +175,7 @@ def test_a_signal_writes_a_checkpoint(tmp_path):
         ({"sequence_tokens": 40, "sequence_answers": 20}, "no question fits"),
         ({"sequences_per_device": 3}, "has to be a multiple of 3"),
         ({"epochs": 0.0}, "train.epochs is 0"),
+        ({"stop_after_steps": 0}, "train.stop_after_steps is 0"),
     ],
 )
 def test_bad_values_are_named(tmp_path, train, message):

@@ -1,0 +1,44 @@
+"""The questions over held-out train databases, as a dev split: to choose by, in place of dev.
+
+python -m benchmarks.held_out --data=SPIDER_DIR --output=runs/held_out
+
+Those are the databases that a training with as many `train.held_out_databases` never sees.
+"""
+
+import json
+import pathlib
+
+from absl import flags
+
+from t2sql import cli, errors
+
+_DATA = flags.DEFINE_string("data", None, "Spider directory, with train.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "A new directory, in Spider's layout.", required=True)
+_DATABASES = flags.DEFINE_integer("databases", 8, "How many databases.", lower_bound=1)
+
+
+def main(argv) -> None:
+    del argv
+    from t2sql.training import data as data_lib
+
+    root, output = pathlib.Path(_DATA.value).absolute(), pathlib.Path(_OUTPUT.value)
+    split = data_lib.read_split(root, ("train",), compact=True, held_out=_DATABASES.value)
+    try:
+        output.mkdir(parents=True)
+        for name in ("database", "tables.json"):
+            (output / name).symlink_to(root / name)
+        (output / "dev.json").write_text(
+            json.dumps(
+                [
+                    {"db_id": each.db_id, "question": each.question, "query": each.query}
+                    for each in split.held_out
+                ]
+            )
+        )
+    except OSError as error:
+        raise errors.InputError(f"--output={output} cannot be written: {error}") from error
+    print(f"{len(split.held_out)} questions: {output}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
