@@ -2,7 +2,7 @@
 
 python -m benchmarks.held_out --data=SPIDER_DIR --output=runs/held_out
 
-Those are the databases that a training with as many `train.held_out_databases` never sees.
+Those are the databases that a training never sees, with as many `train.held_out_databases`.
 """
 
 import json
@@ -11,18 +11,24 @@ import pathlib
 from absl import flags
 
 from t2sql import cli, errors
+from t2sql.runs import storage
 
 _DATA = flags.DEFINE_string("data", None, "Spider directory, with train.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "A new directory, in Spider's layout.", required=True)
-_DATABASES = flags.DEFINE_integer("databases", 8, "How many databases.", lower_bound=1)
+_DATABASES = flags.DEFINE_integer(
+    "databases", None, "How many databases; by default as a training.", lower_bound=1
+)
 
 
 def main(argv) -> None:
     del argv
+    from t2sql.training import config as config_lib
     from t2sql.training import data as data_lib
 
-    root, output = pathlib.Path(_DATA.value).absolute(), pathlib.Path(_OUTPUT.value)
-    split = data_lib.read_split(root, ("train",), compact=True, held_out=_DATABASES.value)
+    root = pathlib.Path(_DATA.value).absolute()
+    output = storage.local_folder(_OUTPUT.value, "--output")
+    count = _DATABASES.value or config_lib.default_config().train.held_out_databases
+    split = data_lib.read_split(root, ("train",), compact=False, held_out=count)
     try:
         output.mkdir(parents=True)
         for name in ("database", "tables.json"):
