@@ -11,6 +11,7 @@ questions, so that they can share it.
 """
 
 import collections
+import copy
 import dataclasses
 import itertools
 import re
@@ -84,6 +85,23 @@ class CompactDatabase:
         )
         return _text(dataclasses.replace(self._schema, tables=tuple(tables)), self._values)
 
+    def renamed(self, schema: Schema) -> "CompactDatabase":
+        """The same database by other names.
+
+        Args:
+          schema: by these names, its tables and columns in the order of this one.
+        """
+        names = dict(zip(self._values, _columns(schema), strict=True))
+        other = copy.copy(self)
+        other._schema = schema
+        other._values = {names[ref]: values for ref, values in self._values.items()}
+        other._places = {
+            words: [place._replace(column=names[place.column]) for place in places]
+            for words, places in self._places.items()
+        }
+        other.text = _text(schema, other._values)
+        return other
+
     def matches(self, question: str) -> tuple[str, ...]:
         """Values of text columns that a question names, as conditions; the longest first.
 
@@ -97,6 +115,13 @@ class CompactDatabase:
         places = (place for turn in turns for place in turn if place is not None)
         conditions = (f"{_dotted(place.column)} = {_literal(place.value)}" for place in places)
         return tuple(itertools.islice(dict.fromkeys(conditions), MATCHES))
+
+    def named(self, question: str) -> tuple[tuple[str, ...], ...]:
+        """The values that a question names, each in all its spellings."""
+        return tuple(
+            tuple(dict.fromkeys(place.value for place in places))
+            for places in self._named(question)
+        )
 
     def _named(self, question: str) -> list[list[_Place]]:
         """The places of each value that is named, the longest value first."""

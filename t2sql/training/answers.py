@@ -27,14 +27,20 @@ _OPERATORS = ("!=", "<>", ">=", "<=", "==", "||")
 _ALIAS = re.compile(r"[tT]\d+")
 
 
-def normal_sql(query: str, schema: Schema) -> str:
-    """The query's first statement in one spelling, without a semicolon."""
+def normal_sql(query: str, schema: Schema, spelt: Schema | None = None) -> str:
+    """The query's first statement in one spelling, without a semicolon.
+
+    Args:
+      query: over the schema.
+      schema: whose names it uses.
+      spelt: the schema with the names that are written instead; None for its own.
+    """
     tokens = [
         token
         for token in tokenize(first_statement(query))
         if token.kind not in ("space", "comment")
     ]
-    spellings = _spellings(tokens, schema)
+    spellings = _spellings(tokens, schema, spelt or schema)
     words: list[str] = []
     for index, token in enumerate(tokens):
         before = words[-1] if words else ""
@@ -43,18 +49,19 @@ def normal_sql(query: str, schema: Schema) -> str:
     return _join(words, tokens)
 
 
-def _spellings(tokens: Sequence[Token], schema: Schema) -> dict[str, str]:
+def _spellings(tokens: Sequence[Token], schema: Schema, spelt: Schema) -> dict[str, str]:
     """How names are written, by their folded form; those of the query's tables first."""
     used = {fold(token.text.strip('"`')) for token in tokens}
-    tables = sorted(schema.tables, key=lambda table: fold(table.name) not in used)
+    pairs = list(zip(schema.tables, spelt.tables, strict=True))
+    pairs.sort(key=lambda pair: fold(pair[0].name) not in used)
     spellings: dict[str, str] = {}
-    for table in tables:
-        for column in table.columns:
-            spellings.setdefault(fold(column.name), column.name)
-    for table in tables:
-        spellings.setdefault(fold(table.name), table.name)
+    for table, written in pairs:
+        for column, written_column in zip(table.columns, written.columns, strict=True):
+            spellings.setdefault(fold(column.name), written_column.name)
+    for table, written in pairs:
+        spellings.setdefault(fold(table.name), written.name)
     # After FROM and JOIN, and before a dot, a name is a table's.
-    return spellings | {f"table {fold(table.name)}": table.name for table in tables}
+    return spellings | {f"table {fold(table.name)}": written.name for table, written in pairs}
 
 
 def _word(token: Token, before: str, after: str, spellings: dict[str, str]) -> str:

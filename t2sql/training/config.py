@@ -30,6 +30,8 @@ def default_config() -> ml_collections.ConfigDict:
     # Share of schemas, drawn in each epoch, whose tables and columns come in another order; with
     # the prompt compact.
     config.train.shuffled_schemas = 0.5
+    # Share of schemas whose names are spelt in another way, likewise.
+    config.train.respelt_schemas = 0.0
     config.train.peak_learning_rate = 2e-4
     config.train.warmup_steps = 50
     config.train.decay_share = 0.3  # of all steps, at the end: from the peak to zero
@@ -63,6 +65,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         "sequences_per_device": (train.sequences_per_device >= 1, "at least 1"),
         "epochs": (train.epochs > 0, "above 0"),
         "shuffled_schemas": (0 <= train.shuffled_schemas <= 1, "between 0 and 1"),
+        "respelt_schemas": (0 <= train.respelt_schemas <= 1, "between 0 and 1"),
         "peak_learning_rate": (train.peak_learning_rate > 0, "above 0"),
         "warmup_steps": (train.warmup_steps >= 0, "at least 0"),
         "decay_share": (0 <= train.decay_share <= 1, "between 0 and 1"),

@@ -6,8 +6,8 @@ position in the data: a resumed run, or one on other devices, reads what it woul
 
 import collections
 import dataclasses
-import functools
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ from t2sql.sampling import groups as sampling_groups
 from t2sql.spider import database, examples, schema, tables
 from t2sql.spider.compact import CompactDatabase
 from t2sql.spider.examples import Example
-from t2sql.training import output_rows, packing
+from t2sql.training import output_rows, packing, respelling
 from t2sql.training.answers import normal_sql
 
 MIN_QUESTIONS = 4
@@ -152,6 +152,7 @@ def plan_steps(
     per_step: int,
     epochs: float,
     shuffled: float,
+    respelt: float,
     rows: int,
     vocabulary: int,
     seed: int,
@@ -169,6 +170,7 @@ def plan_steps(
       epochs: how often each question is learnt; the last epoch may be broken off.
       shuffled: the share of schemas that are shown in another order, drawn in each epoch; 0
         where the prompt's schema text is not the compact one.
+      respelt: the share of schemas whose names are spelt in another way, likewise.
       rows: of the output layer that the loss of a sequence is taken over; 0 for all.
       vocabulary: rows that it has.
       seed: of the order.
@@ -176,29 +178,33 @@ def plan_steps(
     Raises:
       InputError: a gold query does not begin as the prompt's answers do; no question fits.
     """
-    schemas: list[_Schema] = []
-    left_out: dict[str, int] = {}
+    reader = _Reader(
+        root=root,
+        prompt=prompt,
+        encode=encode,
+        encode_answer=encode_answer,
+        capacity=capacity,
+    )
     by_database = collections.defaultdict(list)
     for example in train:
         by_database[example.db_id].append(example)
+    left_out: dict[str, int] = {}
+    schemas: list[_Schema] = []
     for db_id, of_database in by_database.items():
-        found = tables.schema_from_sqlite(schema.database_path(root, db_id))
-        answer = functools.partial(_answer, prompt=prompt, schema=found, encode=encode_answer)
-        prefix, questions = _tokenise(of_database, prompt, encode, answer)
-        fitting = [each for each in questions if _fits(prefix, each, capacity)]
-        if len(fitting) < len(questions):
-            left_out[db_id] = len(questions) - len(fitting)
-        if fitting:
-            example = next(e for e in of_database if e.example_id == fitting[0].example_id)
-            schemas.append(_Schema(prefix=prefix, questions=tuple(fitting), example=example))
+        found = reader.read(of_database)
+        if len(found.questions) < len(of_database):
+            left_out[db_id] = len(of_database) - len(found.questions)
+        if found.questions:
+            schemas.append(found)
     if not schemas:
         raise errors.InputError(
             f"no question fits a sequence of {capacity.tokens} tokens with its schema; "
             "raise --config.train.sequence_tokens"
         )
-    in_epoch = functools.partial(
-        _in_epoch, schemas, _shuffler(root, prompt, encode, capacity), shuffled, seed
-    )
+
+    def in_epoch(epoch: int) -> dict[tuple[int, ...], tuple[packing.Question, ...]]:
+        return _in_epoch(schemas, reader, shuffled, respelt, seed, epoch)
+
     plans = [
         packing.plan_epoch(in_epoch(epoch), capacity, np.random.default_rng([seed, epoch]))
         for epoch in range(math.ceil(epochs))
@@ -211,110 +217,145 @@ def plan_steps(
         per_step=per_step,
         capacity=capacity,
         left_out=left_out,
-        rows=output_rows.choose(_used(schemas), rows, vocabulary, seed),
+        rows=output_rows.choose(_used(schemas, sequences), rows, vocabulary, seed),
     )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Schema:
-    """A database's tokens.
+    """A database as its questions are shown.
 
     Attributes:
-      prefix: what the prompts of all questions begin with.
-      questions: those that fit a sequence.
-      example: that of the first question.
+      names: its schema, by the names that are shown.
+      database: under these names; None where the prompt's schema text is not the compact one.
+      examples: whose questions fit a sequence.
+      prefix: tokens that the prompts of all of them begin with.
+      questions: theirs.
     """
 
+    names: tables.Schema
+    database: CompactDatabase | None
+    examples: tuple[Example, ...]
     prefix: tuple[int, ...]
     questions: tuple[packing.Question, ...]
-    example: Example
 
 
-def _fits(prefix: tuple[int, ...], question: packing.Question, capacity: packing.Capacity) -> bool:
-    return capacity.holds([packing.Group(prefix=prefix, questions=(question,))])
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Reader:
+    """Makes tokens of databases and their questions; its attributes are those of `plan_steps`."""
+
+    root: Path
+    prompt: Prompt
+    encode: Callable[[str], list[int]]
+    encode_answer: Callable[[str], list[int]]
+    capacity: packing.Capacity
+
+    def read(self, examples: Sequence[Example]) -> _Schema:
+        """A database by its own names, from examples on it."""
+        path = schema.database_path(self.root, examples[0].db_id)
+        database = CompactDatabase(path) if self.prompt.compact else None
+        return self._tokenise(examples, tables.schema_from_sqlite(path), database)
+
+    def respelt(self, each: _Schema, rng: np.random.Generator) -> _Schema:
+        """By names in another spelling, or by its own where a question would not fit."""
+        names = respelling.respelt(each.names, rng)
+        database = each.database.renamed(names)
+        examples = [
+            dataclasses.replace(
+                example,
+                db_definitions=database.text,
+                values=database.matches(example.question),
+                query=normal_sql(example.query, each.names, names),
+            )
+            for example in each.examples
+        ]
+        found = self._tokenise(examples, names, database)
+        return found if len(found.questions) == len(each.questions) else each
+
+    def shuffled(self, each: _Schema, rng: np.random.Generator) -> _Schema:
+        """With its tables and columns in another order.
+
+        Or in their own, in the rare case that the questions' tokens would then be others, or that
+        one would not fit.
+        """
+        text = each.database.shuffled_text(rng.permutation)
+        tokens = self._prompt(dataclasses.replace(each.examples[0], db_definitions=text))
+        rest = each.questions[0].prompt
+        prefix = tokens[: -len(rest)]
+        fit = all(self._fits(prefix, question) for question in each.questions)
+        if not fit or tokens[-len(rest) :] != rest:
+            return each
+        return dataclasses.replace(each, prefix=prefix)
+
+    def _tokenise(
+        self, examples: Sequence[Example], names: tables.Schema, database: CompactDatabase | None
+    ) -> _Schema:
+        prompts = [self._prompt(example) for example in examples]
+        shared = sampling_groups.shared_length(prompts)
+        prefix = prompts[0][:shared]
+        questions = [
+            packing.Question(
+                example_id=example.example_id,
+                prompt=tokens[shared:],
+                answer=self._answer(example, names),
+            )
+            for example, tokens in zip(examples, prompts, strict=True)
+        ]
+        fitting = [self._fits(prefix, question) for question in questions]
+        return _Schema(
+            names=names,
+            database=database,
+            examples=tuple(itertools.compress(examples, fitting)),
+            prefix=prefix,
+            questions=tuple(itertools.compress(questions, fitting)),
+        )
+
+    def _prompt(self, example: Example) -> tuple[int, ...]:
+        # gemma's special tokens are enums, whose text may change between versions.
+        return tuple(map(int, self.encode(self.prompt.text(example))))
+
+    def _answer(self, example: Example, names: tables.Schema) -> tuple[int, ...]:
+        sql = normal_sql(example.query, names)
+        if not sql.startswith(self.prompt.answer_prefix):
+            raise errors.InputError(
+                f"{example.example_id}: the query has to begin with {self.prompt.answer_prefix}, "
+                f"as the prompt {self.prompt.name!r} says; found: {sql[:60]!r}"
+            )
+        return tuple(map(int, self.encode_answer(sql.removeprefix(self.prompt.answer_prefix))))
+
+    def _fits(self, prefix: tuple[int, ...], question: packing.Question) -> bool:
+        return self.capacity.holds([packing.Group(prefix=prefix, questions=(question,))])
 
 
 def _in_epoch(
     schemas: Sequence[_Schema],
-    shuffle: Callable[[_Schema, np.random.Generator], tuple[int, ...]],
-    share: float,
+    reader: _Reader,
+    shuffled: float,
+    respelt: float,
     seed: int,
     epoch: int,
 ) -> dict[tuple[int, ...], tuple[packing.Question, ...]]:
     """The questions by their schema's tokens, as an epoch shows them."""
-    rng = np.random.default_rng([seed, epoch, 1])
+    order = np.random.default_rng([seed, epoch, 1])
+    spelling = np.random.default_rng([seed, epoch, 2])
     found: dict[tuple[int, ...], tuple[packing.Question, ...]] = {}
     for each in schemas:
-        prefix = shuffle(each, rng) if rng.random() < share else each.prefix
+        shown = reader.respelt(each, spelling) if spelling.random() < respelt else each
+        shown = reader.shuffled(shown, order) if order.random() < shuffled else shown
         # Two databases may look the same.
-        found[prefix] = (*found.get(prefix, ()), *each.questions)
+        found[shown.prefix] = (*found.get(shown.prefix, ()), *shown.questions)
     return found
 
 
-def _shuffler(
-    root: Path,
-    prompt: Prompt,
-    encode: Callable[[str], list[int]],
-    capacity: packing.Capacity,
-) -> Callable[[_Schema, np.random.Generator], tuple[int, ...]]:
-    """Gives a schema's tokens with its tables and columns in another order.
-
-    Or in their own, in the rare case that the questions' tokens would then be others, or that
-    one would not fit.
-    """
-
-    @functools.cache
-    def database_of(db_id: str) -> CompactDatabase:
-        return CompactDatabase(schema.database_path(root, db_id))
-
-    def shuffle(each: _Schema, rng: np.random.Generator) -> tuple[int, ...]:
-        text = database_of(each.example.db_id).shuffled_text(rng.permutation)
-        other = dataclasses.replace(each.example, db_definitions=text)
-        tokens = tuple(map(int, encode(prompt.text(other))))
-        rest = each.questions[0].prompt
-        prefix = tokens[: -len(rest)]
-        fit = all(_fits(prefix, question, capacity) for question in each.questions)
-        return prefix if fit and tokens[-len(rest) :] == rest else each.prefix
-
-    return shuffle
-
-
-def _used(schemas: Sequence[_Schema]) -> set[int]:
-    """The ids of all tokens that are read or learnt."""
+def _used(schemas: Sequence[_Schema], sequences: Iterable[Sequence[packing.Group]]) -> set[int]:
+    """The ids of all tokens that are read by the databases' own names, or learnt by any."""
     used: set[int] = set()
     for each in schemas:
         used.update(each.prefix)
-        used.update(*(question.prompt + question.answer for question in each.questions))
+        used.update(*(question.prompt for question in each.questions))
+    for group in itertools.chain.from_iterable(sequences):
+        used.update(*(question.answer for question in group.questions))
     return used
-
-
-def _tokenise(
-    of_database: Sequence[Example],
-    prompt: Prompt,
-    encode: Callable[[str], list[int]],
-    answer: Callable[[Example], tuple[int, ...]],
-) -> tuple[tuple[int, ...], list[packing.Question]]:
-    """The tokens that all prompts of a database begin with, and the rest of each."""
-    # gemma's special tokens are enums, whose text may change between versions.
-    prompts = [list(map(int, encode(prompt.text(example)))) for example in of_database]
-    shared = sampling_groups.shared_length(prompts)
-    questions = [
-        packing.Question(
-            example_id=example.example_id, prompt=tuple(tokens[shared:]), answer=answer(example)
-        )
-        for example, tokens in zip(of_database, prompts, strict=True)
-    ]
-    return tuple(prompts[0][:shared]), questions
-
-
-def _answer(example: Example, *, prompt: Prompt, schema: tables.Schema, encode) -> tuple[int, ...]:
-    sql = normal_sql(example.query, schema)
-    if not sql.startswith(prompt.answer_prefix):
-        raise errors.InputError(
-            f"{example.example_id}: the query has to begin with {prompt.answer_prefix}, as the "
-            f"prompt {prompt.name!r} says; found: {sql[:60]!r}"
-        )
-    return tuple(map(int, encode(sql.removeprefix(prompt.answer_prefix))))
 
 
 def _hash(db_id: str) -> str:

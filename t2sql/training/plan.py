@@ -68,6 +68,7 @@ def prepare(config: ml_collections.ConfigDict) -> Parts:
         per_step=train.sequences_per_step,
         epochs=train.epochs,
         shuffled=train.shuffled_schemas if prompt.compact else 0.0,
+        respelt=train.respelt_schemas if prompt.compact else 0.0,
         rows=train.output_rows,
         vocabulary=factory.model.config.num_embed,
         seed=train.seed,
