@@ -1,6 +1,7 @@
 """From several runs over the same questions to one answer for each, chosen by their results."""
 
 import collections
+import functools
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from t2sql.runs import contents
 from t2sql.scoring.choosing import Choice, ChooseQuery
 from t2sql.scoring.execute import Executor, Limits
 from t2sql.spider import schema, sources
+from t2sql.spider.compact import CompactDatabase
 from t2sql.spider.examples import Example
 
 
@@ -89,12 +91,17 @@ def _choices(
     predictions = [_gather(source, run, questions) for source, run in runs.items()]
     waiting: collections.deque[tuple] = collections.deque()
 
+    @functools.lru_cache(maxsize=4)
+    def database_of(db_id: str) -> CompactDatabase:
+        return CompactDatabase(schema.database_path(questions.root, db_id))
+
     def tasks() -> Iterator[ChooseQuery]:
         streams = [source.answers(questions) for source in predictions]
         for example, *answers in zip(questions, *streams, strict=True):
             sqls = tuple(answer.sql for answer in answers)
             waiting.append((example, sqls))
-            yield ChooseQuery(schema.database_path(questions.root, example.db_id), sqls)
+            path = schema.database_path(questions.root, example.db_id)
+            yield ChooseQuery(path, sqls, database_of(example.db_id).named(example.question))
 
     with Executor(limits) as executor:
         for choice in executor.map(tasks()):

@@ -1,15 +1,17 @@
 """Execution-guided choice: of several queries for one question, the one whose result most share.
 
-Answers that fail are not considered, and answers without rows only where no other is left:
-a question is asked to be answered. The result that most of the rest agree on wins (as in
-majority voting, Wang et al. 2022), and of the queries that have it the first; among results
-with as many votes wins the one that came first. So put the answer that you trust most first.
+Answers that fail are not considered. Of those that run, the ones that are most faithful to the
+values of the question and the database are kept (`grounding`), and of these the ones that
+return rows, where there are any: a question is asked to be answered. The result that most of
+the rest agree on wins (as in majority voting, Wang et al. 2022), and of the queries that have
+it the first; among results with as many votes wins the one that came first. So put the answer
+that you trust most first.
 """
 
 import dataclasses
 from pathlib import Path
 
-from t2sql.scoring import lexing, official
+from t2sql.scoring import grounding, lexing, official
 from t2sql.scoring.execution import results_match
 from t2sql.scoring.results import ExecutionResult
 from t2sql.scoring.sandbox import Sandbox
@@ -33,10 +35,17 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True)
 class ChooseQuery:
-    """The task of choosing among the candidates for one question."""
+    """The task of choosing among the candidates for one question.
+
+    Attributes:
+      database: that they read.
+      candidates: the queries, the most trusted first.
+      named: values of the database that the question names, each in all its spellings.
+    """
 
     database: Path
     candidates: tuple[str, ...]
+    named: tuple[tuple[str, ...], ...] = ()
 
     def __call__(self, sandbox: Sandbox, steps: Steps) -> Choice:
         """Chooses."""
@@ -44,12 +53,36 @@ class ChooseQuery:
         ran = [index for index, sql in enumerate(self.candidates) if results[sql].ok]
         if not ran:
             return Choice(index=0, votes=0, ran=0)
-        with_rows = [index for index in ran if results[self.candidates[index]].rows]
+        grounded = self._most_grounded(ran, sandbox, steps)
+        with_rows = [index for index in grounded if results[self.candidates[index]].rows]
         camps: list[list[int]] = []
-        for index in with_rows or ran:
+        for index in with_rows or grounded:
             self._join(camps, index, results, steps)
         largest = max(camps, key=len)  # the first one of them
         return Choice(index=largest[0], votes=len(largest), ran=len(ran))
+
+    def _most_grounded(self, ran: list[int], sandbox: Sandbox, steps: Steps) -> list[int]:
+        """Those with the fewest faults."""
+        if len({self.candidates[index] for index in ran}) == 1:
+            return ran
+        faults = {
+            sql: self._faults(sql, sandbox, steps)
+            for sql in dict.fromkeys(self.candidates[index] for index in ran)
+        }
+        fewest = min(faults.values())
+        return [index for index in ran if faults[self.candidates[index]] == fewest]
+
+    def _faults(self, sql: str, sandbox: Sandbox, steps: Steps) -> int:
+        try:
+            steps.begin(f"reading: {sql}")
+            return grounding.faults(
+                sql,
+                self.database,
+                self.named,
+                lambda probe: bool(self._run(probe, probe, sandbox, steps).rows),
+            )
+        except StepFailedError:  # It takes too long to tell: as one that uses none of them.
+            return len(self.named)
 
     def _run_distinct(self, sandbox: Sandbox, steps: Steps) -> dict[str, ExecutionResult]:
         return {

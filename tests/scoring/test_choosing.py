@@ -26,8 +26,8 @@ def choose(tmp_path_factory):
 
     with Executor(Limits(seconds=0.5), workers=1) as executor:
 
-        def choose_among(*candidates):
-            (choice,) = executor.map([ChooseQuery(database, candidates)])
+        def choose_among(*candidates, named=()):
+            (choice,) = executor.map([ChooseQuery(database, candidates, named)])
             return choice.index, choice.votes, choice.ran
 
         yield choose_among
@@ -72,3 +72,30 @@ def test_the_order_of_rows_and_columns_does_not_divide_votes(choose):
         "SELECT name, age FROM student ORDER BY age",
         "SELECT age, name FROM student ORDER BY name",
     ) == (1, 2, 3)
+
+
+def test_a_text_that_is_not_in_its_column_loses_against_one_that_is(choose):
+    misplaced = "SELECT count(*) FROM student WHERE age = 'Ada'"
+    assert choose(misplaced, misplaced, "SELECT count(*) FROM student WHERE name = 'Ada'") == (
+        2,
+        1,
+        3,
+    )
+
+
+def test_a_query_that_leaves_out_a_named_value_loses_against_one_that_does_not(choose):
+    everyone = "SELECT age FROM student"
+    ada = "SELECT age FROM student WHERE name = 'Ada'"
+    assert choose(everyone, everyone, ada) == (0, 2, 3)
+    assert choose(everyone, everyone, ada, named=(("ADA", "Ada"),)) == (2, 1, 3)
+    both = "SELECT age FROM student WHERE name = 'Ada' OR name = 'Grace'"
+    assert choose(everyone, ada, both, named=(("Ada",), ("Grace",))) == (2, 1, 3)
+
+
+def test_where_all_leave_it_out_most_votes_win(choose):
+    assert choose(GRACE, ADA, ADA_TOO, named=(("Edgar",),)) == (1, 2, 3)
+
+
+def test_what_cannot_be_read_is_taken_as_it_runs(choose):
+    deep = "SELECT name FROM student WHERE age = " + "(" * 40 + "36" + ")" * 40
+    assert choose(deep, ADA) == (0, 2, 2)
