@@ -21,6 +21,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.data.path = "sample"  # "sample", a directory, gs://bucket/dir, or kaggle:owner/name
     config.data.split = "dev"  # dev, train, train_others, test
     config.data.limit = config_dict.placeholder(int)  # the first so many examples; None: all
+    config.data.only = ""  # file of example ids to answer, a line each, local or gs://; empty: all
 
     config.model = ml_collections.ConfigDict()
     config.model.name = "gemma3_270m"

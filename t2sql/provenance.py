@@ -31,7 +31,8 @@ def make_fingerprint(
             "split": config.data.split,
             "limit": config.data.limit,
             "sha256": _digest(examples),
-        },
+        }
+        | ({"only": [example.example_id for example in examples]} if config.data.only else {}),
         "model": {
             "name": config.model.name,
             "weights_sha256": factory.checkpoint.weights_sha256,

@@ -2,13 +2,14 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import ml_collections
 
 from t2sql import cache as cache_lib
-from t2sql import constraint, loader, prompts
+from t2sql import constraint, errors, loader, prompts
 from t2sql.model import factory as factory_lib
 from t2sql.runs import storage
 from t2sql.runs.units import Unit
@@ -26,8 +27,31 @@ def read_examples(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> 
         resolve_data(config, config.data.path),
         config.data.split,
         limit=config.data.limit,
+        only=_read_ids(config),
         compact=prompt.compact,
     )
+
+
+def _read_ids(config: ml_collections.ConfigDict) -> tuple[str, ...] | None:
+    """The ids that `data.only` lists; None for all.
+
+    Raises:
+      InputError: the file cannot be read, or lists none.
+    """
+    url = config.data.only
+    if not url:
+        return None
+    folder, name = os.path.split(url)
+    try:
+        listed = storage.open_storage(folder or ".", storage_config(config)).read(name)
+        ids = tuple(dict.fromkeys(listed.decode().split()))
+    except FileNotFoundError:
+        raise errors.InputError(f"--config.data.only={url}: there is no such file") from None
+    except UnicodeDecodeError:
+        raise errors.InputError(f"--config.data.only={url}: it is not UTF-8 text") from None
+    if not ids:
+        raise errors.InputError(f"--config.data.only={url}: lists no example id")
+    return ids
 
 
 def make_prompt(config: ml_collections.ConfigDict) -> prompts.Prompt:

@@ -89,6 +89,7 @@ def _read_questions(options: Options, runs: dict[str, contents.RunContents]) -> 
         sources.resolve_data(options.data, cache_dir=cache.default_dir()),
         split=options.split or data.get("split") or DEFAULT_SPLIT,
         limit=data.get("limit") if limited else None,
+        only=data.get("only") if limited else None,
         gold=Path(options.gold).expanduser() if options.gold else None,
         required=bool(runs),
     )

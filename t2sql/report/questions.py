@@ -1,7 +1,7 @@
 """What is judged against: the examples of a split, or the lines of a gold file."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from t2sql import errors
@@ -46,7 +46,13 @@ class Questions:
 
 
 def read_questions(
-    root: Path, *, split: str, limit: int | None, gold: Path | None, required: bool
+    root: Path,
+    *,
+    split: str,
+    limit: int | None,
+    gold: Path | None,
+    required: bool,
+    only: Collection[str] | None = None,
 ) -> Questions:
     """Reads the split, the gold file, or both.
 
@@ -58,6 +64,7 @@ def read_questions(
       split: the split's name.
       limit: how many examples of the split; None for all.
       gold: a gold file in the official format.
+      only: ids of the examples of the split; None for all.
       required: whether the split has to be there: a run's rows name its example ids.
 
     Raises:
@@ -66,7 +73,7 @@ def read_questions(
     file = lines.LineFile(gold) if gold else None
     found = []
     if file is None or required or split in examples_lib.split_names(root):
-        found = examples_lib.read_examples(root, split, limit=limit, with_schema=False)
+        found = examples_lib.read_examples(root, split, limit=limit, only=only, with_schema=False)
     if file is not None and not _aligned(file, found):
         if required:
             raise errors.InputError(

@@ -27,6 +27,7 @@ from t2sql.runs.storage import upload
 FORMAT_VERSION = 1
 # Raised by hand when code changes what is written for the same config, data and weights.
 OUTPUT_VERSION = 2
+_SHOWN = 200  # characters of a value in a message; longer ones are lists
 RUN_FILE = "run.json"
 DONE_FILE = "done.json"
 _FIELDS = {
@@ -222,7 +223,8 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _shown(fields: Mapping[str, Any], field: str) -> str:
-    return json.dumps(fields[field]) if field in fields else "nothing"
+    text = json.dumps(fields[field]) if field in fields else "nothing"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(fields[field]):,} in all)"
 
 
 def _done_record(

@@ -26,11 +26,14 @@ class Choice:
       index: its place among the candidates; the first one where none runs.
       votes: how many candidates have its result, itself included; 0 where none runs.
       ran: how many candidates run.
+      doubtful: whether it fails, or the database has rows and it returns none, or is not
+        faithful to the values.
     """
 
     index: int
     votes: int
     ran: int
+    doubtful: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,25 +55,24 @@ class ChooseQuery:
         results = self._run_distinct(sandbox, steps)
         ran = [index for index, sql in enumerate(self.candidates) if results[sql].ok]
         if not ran:
-            return Choice(index=0, votes=0, ran=0)
-        grounded = self._most_grounded(ran, sandbox, steps)
-        with_rows = [index for index in grounded if results[self.candidates[index]].rows]
-        camps: list[list[int]] = []
-        for index in with_rows or grounded:
-            self._join(camps, index, results, steps)
-        largest = max(camps, key=len)  # the first one of them
-        return Choice(index=largest[0], votes=len(largest), ran=len(ran))
-
-    def _most_grounded(self, ran: list[int], sandbox: Sandbox, steps: Steps) -> list[int]:
-        """Those with the fewest faults."""
-        if len({self.candidates[index] for index in ran}) == 1:
-            return ran
+            return Choice(index=0, votes=0, ran=0, doubtful=True)
         faults = {
             sql: self._faults(sql, sandbox, steps)
             for sql in dict.fromkeys(self.candidates[index] for index in ran)
         }
         fewest = min(faults.values())
-        return [index for index in ran if faults[self.candidates[index]] == fewest]
+        grounded = [index for index in ran if faults[self.candidates[index]] == fewest]
+        with_rows = [index for index in grounded if results[self.candidates[index]].rows]
+        camps: list[list[int]] = []
+        for index in with_rows or grounded:
+            self._join(camps, index, results, steps)
+        largest = max(camps, key=len)  # the first one of them
+        return Choice(
+            index=largest[0],
+            votes=len(largest),
+            ran=len(ran),
+            doubtful=sandbox.has_rows(self.database) and (fewest > 0 or not with_rows),
+        )
 
     def _faults(self, sql: str, sandbox: Sandbox, steps: Steps) -> int:
         try:

@@ -1,7 +1,7 @@
 """Examples in the Spider layout: a question, its gold SQL if any, and its database's schema."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ def read_examples(
     split: str,
     *,
     limit: int | None = None,
+    only: Collection[str] | None = None,
     with_schema: bool = True,
     compact: bool = False,
 ) -> list[Example]:
@@ -55,12 +56,14 @@ def read_examples(
       split: one of `SPLIT_FILES`. Fields of a record besides `db_id`, `question` and `query`
         are ignored.
       limit: the first so many examples only; None for all.
+      only: the ids of those that are wanted; None for all.
       with_schema: False leaves `db_definitions` empty and the databases unread.
       compact: the schemas in few tokens, and the values that the questions name.
 
     Raises:
       InputError: the directory, the split or a database is missing or broken, a record lacks
-        a field, a question is empty, or a `db_id` is no plain folder name.
+        a field, a question is empty, a `db_id` is no plain folder name, or `only` names
+        an example that is not there.
     """
     if limit is not None and limit < 1:
         raise errors.InputError(f"the limit is {limit}; it has to be at least 1, or None for all")
@@ -69,9 +72,21 @@ def read_examples(
     if not found:
         raise errors.InputError(f"{path}: holds no examples")
     examples = [_example(path, split, index, record) for index, record in enumerate(found[:limit])]
+    if only is not None:
+        examples = _chosen(examples, only, path)
     if not with_schema:
         return examples
     return _add_compact(root, examples) if compact else _add_schemas(root, examples)
+
+
+def _chosen(examples: list[Example], only: Collection[str], path: Path) -> list[Example]:
+    unknown = set(only) - {example.example_id for example in examples}
+    if unknown:
+        raise errors.InputError(
+            f"{path}: {len(unknown)} of the {len(only)} examples that are wanted are not among its "
+            f"{len(examples)}, such as {min(unknown)!r}"
+        )
+    return [example for example in examples if example.example_id in only]
 
 
 def split_names(root: Path) -> list[str]:

@@ -43,6 +43,37 @@ def test_every_example_has_its_row(finished):
         assert row.prompt_tokens > 100
 
 
+def test_only_the_examples_of_a_file_are_answered(finished, tmp_path):
+    listed = tmp_path / "ids.txt"
+    listed.write_text("dev/0011\ndev/0003\n")
+    rows = jobs.run(tmp_path / "some", **{"data.only": str(listed), "data.limit": None})
+    whole = jobs.read_rows(finished)
+    assert rows == {name: whole[name] for name in ("dev/0003", "dev/0011")}
+    data = jobs.read_json(tmp_path / "some", "run.json")["fingerprint"]["data"]
+    assert data["only"] == ["dev/0003", "dev/0011"]
+    listed.write_text("dev/0011")
+    with pytest.raises(
+        errors.RefusedError, match=r'data.only: the run has \["dev/0003", "dev/0011'
+    ):
+        jobs.run(tmp_path / "some", **{"data.only": str(listed), "data.limit": None})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"config\.data\.only=.*ids\.txt: there is no such file"),
+        (b" \n", "lists no example id"),
+        (b"\xff", "not UTF-8"),
+        (b"dev/9999", r"1 of the 1 examples that are wanted are not among .* 'dev/9999'"),
+    ],
+)
+def test_a_file_of_ids_that_cannot_be_used_is_named(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "ids.txt").write_bytes(content)
+    with pytest.raises(errors.InputError, match=message):
+        jobs.run(tmp_path / "run", **{"data.only": str(tmp_path / "ids.txt")})
+
+
 def test_done_tells_what_is_there(finished):
     done, run = jobs.read_json(finished, "done.json"), jobs.read_json(finished, "run.json")
     assert done["examples"] == run["examples"] == 24

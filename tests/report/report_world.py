@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 from t2sql.runs import manifest, storage, units
@@ -65,18 +66,20 @@ def make_run(
     *,
     split: str = "dev",
     limit: int | None = None,
+    only: Sequence[str] | None = None,
     statuses: dict[int, str] | None = None,
     without_units: int = 0,
 ) -> storage.Storage:
     """Writes a run that answers example i with `sqls[i]`; may leave out its last units."""
-    found = examples.read_examples(data, split, limit=limit, with_schema=False)
+    found = examples.read_examples(data, split, limit=limit, only=only, with_schema=False)
     plan = units.plan_units(found, unit_size=2, length=lambda example: len(example.question))
     place = storage.open_storage(url)
     run = manifest.Run.open(
         place,
         units=plan,
         fingerprint={
-            "data": {"split": split, "limit": limit, "sha256": "0" * 64},
+            "data": {"split": split, "limit": limit, "sha256": "0" * 64}
+            | ({"only": list(only)} if only is not None else {}),
             "model": {"name": "tiny", "weights_sha256": "1" * 64},
             "adapter": None,
             "prompt": "article",

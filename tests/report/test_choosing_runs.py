@@ -49,10 +49,43 @@ def test_the_command(tmp_path, data):
     assert f"predictions: {tmp_path / 'out' / 'predict.txt'}" in done.stdout
 
 
-def test_one_run_is_no_choice(tmp_path, data):
+def test_one_run_is_no_choice_but_its_doubtful_answers_are_listed(tmp_path, data, capsys):
+    wrong = {
+        0: "SELECT naem FROM student",
+        1: "SELECT name FROM student WHERE name = 'Nobody'",
+        2: "SELECT count(*) FROM student WHERE name = 'Nobody'",
+    }
+    run = _run(tmp_path / "a", data, wrong)
+    choosing.choose([run], data=str(data), output=str(tmp_path / "out"))
+    assert (tmp_path / "out" / "predict.txt").read_text().splitlines()[:3] == list(wrong.values())
+    # The database of dev/0004 is empty: it cannot tell.
+    listed = (tmp_path / "out" / "doubtful.txt").read_text().split()
+    assert listed == ["dev/0000", "dev/0001", "dev/0002"]
+    assert f"doubtful: 3, listed in {tmp_path / 'out' / 'doubtful.txt'}" in capsys.readouterr().out
+
+
+def test_a_run_over_some_of_the_questions_has_a_say_on_these(tmp_path, data):
+    greedy = _run(tmp_path / "a", data, {0: "SELECT naem FROM student", 3: "SELECT 1"})
+    ids = ["dev/0000", "dev/0003"]
+    sqls = [world.golds()[0], world.golds()[3]]
+    for name in "bc":
+        world.make_run(str(tmp_path / name), data, sqls, only=ids)
+    again = [str(tmp_path / "b"), str(tmp_path / "c")]
+    choosing.choose([greedy, *again], data=str(data), output=str(tmp_path / "out"))
+    assert (tmp_path / "out" / "predict.txt").read_text().splitlines() == world.golds()
+    choices = [json.loads(line) for line in (tmp_path / "out" / "choices.jsonl").open()]
+    assert [choice["candidates"] for choice in choices] == [3, 1, 1, 3, 1, 1]
+    assert [choice["chosen"] for choice in choices] == [
+        again[0], greedy, greedy, again[0], greedy, greedy
+    ]  # fmt: skip
+    with pytest.raises(errors.InputError, match="b answers 2 examples of the split only"):
+        choosing.choose([again[0], greedy], data=str(data), output=str(tmp_path / "out2"))
+
+
+def test_no_run_and_the_same_run_twice_are_refused(tmp_path, data):
     run = _run(tmp_path / "a", data)
-    for candidates in ([run], [run, run]):
-        with pytest.raises(errors.InputError, match="two or more different runs"):
+    for candidates in ([], [run, run]):
+        with pytest.raises(errors.InputError, match="different runs to choose from"):
             choosing.choose(candidates, data=str(data), output=str(tmp_path / "out"))
 
 

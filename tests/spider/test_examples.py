@@ -47,6 +47,15 @@ def test_ids_do_not_depend_on_the_limit(data_root):
     assert first == examples.read_examples(data_root, "dev", limit=9)[0]
 
 
+def test_only_some_are_read_in_the_order_of_the_file(data_root):
+    ids = [example.example_id for example in examples.read_examples(data_root, "dev")]
+    found = examples.read_examples(data_root, "dev", only=ids[::-1])
+    assert [example.example_id for example in found] == ids
+    assert len(examples.read_examples(data_root, "dev", only=ids[1:])) == len(ids) - 1
+    with pytest.raises(errors.InputError, match=r"1 of the 2 examples .* such as 'dev/0999'"):
+        examples.read_examples(data_root, "dev", only=[ids[0], "dev/0999"])
+
+
 def test_without_schema_no_database_is_read(data_root):
     (data_root / "database/fleet/fleet.sqlite").unlink()
     found = examples.read_examples(data_root, "dev", with_schema=False)
