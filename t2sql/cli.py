@@ -21,6 +21,7 @@ EXIT_PIPE = 141
 # Imports and JAX's traces make some 200,000 objects that stay: looking for garbage among them after
 # every 700 new ones is a tenth of a start.
 _OBJECTS_BETWEEN_COLLECTIONS = 100_000
+_HELP = frozenset(("help", "helpshort", "helpfull", "helpxml", "?"))
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> None:
@@ -69,6 +70,10 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses absl flags; a wrong flag or config value is bad input (exit 2)."""
     try:
         return flags.FLAGS(argv)
+    except SystemExit:  # absl ends so after --help, with 1: it takes it for a wrong call
+        if _HELP.isdisjoint(argument.lstrip("-") for argument in argv):
+            raise
+        sys.exit(0)
     except (flags.Error, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         print(f"error: {_reason(error)}\nSee --help for the flags.", file=sys.stderr)
     except (SyntaxError, NameError, ImportError) as error:  # a config file is a program

@@ -38,3 +38,17 @@ cli.run(main)
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
     assert done.returncode == 1
     assert "of a child process" in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--help", "-help", "--helpshort"])
+def test_help_is_no_failure(flag):
+    done = subprocess.run(
+        [sys.executable, "-m", "t2sql.choose", flag], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "--candidates" in done.stdout
+
+
+def test_a_program_that_ends_itself_keeps_its_code():
+    command = "from t2sql import cli\ncli.run(lambda argv: 7)"
+    assert subprocess.run([sys.executable, "-c", command]).returncode == 7

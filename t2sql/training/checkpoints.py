@@ -1,5 +1,6 @@
 """Checkpoints of a training: its state, and what it has to agree with to go on."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,17 +105,25 @@ class Checkpoints:
         except (ValueError, OSError, KeyError, TypeError) as error:
             raise errors.InputError(
                 f"{self._folder / str(step)}: the checkpoint is damaged ({error}); delete it to go "
-                "on from the one before, or choose another --config.output"
+                "on from the one before it, if there is one, or choose another --config.output"
             ) from error
         return State(**found["state"]), about["about"]["notes"]
 
     def _check(self, found: dict[str, Any]) -> None:
-        for name, value in self._about.items():
-            if found.get(name) != value:
-                raise errors.RefusedError(
-                    f"{self._folder} is of a training with another {name}: {found.get(name)!r} "
-                    f"there, {value!r} here; choose another --config.output"
-                )
+        for name, there, here in _differences(found, self._about):
+            raise errors.RefusedError(
+                f"{self._folder} is of a training with another {name}: {there!r} there, {here!r} "
+                "here; choose another --config.output"
+            )
+
+
+def _differences(there: Any, here: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The values of nested dicts that are not the same, by their names with dots."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key, value in here.items():
+            yield from _differences(there.get(key), value, f"{name}.{key}".lstrip("."))
+    elif there != here:
+        yield name, there, here
 
 
 def _tree(state: State) -> dict[str, Any]:

@@ -115,7 +115,12 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "name"), [({"rank": 2}, "trained"), ({"seed": 1}, "data"), ({"method": "full"}, "")]
+    ("change", "name"),
+    [
+        ({"rank": 2}, "trained.rank: 4 there, 2 here"),
+        ({"seed": 1}, "data: "),
+        ({"method": "full"}, "trained.method: 'lora' there, 'full' here"),
+    ],
 )
 def test_another_training_is_refused(tmp_path, change, name):
     _run(_config(tmp_path, stop_after_steps=1))
