@@ -110,7 +110,8 @@ class Checkpoints:
         return State(**found["state"]), about["about"]["notes"]
 
     def _check(self, found: dict[str, Any]) -> None:
-        for name, there, here in _differences(found, self._about):
+        known = {name: found.get(name) for name in self._about}
+        for name, there, here in _differences(known, self._about):
             raise errors.RefusedError(
                 f"{self._folder} is of a training with another {name}: {there!r} there, {here!r} "
                 "here; choose another --config.output"
@@ -120,8 +121,8 @@ class Checkpoints:
 def _differences(there: Any, here: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
     """The values of nested dicts that are not the same, by their names with dots."""
     if isinstance(there, dict) and isinstance(here, dict):
-        for key, value in here.items():
-            yield from _differences(there.get(key), value, f"{name}.{key}".lstrip("."))
+        for key in sorted(here.keys() | there.keys()):
+            yield from _differences(there.get(key), here.get(key), f"{name}.{key}".lstrip("."))
     elif there != here:
         yield name, there, here
 
