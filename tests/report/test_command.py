@@ -65,6 +65,20 @@ def rows(output: Path) -> list[dict]:
     return [json.loads(line) for line in (output / "verdicts.jsonl").read_text().splitlines()]
 
 
+def test_a_run_over_some_examples_is_judged_on_these(tmp_path, data):
+    ids = ["dev/0003", "dev/0001"]
+    golds = world.golds()
+    world.make_run(str(tmp_path / "some"), data, [golds[1], "SELECT 1"], only=ids)
+    world.make_run(str(tmp_path / "all"), data, golds)
+    _, found = report(tmp_path / "some", data, tmp_path / "out", baseline=str(tmp_path / "all"))
+    assert (
+        found["accuracy"]["all"]["execution"] | {"count": 1, "total": 2}
+        == (found["accuracy"]["all"]["execution"])
+    )
+    judged = {row["example_id"]: row["execution"] for row in rows(tmp_path / "out")}
+    assert judged == {"dev/0001": True, "dev/0003": False}
+
+
 def test_a_perfect_run(tmp_path, data):
     world.make_run(str(tmp_path / "run"), data, world.golds())
     done, found = report(tmp_path / "run", data, tmp_path / "out")
