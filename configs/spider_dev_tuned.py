@@ -4,9 +4,8 @@
         --config.data.path=SPIDER_DIR --config.output=runs/tuned
 
 No account is needed. Joins on any columns: --config.sampling.constrain=schema; without a
-constraint: --config.sampling.constrain=''. Candidates for
-the answers that t2sql.choose finds doubtful: --config.data.only=FILE
---config.sampling.temperature=0.8 --config.sampling.seed=1
+constraint: --config.sampling.constrain=''. Another answer where t2sql.choose finds the first one
+doubtful: --config.data.only=FILE --config.sampling.temperature=0.8 --config.sampling.seed=1
 """
 
 from t2sql import config as config_lib

@@ -4,7 +4,7 @@
         --output=runs/chosen
 
 The runs answer the same questions, say one greedily and others with
---config.sampling.temperature=0.5 and seeds of their own. Of a question's answers that run those
+--config.sampling.temperature=0.8 and seeds of their own. Of a question's answers that run those
 are kept whose values are where they look for them, of these those that return rows, and the
 result that most of the rest share wins; at a tie the run that is named first. Gold is not looked
 at. OUTPUT/predict.txt is for --predictions of t2sql.report; OUTPUT/choices.jsonl says which run
@@ -12,7 +12,7 @@ won each question, and by how many votes.
 
 OUTPUT/doubtful.txt lists the questions whose answer fails, returns no row, or looks for a value
 where it is not. A run with --config.data.only=OUTPUT/doubtful.txt answers these alone again; all
-runs but the first may be such.
+runs but the first may be such, and none may have --config.data.limit.
 
 Exit codes: 0 done, 2 bad input, 3 a run is incomplete.
 """

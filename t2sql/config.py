@@ -117,6 +117,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         "shots.count": (config.shots.count >= 1, "at least 1"),
         "grace_seconds": (config.grace_seconds > 0, "above 0"),
         "data.limit": (config.data.limit is None or config.data.limit >= 1, "at least 1"),
+        "data.only": (not config.data.only or config.data.limit is None, "empty with data.limit"),
     }
     for key, (holds, rule) in rules.items():
         if not holds:

@@ -23,13 +23,17 @@ from t2sql.spider.tables import schema_from_sqlite
 
 def read_examples(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> list[Example]:
     """The examples that the config names, in the order of the split's file."""
-    return examples_lib.read_examples(
-        resolve_data(config, config.data.path),
-        config.data.split,
-        limit=config.data.limit,
-        only=_read_ids(config),
-        compact=prompt.compact,
-    )
+    only = _read_ids(config)
+    try:
+        return examples_lib.read_examples(
+            resolve_data(config, config.data.path),
+            config.data.split,
+            limit=config.data.limit,
+            only=only,
+            compact=prompt.compact,
+        )
+    except examples_lib.UnknownExamplesError as error:
+        raise errors.InputError(f"--config.data.only={config.data.only}: {error}") from None
 
 
 def _read_ids(config: ml_collections.ConfigDict) -> tuple[str, ...] | None:
@@ -44,7 +48,7 @@ def _read_ids(config: ml_collections.ConfigDict) -> tuple[str, ...] | None:
     folder, name = os.path.split(url)
     try:
         listed = storage.open_storage(folder or ".", storage_config(config)).read(name)
-        ids = tuple(dict.fromkeys(listed.decode().split()))
+        ids = tuple(dict.fromkeys(listed.decode("utf-8-sig").split()))
     except FileNotFoundError:
         raise errors.InputError(f"--config.data.only={url}: there is no such file") from None
     except UnicodeDecodeError:

@@ -34,9 +34,10 @@ def choose(candidates: Sequence[str], *, data: str, output: str, timeout: float 
       InputError: a flag or a file is wrong, or the runs are not over the same split.
       RefusedError: a run is incomplete.
     """
-    if not candidates or len(set(candidates)) < len(candidates):
+    places = [source.rstrip("/") for source in candidates]
+    if not all(places) or len(set(places)) < len(places) or not places:
         raise errors.InputError(
-            f"--candidates={','.join(candidates)}: different runs to choose from, at least one"
+            f"--candidates={','.join(candidates)}; it has to be one run or several different ones"
         )
     start = time.monotonic()
     with outputs.open_outputs(output) as files:

@@ -51,6 +51,7 @@ def report(options: Options) -> int:
     _refuse_useless_clean(options)
     with outputs.open_outputs(options.output) as files:
         runs = _open_runs(options)
+        _refuse_partial_baseline(options, runs)
         questions = _read_questions(options, runs)
         predictions = _gather(options, options.predictions, runs, questions)
         baseline = None
@@ -68,6 +69,19 @@ def _refuse_useless_clean(options: Options) -> None:
         raise errors.InputError(
             "--clean: there is no predictions file to clean; a run is judged by its field 'sql', "
             "which is clean already"
+        )
+
+
+def _refuse_partial_baseline(options: Options, runs: dict[str, contents.RunContents]) -> None:
+    def only(source: str | None) -> set[str] | None:
+        data = runs[source].manifest["fingerprint"]["data"] if source in runs else {}
+        return set(data["only"]) if "only" in data else None
+
+    asked, answered = only(options.predictions), only(options.baseline)
+    if answered is not None and (asked is None or not asked <= answered):
+        raise errors.InputError(
+            f"--baseline={options.baseline} answers {len(answered)} examples of the split only "
+            "(config.data.only), and the predictions others too: they cannot be compared"
         )
 
 

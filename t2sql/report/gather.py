@@ -104,6 +104,11 @@ def open_run(source: str) -> contents.RunContents:
         raise errors.InputError(
             f"{source}/run.json: fingerprint.data.split is missing: it must name the split"
         )
+    only = data.get("only", [""])
+    if not isinstance(only, list) or not only or not all(isinstance(each, str) for each in only):
+        raise errors.InputError(
+            f"{source}/run.json: fingerprint.data.only has to be a list of example ids"
+        )
     return run
 
 
@@ -150,6 +155,11 @@ def gather_run(
             f"{questions.described}; give the data that the run was made from"
         )
     notes = []
+    if "only" in run.manifest["fingerprint"]["data"]:
+        notes.append(
+            f"{source} answers some examples of the split only, which were chosen for it "
+            "(config.data.only)"
+        )
     if partial and reader.foreign:
         notes.append(f"{source} holds {len(reader.foreign):,} more examples, left out here")
         reader.foreign.clear()

@@ -17,6 +17,7 @@ from t2sql.scoring.diagnosis.terms import Column, Literal
 from t2sql.spider import tables
 
 _EQUALITY = ("=", "!=")
+_LIKE = ("LIKE", "NOT LIKE")
 
 
 class Comparison(NamedTuple):
@@ -72,18 +73,25 @@ def faults(
     """
     schema = _schema(database)
     found = comparisons(sql, schema)
-    texts = dict.fromkeys(each for each in found if each.is_text and each.operator in _EQUALITY)
+    texts = dict.fromkeys(each for each in found if each.is_text and _is_whole(each))
     misplaced = sum(
         bool(schema.column(each.table, each.column)) and not holds(_probe(each)) for each in texts
     )
-    used = {each.value.strip("%") for each in found}
-    return misplaced + sum(used.isdisjoint(spellings) for spellings in named)
+    used = {each.value.strip("%").casefold() for each in found}
+    return misplaced + sum(used.isdisjoint(map(str.casefold, spellings)) for spellings in named)
+
+
+def _is_whole(each: Comparison) -> bool:
+    """Whether the constant is compared with whole values, not with parts of them."""
+    wild = "%" in each.value or "_" in each.value
+    return each.operator in _EQUALITY or (each.operator in _LIKE and not wild)
 
 
 def _probe(each: Comparison) -> str:
     table, column = ('"' + name.replace('"', '""') + '"' for name in (each.table, each.column))
     value = each.value.replace("'", "''")
-    return f"SELECT 1 FROM {table} WHERE {column} = '{value}' LIMIT 1"
+    operator = "LIKE" if each.operator in _LIKE else "="
+    return f"SELECT 1 FROM {table} WHERE {column} {operator} '{value}' LIMIT 1"
 
 
 @functools.lru_cache(maxsize=4)

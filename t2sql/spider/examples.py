@@ -18,6 +18,10 @@ SPLIT_FILES = {
 }
 
 
+class UnknownExamplesError(errors.InputError):
+    """Examples are wanted by ids that a split does not have."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Example:
     """One question over one database.
@@ -63,7 +67,7 @@ def read_examples(
     Raises:
       InputError: the directory, the split or a database is missing or broken, a record lacks
         a field, a question is empty, a `db_id` is no plain folder name, or `only` names
-        an example that is not there.
+        an example that is not there (UnknownExamplesError).
     """
     if limit is not None and limit < 1:
         raise errors.InputError(f"the limit is {limit}; it has to be at least 1, or None for all")
@@ -82,9 +86,8 @@ def read_examples(
 def _chosen(examples: list[Example], only: Collection[str], path: Path) -> list[Example]:
     unknown = set(only) - {example.example_id for example in examples}
     if unknown:
-        raise errors.InputError(
-            f"{path}: {len(unknown)} of the {len(only)} examples that are wanted are not among its "
-            f"{len(examples)}, such as {min(unknown)!r}"
+        raise UnknownExamplesError(
+            f"{path} has no example {min(unknown)!r} ({len(unknown)} of {len(only)} are not there)"
         )
     return [example for example in examples if example.example_id in only]
 

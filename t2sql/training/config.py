@@ -37,7 +37,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.train.decay_share = 0.3  # of all steps, at the end: from the peak to zero
     config.train.clip = 1.0  # norm of the gradients, at most
     config.train.seed = 0
-    config.train.stop_after_steps = config_dict.placeholder(int)  # of this call; None: at the end
+    config.train.stop_after_steps = config_dict.placeholder(int)  # in all; None: at the end
     config.train.checkpoint_minutes = 5.0
     config.train.validate_every = 200  # steps; 0: never
     config.train.validation_questions = 64
@@ -52,6 +52,12 @@ def check(config: ml_collections.ConfigDict) -> None:
     """
     config_lib.check(config)
     config_lib.check_keys(config, default_config().train)
+    for key in ("limit", "only"):
+        if config.data[key]:
+            raise errors.InputError(
+                f"--config.data.{key} is {config.data[key]!r}; a training learns all of "
+                "--config.train.splits (--config.train.epochs may be below 1)"
+            )
     train = config.train
     rules = {
         "held_out_databases": (train.held_out_databases >= 1, "at least 1"),

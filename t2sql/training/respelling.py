@@ -41,30 +41,32 @@ def respelt(schema: Schema, rng: np.random.Generator) -> Schema:
     It comes back as it is where two of its names would become one.
     """
     style = STYLES[rng.integers(len(STYLES))]
-    names = {name for table in schema.tables for name in (table.name, *_column_names(table))}
-    spellings = {name: _respell(name, style) for name in names}
-    if len(set(map(fold, spellings.values()))) < len(set(map(fold, names))):
+    # By folded name: what is `StuID` here and `stuid` there is one name to a query.
+    spellings: dict[str, str] = {}
+    for table in schema.tables:
+        for name in (table.name, *(column.name for column in table.columns)):
+            spellings.setdefault(fold(name), _respell(name, style))
+    if len(set(map(fold, spellings.values()))) < len(spellings):
         return schema
 
-    def table(old: Table) -> Table:
-        columns = (dataclasses.replace(each, name=spellings[each.name]) for each in old.columns)
-        return dataclasses.replace(old, name=spellings[old.name], columns=tuple(columns))
+    def spelt(name: str) -> str:
+        return spellings[fold(name)]
+
+    def renamed(table: Table) -> Table:
+        columns = (dataclasses.replace(each, name=spelt(each.name)) for each in table.columns)
+        return dataclasses.replace(table, name=spelt(table.name), columns=tuple(columns))
 
     def ref(old: ColumnRef) -> ColumnRef:
-        return ColumnRef(spellings[old.table], spellings[old.column])
+        return ColumnRef(spelt(old.table), spelt(old.column))
 
     return dataclasses.replace(
         schema,
-        tables=tuple(map(table, schema.tables)),
+        tables=tuple(map(renamed, schema.tables)),
         primary_keys=tuple(map(ref, schema.primary_keys)),
         foreign_keys=tuple(
             ForeignKey(ref(key.source), ref(key.target)) for key in schema.foreign_keys
         ),
     )
-
-
-def _column_names(table: Table) -> list[str]:
-    return [column.name for column in table.columns]
 
 
 def _respell(name: str, style: Callable[[Sequence[str]], str]) -> str:

@@ -64,14 +64,14 @@ def test_only_the_examples_of_a_file_are_answered(finished, tmp_path):
         (None, r"config\.data\.only=.*ids\.txt: there is no such file"),
         (b" \n", "lists no example id"),
         (b"\xff", "not UTF-8"),
-        (b"dev/9999", r"1 of the 1 examples that are wanted are not among .* 'dev/9999'"),
+        (b"dev/9999", r"config\.data\.only=.*ids\.txt: .*dev\.json has no example 'dev/9999'"),
     ],
 )
 def test_a_file_of_ids_that_cannot_be_used_is_named(tmp_path, content, message):
     if content is not None:
         (tmp_path / "ids.txt").write_bytes(content)
     with pytest.raises(errors.InputError, match=message):
-        jobs.run(tmp_path / "run", **{"data.only": str(tmp_path / "ids.txt")})
+        jobs.run(tmp_path / "run", **{"data.only": str(tmp_path / "ids.txt"), "data.limit": None})
 
 
 def test_done_tells_what_is_there(finished):
@@ -173,6 +173,7 @@ def test_questions_without_gold(finished, tmp_path):
         ({"output": ""}, "config.output"),
         ({"batch_size": 0}, "config.batch_size is 0"),
         ({"data.limit": 0}, "config.data.limit is 0"),
+        ({"data.only": "ids.txt"}, "config.data.only is 'ids.txt'; it has to be empty with data.l"),
         ({"data.path": "/nowhere"}, "/nowhere"),
         ({"data.split": "test"}, "test"),
         ({"prompt": "poem"}, "config.prompt is 'poem'"),

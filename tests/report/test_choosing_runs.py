@@ -84,8 +84,8 @@ def test_a_run_over_some_of_the_questions_has_a_say_on_these(tmp_path, data):
 
 def test_no_run_and_the_same_run_twice_are_refused(tmp_path, data):
     run = _run(tmp_path / "a", data)
-    for candidates in ([], [run, run]):
-        with pytest.raises(errors.InputError, match="different runs to choose from"):
+    for candidates in ([], [""], [run, run], [run, f"{run}/"]):
+        with pytest.raises(errors.InputError, match="one run or several different ones"):
             choosing.choose(candidates, data=str(data), output=str(tmp_path / "out"))
 
 
