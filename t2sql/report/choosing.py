@@ -106,17 +106,16 @@ def _read_questions(runs: dict[str, contents.RunContents], data: str) -> list[Qu
             "(data.only); the first run has to answer all of them"
         )
     root = sources.resolve_data(data, cache_dir=cache.default_dir())
-    return [
-        questions_lib.read_questions(
-            root,
-            split=split["split"],
-            limit=None,
-            gold=None,
-            required=True,
-            only=of_run.get("only"),
-        )
-        for of_run in splits.values()
-    ]
+    read = functools.partial(
+        questions_lib.read_questions,
+        root,
+        split=split["split"],
+        limit=None,
+        gold=None,
+        required=True,
+    )
+    whole = read()
+    return [read(only=of_run["only"]) if "only" in of_run else whole for of_run in splits.values()]
 
 
 def _choices(

@@ -84,12 +84,13 @@ def read_examples(
 
 
 def _chosen(examples: list[Example], only: Collection[str], path: Path) -> list[Example]:
-    unknown = set(only) - {example.example_id for example in examples}
+    wanted = frozenset(only)
+    unknown = wanted - {example.example_id for example in examples}
     if unknown:
         raise UnknownExamplesError(
             f"{path} has no example {min(unknown)!r} ({len(unknown)} of {len(only)} are not there)"
         )
-    return [example for example in examples if example.example_id in only]
+    return [example for example in examples if example.example_id in wanted]
 
 
 def split_names(root: Path) -> list[str]:
