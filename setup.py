@@ -16,7 +16,7 @@ setuptools.setup(
     license="Apache-2.0",
     packages=setuptools.find_packages(include=["t2sql", "t2sql.*"]),
     include_package_data=True,
-    package_data={"t2sql": ["model/shipped/**/*", "report/assets/*", "spider/sample/**/*"]},
+    package_data={"t2sql": ["model/shipped/**/*", "report/assets/*", "data/sample/**/*"]},
     python_requires=">=3.12",
     install_requires=[
         "absl-py",

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from t2sql import prompts
+from t2sql.data import examples as examples_lib
+from t2sql.data import prompts
 from t2sql.runs import units
-from t2sql.spider import examples as examples_lib
 
 _SPIDER = flags.DEFINE_string("spider", os.environ.get("T2SQL_SPIDER_DIR"), "Spider directory.")
 _SPLIT = flags.DEFINE_string("split", "dev", "Split to deal.")

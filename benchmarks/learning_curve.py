@@ -11,7 +11,8 @@ import pathlib
 
 from absl import flags
 
-from t2sql import cli, errors
+from t2sql import errors
+from t2sql.runtime import cli
 
 _TRAINING = flags.DEFINE_list("training", None, "Outputs of t2sql.train.", required=True)
 _PLOT = flags.DEFINE_string("plot", None, "PNG file for the plot.", required=True)

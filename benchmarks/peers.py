@@ -29,11 +29,13 @@ import rich.table
 from absl import flags, logging
 
 from benchmarks import peers_plot
-from t2sql import cli, errors, prompts
+from t2sql import errors
+from t2sql.data import examples as examples_lib
+from t2sql.data import prompts
 from t2sql.model import factory as factory_lib
 from t2sql.model import packages
+from t2sql.runtime import cli
 from t2sql.sampling import stops as stops_lib
-from t2sql.spider import examples as examples_lib
 
 _DATA = flags.DEFINE_string("data", None, "Directory with Spider 1.0.", required=True)
 _COUNT = flags.DEFINE_integer("count", 128, "Prompts.")

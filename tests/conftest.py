@@ -31,7 +31,7 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = _modules.name
     sys.dont_write_bytecode = False
 
-# As t2sql.cli does for commands: what JAX traces stays.
+# As t2sql.runtime.cli does for commands: what JAX traces stays.
 gc.set_threshold(100_000)
 
 # A first call may compile or import; speed is measured in benchmarks/.
@@ -42,10 +42,10 @@ hypothesis.settings.load_profile("t2sql")
 # samplers that are compiled. The rest takes minutes.
 _SLOW = (
     "launch",
-    "training/test_hosts",
+    "training/test_multihost",
     "training/test_loop",
     "training/test_train_command",
-    "sampling/test_guided",
+    "sampling/test_constrained",
     "sampling/test_sampler",
     "constraint/test_reach",
 )

@@ -1,7 +1,7 @@
 """Decoding within a schema: which tokens keep an answer a SQLite SELECT over it."""
 
 from t2sql.constraint.constraint import RowState, SchemaConstraint
-from t2sql.constraint.guides import Guides
+from t2sql.constraint.guide import Guides
 from t2sql.constraint.masks import Mask
 from t2sql.constraint.vocabulary import Vocabulary
 

@@ -14,15 +14,15 @@ import numpy as np
 from jaxtyping import Bool
 
 from t2sql import errors
-from t2sql.constraint import completion, lexer, names
-from t2sql.constraint.engine import Engine
+from t2sql.constraint import completion, identifiers, lexer
+from t2sql.constraint.foreign_keys import Links
 from t2sql.constraint.lexer import Position
-from t2sql.constraint.links import Links
 from t2sql.constraint.masks import Mask
 from t2sql.constraint.parser import Parser, State
 from t2sql.constraint.scope import EARLY_ALIASES, ScopeCheck
+from t2sql.constraint.token_grammar import Engine
 from t2sql.constraint.vocabulary import Vocabulary
-from t2sql.spider.tables import Schema
+from t2sql.data.schema import Schema
 
 # Masks kept for a schema: some 2 kB each, 32 kB within quotes.
 _MAX_MASKS = 4096
@@ -54,11 +54,11 @@ class SchemaConstraint:
     def __init__(
         self, vocabulary: Vocabulary, schema: Schema, prefix: str = "", *, keyed: bool = False
     ):
-        tables = names.tables_of(schema)
-        self._spellings = names.spellings(schema)
+        tables = identifiers.tables_of(schema)
+        self._spellings = identifiers.spellings(schema)
         columns = sorted({column for columns in tables.values() for column in columns})
         known = {*tables, *columns}
-        plain = names.plain_names(known)
+        plain = identifiers.plain_names(known)
         self.vocabulary = vocabulary
         self.encoded = functools.cache(vocabulary.encode)
         self.bound = functools.cache(lambda position: completion.bound(position, self.count))
@@ -66,7 +66,7 @@ class SchemaConstraint:
         self.db_id = schema.db_id
         self.keyed = keyed
         self._needs_quotes = bool(known - plain)
-        links = Links(tables, names.keys_of(schema)) if keyed else None
+        links = Links(tables, identifiers.keys_of(schema)) if keyed else None
         self._parser = Parser(ScopeCheck(tables, links), plain, self.count)
         self._prefix = prefix.encode()
         self.begin = Position(self._parser.start, lexer.GAP, b"")
@@ -75,7 +75,7 @@ class SchemaConstraint:
             raise ValueError(f"no query begins with {prefix!r}")
         self._engine = Engine(
             vocabulary,
-            names.patterns({*known, *EARLY_ALIASES}, plain | frozenset(EARLY_ALIASES)),
+            identifiers.patterns({*known, *EARLY_ALIASES}, plain | frozenset(EARLY_ALIASES)),
             self._prefix,
         )
         self._masks: dict[Position, Mask] = {}

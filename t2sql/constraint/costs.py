@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 
 from t2sql.constraint import grammar
+from t2sql.constraint.from_clause import MAX_MORE, Name
 from t2sql.constraint.scope import MAX_LEAP, ScopeCheck, Scopes
-from t2sql.constraint.sources import MAX_MORE, Name
 
 # More tokens than any answer has.
 _NEVER = 10**6

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from t2sql.constraint import grammar
 from t2sql.constraint.costs import Costs
+from t2sql.constraint.from_clause import Name
 from t2sql.constraint.scope import ScopeCheck, Scopes
-from t2sql.constraint.sources import Name
 
 # Stands for any name of an answer's own choice: no query holds it.
 _NEW_NAME = b"\0"

@@ -12,8 +12,8 @@ gives None closes its way.
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from t2sql.constraint.links import End, LinkedChoices, Links
-from t2sql.constraint.sources import MAX_SOURCES, Choices, Name, Ref, Source, number, numbered
+from t2sql.constraint.foreign_keys import End, LinkedChoices, Links
+from t2sql.constraint.from_clause import MAX_SOURCES, Choices, Name, Ref, Source, number, numbered
 
 # Deeper nesting is closed: each open parenthesis may be read in several ways.
 MAX_NESTING = 5

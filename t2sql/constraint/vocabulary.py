@@ -9,7 +9,7 @@ import llguidance
 import numpy as np
 import sentencepiece
 
-from t2sql.prompts import without_control
+from t2sql.data.prompts import without_control
 
 # Tokens inside a literal are most of the vocabulary: the engine takes them at a stroke.
 # Long white space, an empty line, and control characters.

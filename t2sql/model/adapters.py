@@ -15,10 +15,9 @@ import jax
 import numpy as np
 from jaxtyping import Float32
 
-from t2sql import cache, errors
-from t2sql.model import fingerprint, lora
-from t2sql.runs import storage
-from t2sql.runs.storage import stage
+from t2sql import errors, storage
+from t2sql.model import lora
+from t2sql.storage import fingerprint, local_cache, stage
 
 FORMAT_VERSION = 1
 SHIPPED_SCHEME = "package:"
@@ -162,7 +161,7 @@ def save(folder: Path, adapter: lora.Adapter, **about: Any) -> None:
         np.savez(file, **arrays)
     staging.replace(folder / _ARRAYS)
     content = {"format_version": FORMAT_VERSION, **{name: about[name] for name in _FIELDS}}
-    cache.write_atomically(folder / _ABOUT, json.dumps(content, indent=1) + "\n")
+    local_cache.write_atomically(folder / _ABOUT, json.dumps(content, indent=1) + "\n")
 
 
 def resolve(

@@ -11,12 +11,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 from jax.sharding import Mesh
 
-from t2sql import cache, errors
+from t2sql import config as config_lib
+from t2sql import errors, storage
 from t2sql.model import adapters, checkpoints, dummy, lora, registry, sources, tokenizers
 from t2sql.model import mesh as mesh_lib
-from t2sql.runs import storage
+from t2sql.storage import local_cache
 
 DTYPES = ("auto", "float32", "bfloat16")
 
@@ -47,7 +49,7 @@ class LLMFactoryConfig:
     dtype: str = "auto"
     parallel: int = 1
     adapter: str | None = None
-    cache_dir: Path = dataclasses.field(default_factory=cache.default_dir)
+    cache_dir: Path = dataclasses.field(default_factory=local_cache.default_dir)
     storage_config: storage.StorageConfig | None = None
 
 
@@ -254,3 +256,19 @@ class LLMModuleFactory:
             weights_sha256=self.checkpoint.weights_sha256,
             variant=self.checkpoint.variant,
         )
+
+
+def make_factory(config: ml_collections.ConfigDict) -> LLMModuleFactory:
+    """The factory for the model of the config."""
+    return LLMModuleFactory(
+        config_for(
+            config.model.name,
+            config.model.source,
+            tokenizer_path=config.model.tokenizer or None,
+            dtype=config.model.dtype,
+            parallel=config.model.parallel,
+            adapter=config.model.adapter or None,
+            cache_dir=config_lib.resolve_cache_dir(config),
+            storage_config=config_lib.storage_config(config),
+        )
+    )

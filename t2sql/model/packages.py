@@ -4,7 +4,8 @@ import dataclasses
 import importlib
 from pathlib import Path
 
-from t2sql import cache, errors
+from t2sql import errors
+from t2sql.storage import local_cache
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Package:
             ) from error
         except (FileNotFoundError, ValueError) as error:
             raise self._damaged(str(error)) from error
-        if (found := cache.sha256_of(path)) != self.sha256:
+        if (found := local_cache.sha256_of(path)) != self.sha256:
             raise self._damaged(f"the file has sha256 {found}, not {self.sha256}")
 
     def _damaged(self, reason: str) -> errors.InputError:

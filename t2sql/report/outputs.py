@@ -10,7 +10,7 @@ from typing import IO
 
 from t2sql import errors
 from t2sql.report.judged import Judged
-from t2sql.scoring import lexing
+from t2sql.sql import tokens
 
 # The official script drops blank lines; this is one more query that SQLite refuses.
 NO_SQL = "SELECT"
@@ -130,7 +130,7 @@ def one_line(sql: str) -> str:
         return sql.strip() or NO_SQL
     kept = (
         " " if token.kind in ("comment", "space") else sql[token.start : token.end]
-        for token in lexing.tokenize(sql)
+        for token in tokens.tokenize(sql)
     )
     return "".join(kept).translate(_BREAKS).strip() or NO_SQL
 

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from t2sql.report import formats, judged, view
+from t2sql.report import formats, judged, wording
 from t2sql.report.judged import Judged
 
 MOST_EXAMPLES = 10_000
@@ -85,10 +85,10 @@ class Page:
         script = "'use strict';\n" + "\n".join(_asset(name) for name in _script_names())
         return _template().render(
             report=report,
-            title=view.title(report),
-            facts=view.facts(report),
-            notices=view.notices(report),
-            provenance=view.provenance(report),
+            title=wording.title(report),
+            facts=wording.facts(report),
+            notices=wording.notices(report),
+            provenance=wording.provenance(report),
             **_charts(report, meanings),
             style=style,
             style_hash=_hash(style),
@@ -151,7 +151,7 @@ def _charts(report: dict[str, Any], meanings: Mapping[str, str]) -> dict[str, An
                     "before": before["accuracy"][scope][measure] if before else None,
                 },
             )
-            for scope, measure, name, note in view.MEASURES[1:]
+            for scope, measure, name, note in wording.MEASURES[1:]
         ],
         "databases": sorted(
             report["by"]["database"].items(), key=lambda item: _worst_first(item[1])

@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from t2sql import errors
-from t2sql.report import lines
-from t2sql.spider import examples as examples_lib
-from t2sql.spider import schema as schema_lib
+from t2sql.data import database as database_lib
+from t2sql.data import examples as examples_lib
+from t2sql.report import spider_files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Questions:
 
     root: Path
     split: str | None
-    gold: lines.LineFile | None
+    gold: spider_files.LineFile | None
     examples: Sequence[examples_lib.Example]
     db_ids: tuple[str, ...]
 
@@ -70,7 +70,7 @@ def read_questions(
     Raises:
       InputError: a file is missing or malformed, or a database is missing.
     """
-    file = lines.LineFile(gold) if gold else None
+    file = spider_files.LineFile(gold) if gold else None
     found = []
     if file is None or required or split in examples_lib.split_names(root):
         found = examples_lib.read_examples(root, split, limit=limit, only=only, with_schema=False)
@@ -92,17 +92,17 @@ def read_questions(
     )
 
 
-def _aligned(file: lines.LineFile, examples: Sequence[examples_lib.Example]) -> bool:
+def _aligned(file: spider_files.LineFile, examples: Sequence[examples_lib.Example]) -> bool:
     return len(file) == len(examples) and all(
         example.db_id == line.db_id
         for example, line in zip(examples, _gold_examples(file), strict=True)
     )
 
 
-def _gold_examples(file: lines.LineFile) -> Iterator[examples_lib.Example]:
+def _gold_examples(file: spider_files.LineFile) -> Iterator[examples_lib.Example]:
     stem = file.path.stem
     for index, line in zip(range(len(file)), file, strict=False):
-        sql, db_id = lines.split_gold(line, where=f"{file.path}, line {index + 1}")
+        sql, db_id = spider_files.split_gold(line, where=f"{file.path}, line {index + 1}")
         yield examples_lib.Example(
             example_id=f"{stem}/{index:04d}",
             db_id=db_id,
@@ -113,7 +113,7 @@ def _gold_examples(file: lines.LineFile) -> Iterator[examples_lib.Example]:
 
 
 def _databases(
-    root: Path, file: lines.LineFile | None, examples: Sequence[examples_lib.Example]
+    root: Path, file: spider_files.LineFile | None, examples: Sequence[examples_lib.Example]
 ) -> tuple[str, ...]:
     """The databases in use; each must exist, and the first use of a missing one is named."""
     first_use: dict[str, str] = {}
@@ -123,7 +123,7 @@ def _databases(
     if not first_use:
         raise errors.InputError(f"{root if file is None else file.path}: holds no examples")
     for db_id, where in first_use.items():
-        database = schema_lib.database_path(root, db_id)
+        database = database_lib.database_path(root, db_id)
         if not database.is_file():
             raise errors.InputError(
                 f"{where}: there is no database {db_id!r} in the data ({database} is missing)"

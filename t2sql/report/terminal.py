@@ -6,8 +6,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from t2sql.progress import Console
-from t2sql.report import formats, view
+from t2sql.report import formats, wording
+from t2sql.runtime.progress import Console
 
 _MOST_ERRORS = 10
 
@@ -15,8 +15,8 @@ _MOST_ERRORS = 10
 def show(report: dict[str, Any], console: Console | None = None) -> None:
     """Prints the report to the terminal, or plainly where the output is none."""
     console = console or Console(soft_wrap=True)
-    console.print(Text(view.title(report), style="bold"))
-    for notice in view.notices(report):
+    console.print(Text(wording.title(report), style="bold"))
+    for notice in wording.notices(report):
         console.print(Text(notice.text, style="bold red" if notice.alarm else "yellow"))
     console.print(_summary(report))
     if report["errors"]:

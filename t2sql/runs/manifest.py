@@ -19,10 +19,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from t2sql import errors
-from t2sql.runs import rows as rows_lib
-from t2sql.runs import storage as storage_lib
+from t2sql import storage as storage_lib
+from t2sql.runs import predictions
 from t2sql.runs import units as units_lib
-from t2sql.runs.storage import upload
+from t2sql.storage import upload
 
 FORMAT_VERSION = 1
 # Raised by hand when code changes what is written for the same config, data and weights.
@@ -96,7 +96,7 @@ class Run:
         found = self.storage.names(*units_lib.listing_prefixes(len(self.units)))
         return found & {unit.name for unit in self.units}
 
-    def write_unit(self, unit: units_lib.Unit, rows: Sequence[rows_lib.Prediction]) -> None:
+    def write_unit(self, unit: units_lib.Unit, rows: Sequence[predictions.Prediction]) -> None:
         """Writes a unit in the background; `flush` confirms it.
 
         An object that is there already stays: another launch of the same run was faster.
@@ -111,7 +111,7 @@ class Run:
         expected = [example.example_id for example in unit.examples]
         if [row.example_id for row in rows] != expected:
             raise ValueError(f"the rows for {unit.name} are not its examples in their order")
-        self._uploader.put(unit.name, rows_lib.encode_rows(rows))
+        self._uploader.put(unit.name, predictions.encode_rows(rows))
 
     def flush(self) -> None:
         """Waits until every unit written is confirmed; raises what an upload raised."""

@@ -1,6 +1,6 @@
 """Jitted, padded batch sampling of Gemma models on one host's devices."""
 
-from t2sql.sampling.groups import PROMPT_BUCKETS, PromptGroup, group_prompts, in_order
+from t2sql.sampling.prompt_groups import PROMPT_BUCKETS, PromptGroup, group_prompts, in_order
 from t2sql.sampling.sampler import BatchSampler, SamplingConfig, check
 from t2sql.sampling.stops import STATUS_MAX_TOKENS, STATUS_OK, STATUS_TOO_LONG, Generation
 

@@ -21,7 +21,7 @@ from gemma.gm.nn import _layers, _modules
 from jaxtyping import Array, Bool, Float, Int
 
 from t2sql.model import attention as parts
-from t2sql.sampling import cache as cache_lib
+from t2sql.sampling import kv_cache
 from t2sql.sampling import weights as weights_lib
 
 _SHARED, _OWN = "shared", "own"
@@ -34,9 +34,9 @@ def forward(
     *,
     positions: Int[Array, "B L"],
     mask: Bool[Array, "B L L"],
-    past: Sequence[cache_lib.Block] = (),
+    past: Sequence[kv_cache.Block] = (),
     last_only: bool = False,
-) -> tuple[jax.Array, cache_lib.KeysValues]:
+) -> tuple[jax.Array, kv_cache.KeysValues]:
     """Runs the model on tokens that follow what is in `past`.
 
     Args:
@@ -72,7 +72,7 @@ def forward(
     return output.logits, output.cache
 
 
-def _parts(block: cache_lib.Block, layer: str, rows: int) -> dict[str, jax.Array]:
+def _parts(block: kv_cache.Block, layer: str, rows: int) -> dict[str, jax.Array]:
     kv = block.kv[layer]
     if block.shared:
         # gemma wants the batch in front of every array of the cache. `_unpack` takes the

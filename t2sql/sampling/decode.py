@@ -19,8 +19,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from t2sql.sampling import attention, choose
-from t2sql.sampling import cache as cache_lib
+from t2sql.sampling import attention, kv_cache, next_token
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class Decoder:
 
     model: nn.Module
     few: int
-    choice: choose.Choice
+    choice: next_token.Choice
     seed: int
     forbidden: tuple[int, ...]
 
@@ -55,7 +54,7 @@ class Rows:
       sample_ids: the example's number, from which its sampling key derives.
     """
 
-    suffix: cache_lib.KeysValues
+    suffix: kv_cache.KeysValues
     lengths: Int[Array, "B"]
     prefix_starts: Int[Array, "B"]
     prefix_lengths: Int[Array, "B"]
@@ -78,7 +77,7 @@ class Answers:
     """
 
     step: Int[Array, ""]
-    ring: cache_lib.KeysValues
+    ring: kv_cache.KeysValues
     last_token: Int[Array, "B"]
     position: Int[Array, "B"]
     generated: Int[Array, "B"]
@@ -110,10 +109,10 @@ class Prompts:
 
 
 def init(
-    model: nn.Module, rows: int, shape: cache_lib.CacheShape
-) -> tuple[cache_lib.KeysValues, Rows, Answers]:
+    model: nn.Module, rows: int, shape: kv_cache.CacheShape
+) -> tuple[kv_cache.KeysValues, Rows, Answers]:
     """An empty shelf, and a batch of empty rows: all done, so that none of them holds up a loop."""
-    kv = functools.partial(cache_lib.init_kv, model)
+    kv = functools.partial(kv_cache.init_kv, model)
     zeros = jnp.zeros((rows,), jnp.int32)
     asked = Rows(
         suffix=kv(rows=rows, slots=shape.suffix),
@@ -136,11 +135,11 @@ def init(
 
 
 def grow(
-    shelf: cache_lib.KeysValues, rows: Rows, shape: cache_lib.CacheShape
-) -> tuple[cache_lib.KeysValues, Rows]:
+    shelf: kv_cache.KeysValues, rows: Rows, shape: kv_cache.CacheShape
+) -> tuple[kv_cache.KeysValues, Rows]:
     """The prompts in a larger cache: answers that are on their way go on in it."""
-    suffix = cache_lib.grow(rows.suffix, shape.suffix)
-    return cache_lib.grow(shelf, shape.shelf), rows.replace(suffix=suffix)
+    suffix = kv_cache.grow(rows.suffix, shape.suffix)
+    return kv_cache.grow(shelf, shape.shelf), rows.replace(suffix=suffix)
 
 
 def prefill(
@@ -148,9 +147,9 @@ def prefill(
     params,
     tokens: Int[Array, "R L"],
     lengths: Int[Array, "R"],
-    prefix: cache_lib.KeysValues | None,
+    prefix: kv_cache.KeysValues | None,
     prefix_length: Int[Array, ""],
-) -> cache_lib.KeysValues:
+) -> kv_cache.KeysValues:
     """Keys and values of tokens that follow a prefix, [R L K H] per layer.
 
     Args:
@@ -165,13 +164,13 @@ def prefill(
     past = []
     if prefix is not None:
         same = jnp.zeros((rows,), jnp.int32)
-        past = [cache_lib.shelf_block(prefix, same, same + prefix_length, slots)]
+        past = [kv_cache.shelf_block(prefix, same, same + prefix_length, slots)]
     _, kv = attention.forward(
         model,
         params,
         tokens,
         positions=jnp.broadcast_to(prefix_length + jnp.arange(slots), (rows, slots)),
-        mask=cache_lib.causal_mask(lengths, slots),
+        mask=kv_cache.causal_mask(lengths, slots),
         past=past,
         last_only=True,  # these logits are not read: XLA removes the output layer
     )
@@ -180,14 +179,14 @@ def prefill(
 
 def prefix(
     model: nn.Module, params, tokens: Int[Array, "P"], length: Int[Array, ""], *, kept: int
-) -> cache_lib.KeysValues:
+) -> kv_cache.KeysValues:
     """Keys and values of a prefix, padded to `kept` slots: [1 kept K H] per layer."""
     kv = prefill(model, params, tokens[None], length[None], None, jnp.zeros_like(length))
-    return cache_lib.grow(kv, kept)
+    return kv_cache.grow(kv, kept)
 
 
 def begin(
-    rows: Rows, answers: Answers, suffix: cache_lib.KeysValues, prompts: Prompts
+    rows: Rows, answers: Answers, suffix: kv_cache.KeysValues, prompts: Prompts
 ) -> tuple[Rows, Answers]:
     """Puts prompts into their rows; only these change.
 
@@ -198,7 +197,7 @@ def begin(
       prompts: the rest of them.
     """
     asked = Rows(
-        suffix=cache_lib.grow(suffix, cache_lib.slots_of(rows.suffix)),
+        suffix=kv_cache.grow(suffix, kv_cache.slots_of(rows.suffix)),
         lengths=prompts.lengths,
         prefix_starts=prompts.prefix_starts,
         prefix_lengths=prompts.prefix_lengths,
@@ -213,13 +212,13 @@ def begin(
     }
     old = {name: getattr(answers, name) for name in begun}
     return (
-        cache_lib.write_rows(rows, asked, prompts.rows),
-        answers.replace(**cache_lib.write_rows(old, begun, prompts.rows)),
+        kv_cache.write_rows(rows, asked, prompts.rows),
+        answers.replace(**kv_cache.write_rows(old, begun, prompts.rows)),
     )
 
 
 def begin_across(
-    devices: int, rows: Rows, answers: Answers, suffix: cache_lib.KeysValues, prompts: Prompts
+    devices: int, rows: Rows, answers: Answers, suffix: kv_cache.KeysValues, prompts: Prompts
 ) -> tuple[Rows, Answers]:
     """`begin` on one of several devices, under `jax.shard_map` over the axis `data`.
 
@@ -253,7 +252,7 @@ def begin_across(
 def decode(
     decoder: Decoder,
     params,
-    shelf: cache_lib.KeysValues,
+    shelf: kv_cache.KeysValues,
     rows: Rows,
     answers: Answers,
     stopped: Bool[Array, "B"],
@@ -289,18 +288,18 @@ def decode(
     return jax.lax.while_loop(go_on, one_step, answers.replace(done=answers.done | stopped))
 
 
-def past_blocks(shelf: cache_lib.KeysValues, rows: Rows) -> list[cache_lib.Block]:
+def past_blocks(shelf: kv_cache.KeysValues, rows: Rows) -> list[kv_cache.Block]:
     """The prompts, as the rows' next tokens see them."""
     return [
-        cache_lib.shelf_block(shelf, rows.prefix_starts, rows.prefix_lengths),
-        cache_lib.suffix_block(rows.suffix, rows.prefix_lengths, rows.lengths),
+        kv_cache.shelf_block(shelf, rows.prefix_starts, rows.prefix_lengths),
+        kv_cache.suffix_block(rows.suffix, rows.prefix_lengths, rows.lengths),
     ]
 
 
 def _step(
     decoder: Decoder,
     params,
-    past: list[cache_lib.Block],
+    past: list[kv_cache.Block],
     rows: Rows,
     answers: Answers,
     ends: Bool[Array, "V"],
@@ -314,7 +313,7 @@ def _step(
     generated = generated + going
     return Answers(
         step=step + 1,
-        ring=cache_lib.write_ring(answers.ring, kv, step),
+        ring=kv_cache.write_ring(answers.ring, kv, step),
         last_token=jnp.where(going, token, answers.last_token),
         position=position + going,
         generated=generated,
@@ -324,8 +323,8 @@ def _step(
 
 
 def forward_token(
-    decoder: Decoder, params, past: list[cache_lib.Block], answers: Answers
-) -> tuple[Float[Array, "B V"], cache_lib.KeysValues]:
+    decoder: Decoder, params, past: list[kv_cache.Block], answers: Answers
+) -> tuple[Float[Array, "B V"], kv_cache.KeysValues]:
     """Feeds each row's newest token: its logits, and its keys and values.
 
     Those of rows that are done are not to be read.
@@ -341,7 +340,7 @@ def forward_token(
     return jax.lax.optimization_barrier(found)
 
 
-def _forward(decoder: Decoder, params, past: list[cache_lib.Block], answers: Answers):
+def _forward(decoder: Decoder, params, past: list[kv_cache.Block], answers: Answers):
     logits, kv = attention.forward(
         decoder.model,
         params,
@@ -350,7 +349,7 @@ def _forward(decoder: Decoder, params, past: list[cache_lib.Block], answers: Ans
         mask=jnp.ones((len(answers.last_token), 1, 1), bool),
         past=[
             *past,
-            cache_lib.ring_block(
+            kv_cache.ring_block(
                 answers.ring, answers.step, answers.generated + 1, answers.position
             ),
         ],
@@ -358,22 +357,22 @@ def _forward(decoder: Decoder, params, past: list[cache_lib.Block], answers: Ans
     return logits[:, 0], kv
 
 
-def _forward_few(decoder: Decoder, forward, past: list[cache_lib.Block], answers: Answers):
+def _forward_few(decoder: Decoder, forward, past: list[kv_cache.Block], answers: Answers):
     """The same of the rows that are going alone, which are few; zeros for the others."""
     rows = len(answers.done)
     places = jnp.flatnonzero(~answers.done, size=decoder.few, fill_value=rows)
-    taken = cache_lib.take_rows(answers, places)
+    taken = kv_cache.take_rows(answers, places)
     found = forward([block.take_rows(places) for block in past], taken)
 
     def spread(array: jax.Array) -> jax.Array:
         zeros = jnp.zeros((rows, *array.shape[1:]), array.dtype)
-        return cache_lib.write_rows(zeros, array, places)
+        return kv_cache.write_rows(zeros, array, places)
 
     return jax.tree.map(spread, found)
 
 
 def choose_token(decoder: Decoder, logits, sample_ids, generated) -> Int[Array, "B"]:
     """The next token of each row, none of the forbidden ones."""
-    return choose.choose_tokens(
+    return next_token.choose_tokens(
         logits, decoder.choice, decoder.seed, sample_ids, generated, decoder.forbidden
     )

@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from t2sql.sampling import cache as cache_lib
 from t2sql.sampling import decode as decode_lib
-from t2sql.sampling import groups as groups_lib
+from t2sql.sampling import kv_cache, prompt_groups
 
 # The part of the rows that is filled at a time. Rows wait, idle, until as many are free: with the
 # answers of a Spider dev run and 32 rows, filling 8 at a time takes 4 % more steps than filling 4
@@ -77,25 +76,25 @@ class Compiler:
         """Programs compiled so far."""
         return len(self._programs)
 
-    def shape_of(self, group: groups_lib.PromptGroup) -> cache_lib.CacheShape:
+    def shape_of(self, group: prompt_groups.PromptGroup) -> kv_cache.CacheShape:
         """The smallest cache for a group."""
-        return cache_lib.CacheShape(
-            shelf=cache_lib.shelf_slots(len(group.prefix)),
-            suffix=max(_LEAST_SUFFIX, self._bucket(max(group.lengths))),
+        return kv_cache.CacheShape(
+            shelf=kv_cache.shelf_slots(len(group.prefix)),
+            suffix=max(_LEAST_SUFFIX, self._bucket(group.longest)),
             new=self._new_tokens,
         )
 
-    def prefix_slots(self, group: groups_lib.PromptGroup) -> tuple[int, int]:
+    def prefix_slots(self, group: prompt_groups.PromptGroup) -> tuple[int, int]:
         """What a group's prefix is padded to, and what its keys and values are; 0 for none."""
         slots = self._bucket(len(group.prefix)) if len(group.prefix) else 0
         return slots, slots and max(_LEAST_PREFIX, slots)
 
     def _bucket(self, length: int) -> int:
-        return groups_lib.bucket(length, self.prompt_buckets)
+        return prompt_groups.bucket(length, self.prompt_buckets)
 
-    def chunks(self, group: groups_lib.PromptGroup) -> Iterator[tuple[int, list[int]]]:
+    def chunks(self, group: prompt_groups.PromptGroup) -> Iterator[tuple[int, list[int]]]:
         """Own slots and places of the prompts that are prefilled together."""
-        return groups_lib.chunks(group, self.prompt_buckets, self.rows_at_a_time)
+        return prompt_groups.chunks(group, self.prompt_buckets, self.rows_at_a_time)
 
     def rows_at_a_time(self, slots: int) -> int:
         """R, prompts of so many slots that are prefilled together.
@@ -114,14 +113,16 @@ class Compiler:
             self._build([key])
         return self._programs[key]
 
-    def compile(self, groups: Iterable[groups_lib.PromptGroup]) -> None:
+    def compile(self, groups: Iterable[prompt_groups.PromptGroup]) -> None:
         """Compiles what is missing for groups in this order, several programs at a time."""
         self._build(self.keys(groups))
 
-    def keys(self, groups: Iterable[groups_lib.PromptGroup]) -> Iterator[Key]:
+    def keys(self, groups: Iterable[prompt_groups.PromptGroup]) -> Iterator[Key]:
         """The programs for groups in this order: one a call, those that decode once a group."""
-        shape: cache_lib.CacheShape | None = None
+        shape: kv_cache.CacheShape | None = None
         for group in groups:
+            if not group.answerable:
+                continue
             wanted = self.shape_of(group)
             if shape is None:
                 shape = wanted
@@ -150,7 +151,7 @@ class Compiler:
         name, *sizes = key
         return getattr(self, f"_{name}")(*sizes).compile()
 
-    def _init(self, shape: cache_lib.CacheShape):
+    def _init(self, shape: kv_cache.CacheShape):
         init = functools.partial(decode_lib.init, self._decoder.model, self.rows, shape)
         return jax.jit(init, out_shardings=shardings(self.batch(shape))).lower()
 
@@ -176,11 +177,11 @@ class Compiler:
 
     def _shelve(self, prefix: int, slots: int):
         shelf, number = self.kv(1, slots), self.array((), jnp.int32)
-        shelve = jax.jit(cache_lib.write_shelf, donate_argnums=0, out_shardings=shardings(shelf))
+        shelve = jax.jit(kv_cache.write_shelf, donate_argnums=0, out_shardings=shardings(shelf))
         return shelve.lower(shelf, self.kv(1, prefix), number, number)
 
     def _begin(self, slots: int, suffix: int):
-        shape = cache_lib.CacheShape(shelf=0, suffix=suffix, new=self._new_tokens)
+        shape = kv_cache.CacheShape(shelf=0, suffix=suffix, new=self._new_tokens)
         _, rows, answers = self.batch(shape)
         count = self.rows_at_a_time(slots)
         number = self.array((count,), jnp.int32)
@@ -210,14 +211,14 @@ class Compiler:
             begin, mesh=self._mesh, in_specs=specs, out_specs=specs[:2], check_vma=False
         )
 
-    def _grow(self, old: cache_lib.CacheShape, new: cache_lib.CacheShape):
+    def _grow(self, old: kv_cache.CacheShape, new: kv_cache.CacheShape):
         grow = jax.jit(
             functools.partial(decode_lib.grow, shape=new),
             out_shardings=shardings(self.batch(new)[:2]),
         )
         return grow.lower(*self.batch(old)[:2])
 
-    def _decode(self, shape: cache_lib.CacheShape):
+    def _decode(self, shape: kv_cache.CacheShape):
         shelf, rows, answers = self.batch(shape)
         decode = jax.jit(
             functools.partial(decode_lib.decode, self._decoder),
@@ -229,16 +230,16 @@ class Compiler:
         number = self.array((), jnp.int32)
         return decode.lower(self.params, shelf, rows, answers, stopped, ends, number, number)
 
-    def batch(self, shape: cache_lib.CacheShape):
+    def batch(self, shape: kv_cache.CacheShape):
         """Abstract shelf, rows and answers: rows over `data`, heads over `model`."""
         init = functools.partial(decode_lib.init, self._decoder.model, self.rows, shape)
         _, rows, answers = jax.eval_shape(init)
         placed = jax.tree.map(lambda x: self._placed(x, "data"), (rows, answers))
         return (self.kv(1, shape.shelf), *placed)
 
-    def kv(self, rows: int, slots: int) -> cache_lib.KeysValues:
+    def kv(self, rows: int, slots: int) -> kv_cache.KeysValues:
         """Abstract keys and values: those of one row everywhere, else rows over `data`."""
-        init = functools.partial(cache_lib.init_kv, self._decoder.model, rows=rows, slots=slots)
+        init = functools.partial(kv_cache.init_kv, self._decoder.model, rows=rows, slots=slots)
         axis = "data" if rows > 1 else None
         return jax.tree.map(lambda x: self._placed(x, axis), jax.eval_shape(init))
 

@@ -15,9 +15,8 @@ import numpy as np
 from flax import linen as nn
 
 from t2sql import errors
-from t2sql.sampling import choose, guided, schedule
+from t2sql.sampling import constrained, next_token, prompt_groups, scheduler
 from t2sql.sampling import decode as decode_lib
-from t2sql.sampling import groups as groups_lib
 from t2sql.sampling import programs as programs_lib
 from t2sql.sampling import stops as stops_lib
 from t2sql.sampling import weights as weights_lib
@@ -75,7 +74,7 @@ class BatchSampler:
         mesh: jax.sharding.Mesh | None = None,
         config: SamplingConfig = SamplingConfig(),
         batch_size: int = 32,
-        prompt_buckets: Sequence[int] = groups_lib.PROMPT_BUCKETS,
+        prompt_buckets: Sequence[int] = prompt_groups.PROMPT_BUCKETS,
         prefill_tokens: int = 1024,
     ):
         mesh = mesh or _single_device_mesh()
@@ -84,16 +83,16 @@ class BatchSampler:
         self.config = config
         self.batch_size = batch_size
         self.prompt_buckets = tuple(prompt_buckets)
-        self.counters = schedule.Counters()
+        self.counters = scheduler.Counters()
         self._stops = stops_lib.Stops(tokenizer, config.stop)
         vocab_size = model.config.num_embed
-        compiler = guided.GuidedCompiler if config.constrain else programs_lib.Compiler
-        self._lane = guided.GuidedLane if config.constrain else schedule.Lane
+        compiler = constrained.GuidedCompiler if config.constrain else programs_lib.Compiler
+        self._lane = constrained.GuidedLane if config.constrain else scheduler.Lane
         self._compiler = compiler(
             decode_lib.Decoder(
                 model=model,
                 few=few_rows(batch_size, mesh),
-                choice=choose.Choice(
+                choice=next_token.Choice(
                     temperature=config.temperature, top_k=config.top_k, top_p=config.top_p
                 ),
                 seed=config.seed,
@@ -127,7 +126,7 @@ class BatchSampler:
         """Whether a prompt of this length can be sampled from at all."""
         return 0 < prompt_tokens <= self.prompt_buckets[-1]
 
-    def compile(self, groups: Iterable[groups_lib.PromptGroup]) -> None:
+    def compile(self, groups: Iterable[prompt_groups.PromptGroup]) -> None:
         """Compiles ahead for groups, in the order that `generate` is given.
 
         It then compiles nothing.
@@ -136,11 +135,11 @@ class BatchSampler:
 
     def generate(
         self,
-        groups: Iterable[groups_lib.PromptGroup],
+        groups: Iterable[prompt_groups.PromptGroup],
         *,
         on_finished: Callable[[stops_lib.Generation], None] = lambda generation: None,
         on_step: Callable[[], None] = lambda: None,
-    ) -> Iterator[tuple[groups_lib.PromptGroup, list[stops_lib.Generation]]]:
+    ) -> Iterator[tuple[prompt_groups.PromptGroup, list[stops_lib.Generation]]]:
         """Yields each group with its answers, in the order of its prompts.
 
         Groups come out as they finish, which need not be the order they came in. The cache
@@ -154,8 +153,11 @@ class BatchSampler:
         Raises:
           ValueError: a prompt does not fit; see `fits`.
         """
-        lane: schedule.Lane | None = None
+        lane: scheduler.Lane | None = None
         for group in groups:
+            if not group.answerable:
+                yield group, scheduler.first_answers(group, on_finished)
+                continue
             lane = lane or self._lane(
                 self._compiler,
                 self._compiler.shape_of(group),
@@ -194,14 +196,14 @@ class BatchSampler:
 
     def _by_length(
         self, tokens: Sequence[Sequence[int]], prompts: Sequence[str]
-    ) -> Iterator[groups_lib.PromptGroup]:
+    ) -> Iterator[prompt_groups.PromptGroup]:
         """Groups prompts of one bucket, tagged with their places: short ones need no padding."""
         places: dict[int, list[int]] = {}
         for place, ids in enumerate(tokens):
-            size = groups_lib.bucket(len(ids), self.prompt_buckets)
+            size = prompt_groups.bucket(len(ids), self.prompt_buckets)
             places.setdefault(size, []).append(place)
         for _, some in sorted(places.items()):
-            yield groups_lib.group_prompts(
+            yield prompt_groups.group_prompts(
                 [tokens[place] for place in some],
                 [prompts[place] for place in some],
                 tag=some,

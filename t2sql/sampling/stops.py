@@ -33,6 +33,10 @@ class Generation:
     status: str
 
 
+# What a prompt gets that is longer than any that is answered.
+TOO_LONG = Generation(text="", tokens=(), status=STATUS_TOO_LONG)
+
+
 class Stops:
     """The end ids and stop strings of a run, for one tokenizer.
 

@@ -16,13 +16,14 @@ import grain
 import numpy as np
 
 from t2sql import errors
-from t2sql.prompts import Prompt
-from t2sql.sampling import groups as sampling_groups
-from t2sql.spider import database, examples, schema, tables
-from t2sql.spider.compact import CompactDatabase
-from t2sql.spider.examples import Example
-from t2sql.training import output_rows, packing, respelling
-from t2sql.training.answers import normal_sql
+from t2sql.data import database, examples, read_schema, schema
+from t2sql.data import database as database_lib
+from t2sql.data.compact import CompactDatabase
+from t2sql.data.examples import Example
+from t2sql.data.prompts import Prompt
+from t2sql.sampling import prompt_groups as sampling_groups
+from t2sql.training import packing, respelling, sampled_softmax
+from t2sql.training.gold_sql import normal_sql
 
 MIN_QUESTIONS = 4
 # Dev is for measuring.
@@ -61,7 +62,7 @@ class Steps:
     per_step: int
     capacity: packing.Capacity
     left_out: dict[str, int]
-    rows: output_rows.OutputRows
+    rows: sampled_softmax.OutputRows
 
     def __len__(self) -> int:
         return -(-len(self.sequences) // self.per_step)
@@ -126,7 +127,7 @@ def read_split(root: Path, names: Sequence[str], *, compact: bool, held_out: int
     if lacking:
         raise errors.InputError(f"{root}: {lacking} has no query; training needs gold SQL for all")
     by_hash = sorted({example.db_id for example in found}, key=_hash)
-    chosen = [db_id for db_id in by_hash if _has_rows(schema.database_path(root, db_id))]
+    chosen = [db_id for db_id in by_hash if _has_rows(database_lib.database_path(root, db_id))]
     chosen = set(chosen[:held_out])
     split = Split(
         train=tuple(example for example in found if example.db_id not in chosen),
@@ -217,7 +218,7 @@ def plan_steps(
         per_step=per_step,
         capacity=capacity,
         left_out=left_out,
-        rows=output_rows.choose(_used(schemas, sequences), rows, vocabulary, seed),
+        rows=sampled_softmax.choose(_used(schemas, sequences), rows, vocabulary, seed),
     )
 
 
@@ -233,7 +234,7 @@ class _Schema:
       questions: theirs.
     """
 
-    names: tables.Schema
+    names: schema.Schema
     database: CompactDatabase | None
     examples: tuple[Example, ...]
     prefix: tuple[int, ...]
@@ -252,9 +253,9 @@ class _Reader:
 
     def read(self, examples: Sequence[Example]) -> _Schema:
         """A database by its own names, from examples on it."""
-        path = schema.database_path(self.root, examples[0].db_id)
+        path = database_lib.database_path(self.root, examples[0].db_id)
         database = CompactDatabase(path) if self.prompt.compact else None
-        return self._tokenise(examples, tables.schema_from_sqlite(path), database)
+        return self._tokenise(examples, read_schema.schema_from_sqlite(path), database)
 
     def respelt(self, each: _Schema, rng: np.random.Generator) -> _Schema:
         """By names in another spelling, or by its own where a question would not fit."""
@@ -288,7 +289,7 @@ class _Reader:
         return dataclasses.replace(each, prefix=prefix)
 
     def _tokenise(
-        self, examples: Sequence[Example], names: tables.Schema, database: CompactDatabase | None
+        self, examples: Sequence[Example], names: schema.Schema, database: CompactDatabase | None
     ) -> _Schema:
         prompts = [self._prompt(example) for example in examples]
         shared = sampling_groups.shared_length(prompts)
@@ -314,7 +315,7 @@ class _Reader:
         # gemma's special tokens are enums, whose text may change between versions.
         return tuple(map(int, self.encode(self.prompt.text(example))))
 
-    def _answer(self, example: Example, names: tables.Schema) -> tuple[int, ...]:
+    def _answer(self, example: Example, names: schema.Schema) -> tuple[int, ...]:
         sql = normal_sql(example.query, names)
         if not sql.startswith(self.prompt.answer_prefix):
             raise errors.InputError(
@@ -364,7 +365,7 @@ def _hash(db_id: str) -> str:
 
 def _has_rows(path: Path) -> bool:
     with database.open_database(path) as connection:
-        names = schema.table_names(connection)
+        names = read_schema.table_names(connection)
         quoted = ('"' + name.replace('"', '""') + '"' for name in names)
         return any(
             connection.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() for name in quoted

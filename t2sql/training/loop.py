@@ -11,11 +11,12 @@ from pathlib import Path
 import ml_collections
 import rich.console
 
-from t2sql import compilation, distributed, errors, progress, signals, wiring
-from t2sql.runs import storage
-from t2sql.scoring.verdict import Pair
-from t2sql.spider import schema, tables
-from t2sql.spider.examples import Example
+from t2sql import config as config_lib
+from t2sql import errors, storage
+from t2sql.data import database, read_schema
+from t2sql.data.examples import Example
+from t2sql.evaluation.verdict import Pair
+from t2sql.runtime import compilation_cache, distributed, progress, signals
 from t2sql.training import checkpoints as checkpoints_lib
 from t2sql.training import metrics as metrics_lib
 from t2sql.training import plan, validation
@@ -83,8 +84,10 @@ def run(
     checkpoints = None
     if process.index == 0:
         checkpoints = checkpoints_lib.Checkpoints(output, plan.describe(parts))
-    programs = compilation.CompilationCache(
-        config.compilation_cache, wiring.resolve_cache_dir(config), wiring.storage_config(config)
+    programs = compilation_cache.CompilationCache(
+        config.compilation_cache,
+        config_lib.resolve_cache_dir(config),
+        config_lib.storage_config(config),
     )
     plan.print_plan(parts, console)
     # Open to the end: a step of another width is another program.
@@ -159,13 +162,13 @@ def steps(
 def make_validator(parts: plan.Parts) -> validation.Validator:
     """A validator over the held-out databases."""
     ids = {example.db_id for example in parts.split.held_out}
-    schemas = tables.read_schemas(parts.root, ids)
+    schemas = read_schema.read_schemas(parts.root, ids)
 
     def pair(example: Example, predicted: str) -> Pair:
         return Pair(
             gold=example.query,
             predicted=predicted,
-            databases=tuple(schema.database_paths(parts.root, example.db_id)),
+            databases=tuple(database.database_paths(parts.root, example.db_id)),
             schema=schemas[example.db_id],
         )
 

@@ -10,7 +10,7 @@ import ml_collections
 import optax
 import rich.console
 
-from t2sql import prompts, wiring
+from t2sql.data import from_config, prompts
 from t2sql.model import factory as factory_lib
 from t2sql.training import config as config_lib
 from t2sql.training import data, methods, packing
@@ -51,10 +51,10 @@ def prepare(config: ml_collections.ConfigDict) -> Parts:
     """
     config_lib.check(config)
     train = config.train
-    factory = wiring.make_factory(config)
-    prompt = wiring.make_prompt(config)
+    factory = factory_lib.make_factory(config)
+    prompt = from_config.make_prompt(config)
     method = methods.make(config, factory)
-    root = wiring.resolve_data(config, config.data.path)
+    root = from_config.resolve_data(config, config.data.path)
     split = data.read_split(
         root, train.splits, compact=prompt.compact, held_out=train.held_out_databases
     )

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from t2sql.spider.tables import ColumnRef, ForeignKey, Schema, Table, fold
+from t2sql.data.schema import ColumnRef, ForeignKey, Schema, Table
+from t2sql.sql.names import fold
 
 _PLAIN = re.compile(r"[A-Za-z0-9_]+")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")

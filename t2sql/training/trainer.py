@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from t2sql import errors
 from t2sql.model import mesh as mesh_lib
 from t2sql.training import checkpoints as checkpoints_lib
-from t2sql.training import hosts, plan
+from t2sql.training import multihost, plan
 from t2sql.training import step as step_lib
 
 
@@ -30,13 +30,13 @@ class Trainer:
         self._parts = parts
         self._checkpoints = checkpoints
         self._own_mesh = parts.factory.mesh
-        mesh = hosts.all_devices(self._own_mesh)
+        mesh = multihost.all_devices(self._own_mesh)
         self._shape = batch_shape(parts.config.train, mesh)
         params = parts.method.load(parts.factory)
         self._own_frozen = parts.method.frozen(params)
         self.best: dict[str, Any] | None = None
-        self.state = hosts.spread(self._restored(self._new_state(params)), mesh)
-        self._frozen = hosts.spread(self._own_frozen, mesh)
+        self.state = multihost.spread(self._restored(self._new_state(params)), mesh)
+        self._frozen = multihost.spread(self._own_frozen, mesh)
         self._by_sequence = NamedSharding(mesh, PartitionSpec(None, mesh_lib.DATA_AXIS))
         self._step = self._make_step()
 
@@ -62,7 +62,7 @@ class Trainer:
             found, notes = self._checkpoints.restore(state)
             self.best = notes["best"]
         if jax.process_count() > 1:
-            found = hosts.from_first(found)
+            found = multihost.from_first(found)
         return jax.tree.map(lambda leaf, like: jax.device_put(leaf, like.sharding), found, state)
 
     def _make_step(self) -> Callable[[step_lib.State, Any, step_lib.Batch], Any]:
@@ -106,12 +106,12 @@ class Trainer:
     def save(self) -> None:
         """Writes a checkpoint, unless there is one of this step or another host leads."""
         if self._checkpoints:
-            own = hosts.own(self.state, self._own_mesh)
+            own = multihost.own(self.state, self._own_mesh)
             self._checkpoints.save(jax.device_get(own), {"best": self.best})
 
     def params(self) -> Any:
         """Parameters of the plain model as they are now, on this host's mesh."""
-        trained = hosts.own(self.state.trained, self._own_mesh)
+        trained = multihost.own(self.state.trained, self._own_mesh)
         return self._parts.method.merged(trained, self._own_frozen)
 
     def export(self, folder: Path, training: dict[str, Any]) -> None:
@@ -119,7 +119,7 @@ class Trainer:
         parts = self._parts
         parts.method.save(
             folder,
-            hosts.own(self.state.trained, self._own_mesh),
+            multihost.own(self.state.trained, self._own_mesh),
             base=plan.base(parts),
             prompt={"name": parts.prompt.name, "sha256": parts.prompt.digest},
             training=training,

@@ -7,16 +7,13 @@ from typing import Any
 
 import ml_collections
 
-from t2sql import loader, sampling, wiring
+from t2sql.data.examples import Example
+from t2sql.data.prompts import Prompt
+from t2sql.evaluation.evaluate import judge_all
+from t2sql.evaluation.sandbox.executor import Executor
+from t2sql.evaluation.verdict import Pair
 from t2sql.model import factory as factory_lib
-from t2sql.prompts import Prompt
-from t2sql.provenance import sampling_values
-from t2sql.runs.units import plan_units
-from t2sql.scoring.clean import clean_sql
-from t2sql.scoring.execute import Executor
-from t2sql.scoring.judge import judge_all
-from t2sql.scoring.verdict import Pair
-from t2sql.spider.examples import Example
+from t2sql.runs import loader, predict
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,10 +57,8 @@ class Validator:
         self._prompt = prompt
         self._make_pair = make_pair
         chosen = sorted(held_out, key=_hash)[: config.train.validation_questions]
-        planned = plan_units(
-            chosen, unit_size=config.unit_size, length=loader.estimate_tokens(prompt)
-        )
-        self._units = wiring.load_units(config, planned, prompt=prompt, factory=factory)
+        units = loader.plan(chosen, prompt, unit_size=config.unit_size)
+        self._groups = loader.load_groups(config, units, prompt=prompt, factory=factory)
 
     def score(self, params: Any, *, on_step: Callable[[], None] = lambda: None) -> Score:
         """Judges a model.
@@ -72,11 +67,11 @@ class Validator:
           params: of the plain model, on the factory's mesh.
           on_step: called every few steps of the sampler; what it raises ends the validation.
         """
-        answers = self._answers(params, on_step)
+        sampler = predict.make_sampler(self._config, self._factory, self._prompt, params)
         pairs = [
-            self._make_pair(example, answers.get(example.example_id, ""))
-            for unit in self._units
-            for example in unit.unit.examples
+            self._make_pair(example, row.sql)
+            for unit, rows in predict.predict(sampler, self._groups, self._prompt, on_step=on_step)
+            for example, row in zip(unit.examples, rows, strict=True)
         ]
         with Executor(workers=1) as executor:
             verdicts = list(judge_all(pairs, executor))
@@ -86,28 +81,6 @@ class Validator:
             valid=_share(verdict.valid for verdict in verdicts),
             questions=len(verdicts),
         )
-
-    def _answers(self, params: Any, on_step: Callable[[], None]) -> dict[str, str]:
-        """SQL by example id; a prompt that is too long has none."""
-        sampler = sampling.BatchSampler(
-            model=self._factory.model,
-            params=params,
-            tokenizer=self._factory.tokenizer,
-            mesh=self._factory.mesh,
-            config=sampling.SamplingConfig(**sampling_values(self._config, self._prompt)),
-            batch_size=self._config.batch_size,
-            prompt_buckets=self._config.prompt_buckets,
-            prefill_tokens=self._config.prefill_tokens,
-        )
-        units = {unit.unit.name: unit for unit in self._units}
-        groups = sampling.in_order(unit.group for unit in self._units if unit.group)
-        answers: dict[str, str] = {}
-        for group, generations in sampler.generate(groups, on_step=on_step):
-            unit = units[group.tag]
-            for index, generation in zip(unit.fitting, generations, strict=True):
-                sql = clean_sql(self._prompt.sql_text(generation.text))
-                answers[unit.unit.examples[index].example_id] = sql
-        return answers
 
 
 def _share(values) -> float:

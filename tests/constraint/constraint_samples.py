@@ -7,8 +7,8 @@ import numpy as np
 
 from t2sql import constraint
 from t2sql.constraint import lexer
+from t2sql.data.schema import Column, ColumnRef, ForeignKey, Schema, Table
 from t2sql.model import dummy, factory
-from t2sql.spider.tables import Column, ColumnRef, ForeignKey, Schema, Table
 
 END = 1
 ODD = {

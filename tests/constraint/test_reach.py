@@ -6,10 +6,9 @@ import constraint_samples as samples
 import pytest
 
 from t2sql import constraint
-from t2sql.spider.database import open_database
-from t2sql.spider.examples import read_examples
-from t2sql.spider.schema import database_path
-from t2sql.spider.tables import schema_from_sqlite
+from t2sql.data.database import database_path, open_database
+from t2sql.data.examples import read_examples
+from t2sql.data.read_schema import schema_from_sqlite
 
 
 @pytest.mark.spider

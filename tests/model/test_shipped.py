@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-from t2sql import prompts
+from t2sql.data import prompts
 from t2sql.model import adapters
 
 FOLDER = pathlib.Path(adapters.__file__).parent / "shipped" / "gemma3_270m_spider"

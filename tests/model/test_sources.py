@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from dummy_files import make_factory, random_params, write_gguf
 
-from t2sql import cache, errors
+from t2sql import errors
 from t2sql.model import checkpoints, dummy, gguf_gemma, packages, sources
-from t2sql.runs.storage import stage
+from t2sql.storage import local_cache, stage
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_gguf_file_here_and_in_the_cloud(params, tmp_path, bucket):
     (tmp_path / "up").mkdir()
     write_gguf(tmp_path / "up" / "tiny.gguf", params)
     local = loads(tmp_path / "up" / "tiny.gguf", tmp_path / "cache", params)
-    assert local.weights_sha256 == cache.sha256_of(tmp_path / "up" / "tiny.gguf")
+    assert local.weights_sha256 == local_cache.sha256_of(tmp_path / "up" / "tiny.gguf")
     stage.publish_directory(tmp_path / "up", f"{bucket}/up")
     remote = loads(f"{bucket}/up/tiny.gguf", tmp_path / "other cache", params)
     assert remote.weights_sha256 == local.weights_sha256
@@ -181,7 +181,9 @@ class TestPackage:
     def known(self, monkeypatch, params, tmp_path):
         write_gguf(tmp_path / "tiny.gguf", params)
         package = packages.Package(
-            name="tiny-gguf", module="tiny_gguf", sha256=cache.sha256_of(tmp_path / "tiny.gguf")
+            name="tiny-gguf",
+            module="tiny_gguf",
+            sha256=local_cache.sha256_of(tmp_path / "tiny.gguf"),
         )
         monkeypatch.setitem(packages._PACKAGES, "tiny-gguf", package)
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from t2sql.report import gather, lines, page, summary
+from t2sql.report import page, report_json, spider_files
+from t2sql.report import predictions as predictions_lib
 from t2sql.report.judged import HARDNESS, Judged, Judgement
 from t2sql.report.questions import Questions
 
@@ -59,11 +60,13 @@ def report(examples: list[Judged], tmp_path: Path, source: str = "predict.txt") 
     """`report.json` over the examples."""
     path = tmp_path / "lines.txt"
     path.write_text("SELECT 1\tschool\n" * len(examples))
-    file = lines.LineFile(path)
-    counts = summary.Summary(compared=examples[0].baseline is not None)
+    file = spider_files.LineFile(path)
+    counts = report_json.Summary(compared=examples[0].baseline is not None)
     for example in examples:
         counts.add(example)
-    predictions = gather.Predictions(source=source, manifest=None, cleaned=False, _answers=file)
+    predictions = predictions_lib.Predictions(
+        source=source, manifest=None, cleaned=False, _answers=file
+    )
     asked = Questions(
         root=tmp_path,
         split=None,

@@ -4,8 +4,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
+from t2sql.evaluation.sandbox.sqlite_sandbox import ExecutionResult
 from t2sql.report import details
-from t2sql.scoring.sandbox import ExecutionResult
 
 
 def test_a_query_is_laid_out_by_clause():

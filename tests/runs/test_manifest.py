@@ -6,8 +6,8 @@ import multiprocessing
 import pytest
 from small_run import EXAMPLES, FINGERPRINT, PLAN, make_plan, make_rows, open_run, write
 
-from t2sql import errors
-from t2sql.runs import contents, manifest, rows, storage
+from t2sql import errors, storage
+from t2sql.runs import manifest, predictions, reader
 
 
 def test_a_run_is_filled_by_several_openings_and_done_after_the_last_unit(url):
@@ -128,7 +128,7 @@ def test_rows_that_are_not_the_units_are_a_bug(tmp_path):
 
 def test_a_unit_that_another_process_wrote_stays_and_is_told_if_it_differs(url, caplog):
     run = open_run(url)
-    run.storage.create(PLAN[0].name, rows.encode_rows(make_rows(PLAN[0], text="theirs")))
+    run.storage.create(PLAN[0].name, predictions.encode_rows(make_rows(PLAN[0], text="theirs")))
     write(run, PLAN)
     assert f"{PLAN[0].name} was written by another process" in caplog.text
     assert run.write_done_if_complete()
@@ -173,5 +173,5 @@ def test_processes_that_fill_the_same_run_at_once_agree(tmp_path):
     assert [results.get(timeout=60) for _ in processes] == [True] * 3
     for process in processes:
         process.join()
-    found = contents.read_run(str(tmp_path))
+    found = reader.read_run(str(tmp_path))
     assert [unit.damage for unit in found.units()] == [None] * len(PLAN)

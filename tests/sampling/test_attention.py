@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from t2sql.sampling import attention, cache, weights
+from t2sql.sampling import attention, kv_cache, weights
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -52,7 +52,7 @@ def _arranged(model, params, tokens, start: int, past=()):
         params,
         tokens,
         positions=start + jnp.broadcast_to(jnp.arange(length), tokens.shape),
-        mask=cache.causal_mask(jnp.full((2,), length), length),
+        mask=kv_cache.causal_mask(jnp.full((2,), length), length),
         past=past,
     )
 
@@ -77,18 +77,20 @@ def test_a_text_in_three_blocks_is_the_text(model, params):
     one = {
         layer: {part: array[:1] for part, array in parts.items()} for layer, parts in prefix.items()
     }
-    shelf = cache.write_shelf(cache.init_kv(model, rows=1, slots=40), one, 9, 22)
+    shelf = kv_cache.write_shelf(kv_cache.init_kv(model, rows=1, slots=40), one, 9, 22)
     starts, lengths = jnp.array([9, 9]), jnp.array([22, 22])
     _, suffix = _ours(
-        model, params, tokens[:, 22:32], 22, [cache.shelf_block(shelf, starts, lengths, 10)]
+        model, params, tokens[:, 22:32], 22, [kv_cache.shelf_block(shelf, starts, lengths, 10)]
     )
-    ring = cache.init_kv(model, rows=2, slots=12)
+    ring = kv_cache.init_kv(model, rows=2, slots=12)
     for step in range(8):
         past = [
-            cache.shelf_block(shelf, starts, lengths),
-            cache.suffix_block(suffix, lengths, jnp.array([10, 10])),
-            cache.ring_block(ring, jnp.int32(step), jnp.full(2, step + 1), jnp.full(2, 32 + step)),
+            kv_cache.shelf_block(shelf, starts, lengths),
+            kv_cache.suffix_block(suffix, lengths, jnp.array([10, 10])),
+            kv_cache.ring_block(
+                ring, jnp.int32(step), jnp.full(2, step + 1), jnp.full(2, 32 + step)
+            ),
         ]
         logits, token = _ours(model, params, tokens[:, 32 + step : 33 + step], 32 + step, past)
-        ring = cache.write_ring(ring, token, jnp.int32(step))
+        ring = kv_cache.write_ring(ring, token, jnp.int32(step))
         np.testing.assert_allclose(logits[:, 0], expected[:, 32 + step], rtol=1e-4, atol=1e-5)

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from t2sql import errors, sampling
-from t2sql.sampling import cache
+from t2sql.sampling import kv_cache
 from t2sql.sampling import sampler as sampler_lib
 
 SHARED = "CREATE TABLE singer (name text, age int); "
@@ -178,7 +178,7 @@ def program(params):
     return tiny.make_sampler(params)._compiler.get
 
 
-SHAPE = cache.CacheShape(shelf=1024, suffix=64, new=20)
+SHAPE = kv_cache.CacheShape(shelf=1024, suffix=64, new=20)
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,8 @@ def test_the_output_layer_runs_only_where_a_token_is_sampled(program, key, posit
 
 def test_groups_wait_for_room_on_the_shelf(params, monkeypatch):
     """Eight schemas of about 100 tokens over a shelf of 256 slots, and each as if alone."""
-    monkeypatch.setattr(cache, "_SHELF", 256)
-    monkeypatch.setattr(cache, "_SHELF_STEP", 1)
+    monkeypatch.setattr(kv_cache, "_SHELF", 256)
+    monkeypatch.setattr(kv_cache, "_SHELF_STEP", 1)
     groups = [
         tiny.group(tiny.texts(5, shared=f"schema {tag} " * (9 + tag % 3)), tag=tag)
         for tag in range(8)

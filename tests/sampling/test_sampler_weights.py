@@ -17,7 +17,7 @@ import pytest
 
 from t2sql import sampling
 from t2sql.model import factory as factory_lib
-from t2sql.sampling import groups as groups_lib
+from t2sql.sampling import prompt_groups
 
 # Minutes of work, and more where another worker shares the cores.
 pytestmark = [pytest.mark.weights, pytest.mark.spider, pytest.mark.timeout(1800)]
@@ -37,8 +37,8 @@ def modules():
 @pytest.fixture(scope="module")
 def prompts(spider_root, modules):
     """Four questions over each of eight databases; some of two, behind one or two schemas more."""
-    from t2sql import prompts as prompts_lib
-    from t2sql.spider import examples as examples_lib
+    from t2sql.data import examples as examples_lib
+    from t2sql.data import prompts as prompts_lib
 
     by_database = {}
     for example in examples_lib.read_examples(spider_root, "dev"):
@@ -182,7 +182,7 @@ def _batches(tokenizer, prompts) -> list[list[int]]:
     by_bucket = {}
     for place, prompt in enumerate(prompts):
         length = len(tokenizer.encode(prompt, add_bos=True))
-        by_bucket.setdefault(groups_lib.bucket(length, BUCKETS), []).append(place)
+        by_bucket.setdefault(prompt_groups.bucket(length, BUCKETS), []).append(place)
     return [
         places[first : first + 8]
         for places in by_bucket.values()

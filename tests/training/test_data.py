@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from t2sql import errors
-from t2sql.spider import sources
+from t2sql.data import sources
 from t2sql.training import config as config_lib
 from t2sql.training import plan
 

@@ -6,8 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from t2sql import errors, signals
+from t2sql import errors
 from t2sql.model import adapters
+from t2sql.runtime import signals
 from t2sql.training import config as config_lib
 from t2sql.training import loop, plan, validation
 

@@ -4,12 +4,12 @@ import dataclasses
 import sqlite3
 
 import pytest
+from t2sql.sql.names import quote_name
 
-from t2sql.spider import examples, schema, tables
-from t2sql.spider.ddl import quote_name
-from t2sql.spider.tables import Column, ColumnRef, ForeignKey, Schema, Table
+from t2sql.data import database, examples, read_schema
+from t2sql.data.schema import Column, ColumnRef, ForeignKey, Schema, Table
 from t2sql.training import respelling
-from t2sql.training.answers import normal_sql
+from t2sql.training.gold_sql import normal_sql
 
 
 def _table(name, *columns):
@@ -102,7 +102,7 @@ def test_train_queries_are_respelt_with_their_schemas(spider_root):
         by_database.setdefault(example.db_id, []).append(example.query)
     changed = 0
     for db_id, queries in by_database.items():
-        own = tables.schema_from_sqlite(schema.database_path(spider_root, db_id))
+        own = read_schema.schema_from_sqlite(database.database_path(spider_root, db_id))
         known = [
             query for query in queries if _prepares(_empty_database(own), normal_sql(query, own))
         ]

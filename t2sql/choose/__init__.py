@@ -1,0 +1,1 @@
+"""Several answers to a question, and the one that is kept."""

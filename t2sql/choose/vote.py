@@ -1,0 +1,120 @@
+"""Execution-guided choice: of several queries for one question, the one whose result most share.
+
+Answers that fail are not considered. Of those that run, the ones that are most faithful to the
+values of the question and the database are kept (`grounding`), and of these the ones that
+return rows, where there are any: a question is asked to be answered. The result that most of
+the rest agree on wins (as in majority voting, Wang et al. 2022), and of the queries that have
+it the first; among results with as many votes wins the one that came first. So put the answer
+that you trust most first.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from t2sql.choose import grounding
+from t2sql.evaluation.execution_accuracy import results_match
+from t2sql.evaluation.sandbox.results import ExecutionResult
+from t2sql.evaluation.sandbox.sqlite_sandbox import Sandbox
+from t2sql.evaluation.sandbox.worker import StepFailedError, Steps
+from t2sql.evaluation.spider_dialect import preprocess
+from t2sql.sql import tokens
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The query that was chosen.
+
+    Attributes:
+      index: its place among the candidates; the first one where none runs.
+      votes: how many candidates have its result, itself included; 0 where none runs.
+      ran: how many candidates run.
+      doubtful: whether it fails, or the database has rows and it returns none, or is not
+        faithful to the values.
+    """
+
+    index: int
+    votes: int
+    ran: int
+    doubtful: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ChooseQuery:
+    """The task of choosing among the candidates for one question.
+
+    Attributes:
+      database: that they read.
+      candidates: the queries, the most trusted first.
+      named: values of the database that the question names, each in all its spellings.
+    """
+
+    database: Path
+    candidates: tuple[str, ...]
+    named: tuple[tuple[str, ...], ...] = ()
+
+    def __call__(self, sandbox: Sandbox, steps: Steps) -> Choice:
+        """Chooses."""
+        results = self._run_distinct(sandbox, steps)
+        ran = [index for index, sql in enumerate(self.candidates) if results[sql].ok]
+        if not ran:
+            return Choice(index=0, votes=0, ran=0, doubtful=True)
+        faults = {
+            sql: self._faults(sql, sandbox, steps)
+            for sql in dict.fromkeys(self.candidates[index] for index in ran)
+        }
+        fewest = min(faults.values())
+        grounded = [index for index in ran if faults[self.candidates[index]] == fewest]
+        with_rows = [index for index in grounded if results[self.candidates[index]].rows]
+        camps: list[list[int]] = []
+        for index in with_rows or grounded:
+            self._join(camps, index, results, steps)
+        largest = max(camps, key=len)  # the first one of them
+        return Choice(
+            index=largest[0],
+            votes=len(largest),
+            ran=len(ran),
+            doubtful=sandbox.has_rows(self.database) and (fewest > 0 or not with_rows),
+        )
+
+    def _faults(self, sql: str, sandbox: Sandbox, steps: Steps) -> int:
+        try:
+            steps.begin(f"reading: {sql}")
+            return grounding.faults(
+                sql,
+                self.database,
+                self.named,
+                lambda probe: bool(self._run(probe, probe, sandbox, steps).rows),
+            )
+        except StepFailedError:  # It takes too long to tell: as one that uses none of them.
+            return len(self.named)
+
+    def _run_distinct(self, sandbox: Sandbox, steps: Steps) -> dict[str, ExecutionResult]:
+        return {
+            sql: self._run(sql, f"candidate {number}", sandbox, steps)
+            for number, sql in enumerate(dict.fromkeys(self.candidates))
+        }
+
+    def _run(self, sql: str, step: str, sandbox: Sandbox, steps: Steps) -> ExecutionResult:
+        if not tokens.is_query(sql):
+            return ExecutionResult(status="error", message="it is no query")
+        try:
+            steps.begin(step)
+        except StepFailedError as failure:
+            return ExecutionResult(status=failure.status, message=failure.message)
+        return sandbox.run(self.database, preprocess.runnable(sql))
+
+    def _join(self, camps: list[list[int]], index: int, results, steps: Steps) -> None:
+        """Puts a candidate to those with its result."""
+        result = results[self.candidates[index]]
+        for camp in camps:
+            if self._agree(results[self.candidates[camp[0]]], result, f"{camp[0]}:{index}", steps):
+                camp.append(index)
+                return
+        camps.append([index])
+
+    def _agree(self, one: ExecutionResult, other: ExecutionResult, name: str, steps: Steps) -> bool:
+        try:
+            steps.begin(f"comparing {name}")
+        except StepFailedError:  # It takes too long to tell: no vote.
+            return False
+        return results_match(one.rows, other.rows, ordered=False)

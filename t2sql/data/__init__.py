@@ -1,0 +1,1 @@
+"""Reading data in the Spider layout: examples, schemas, databases, prompts."""

@@ -1,0 +1,67 @@
+"""Examples and prompt, as the config names them."""
+
+import os
+from pathlib import Path
+
+import ml_collections
+
+from t2sql import config as config_lib
+from t2sql import errors, storage
+from t2sql.data import examples as examples_lib
+from t2sql.data import prompts, sources
+from t2sql.data.examples import Example
+
+
+def read_examples(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> list[Example]:
+    """The examples that the config names, in the order of the split's file."""
+    only = _read_ids(config)
+    try:
+        return examples_lib.read_examples(
+            resolve_data(config, config.data.path),
+            config.data.split,
+            limit=config.data.limit,
+            only=only,
+            compact=prompt.compact,
+        )
+    except examples_lib.UnknownExamplesError as error:
+        raise errors.InputError(f"--config.data.only={config.data.only}: {error}") from None
+
+
+def _read_ids(config: ml_collections.ConfigDict) -> tuple[str, ...] | None:
+    """The ids that `data.only` lists; None for all.
+
+    Raises:
+      InputError: the file cannot be read, or lists none.
+    """
+    url = config.data.only
+    if not url:
+        return None
+    folder, name = os.path.split(url)
+    try:
+        listed = storage.open_storage(folder or ".", config_lib.storage_config(config)).read(name)
+        ids = tuple(dict.fromkeys(listed.decode("utf-8-sig").split()))
+    except FileNotFoundError:
+        raise errors.InputError(f"--config.data.only={url}: there is no such file") from None
+    except UnicodeDecodeError:
+        raise errors.InputError(f"--config.data.only={url}: it is not UTF-8 text") from None
+    if not ids:
+        raise errors.InputError(f"--config.data.only={url}: lists no example id")
+    return ids
+
+
+def make_prompt(config: ml_collections.ConfigDict) -> prompts.Prompt:
+    """The prompt of the config, with its solved examples where it shows some."""
+    if config.prompt != "few_shot":
+        return prompts.make_prompt(config.prompt)
+    root = resolve_data(config, config.shots.path)
+    shots = examples_lib.read_examples(root, config.shots.split, limit=config.shots.count)
+    return prompts.make_prompt(config.prompt, shots)
+
+
+def resolve_data(config: ml_collections.ConfigDict, path: str) -> Path:
+    """The local directory of the data that `path` names."""
+    return sources.resolve_data(
+        path,
+        cache_dir=config_lib.resolve_cache_dir(config),
+        storage=config_lib.storage_config(config),
+    )

@@ -1,0 +1,77 @@
+"""Where data comes from: whatever the user names becomes a local directory."""
+
+import itertools
+from pathlib import Path
+
+from t2sql import errors
+from t2sql.data.examples import SPLIT_FILES
+from t2sql.storage import kaggle
+from t2sql.storage.base import StorageConfig
+
+SAMPLE = Path(__file__).parent / "sample"
+
+_KAGGLE = "kaggle:"
+_GCS = "gs://"
+_FORMS = "give sample, a directory, gs://BUCKET/DIR or kaggle:OWNER/DATASET"
+# Archives put the layout under a top folder, sometimes two.
+_PLACES = ("", "*/", "*/*/")
+_DATABASES = "database"
+
+
+def resolve_data(path: str, *, cache_dir: Path, storage: StorageConfig | None = None) -> Path:
+    """The local directory, in the Spider layout, that `path` stands for.
+
+    Args:
+      path: "sample" for the data set in this package; a directory; `gs://bucket/dir`, copied
+        once into `cache_dir` and checked; or `kaggle:owner/dataset`, with
+        `/versions/N` at its end if wanted, fetched once into kagglehub's cache. The layout
+        may lie up to two folders deeper.
+      cache_dir: local directory for what is fetched; made if it is missing.
+      storage: how to reach gs://.
+
+    Raises:
+      InputError: there is no such place, it holds no data, or access is refused.
+      TryAgainError: the network or the disk failed.
+    """
+    if path == "sample":
+        return SAMPLE
+    if path.startswith(_GCS):
+        # Takes a while to import, which those with local data need not pay.
+        from t2sql.storage import stage
+
+        return _layout_root(path, stage.stage_directory(path, cache_dir / "data", storage))
+    if path.startswith(_KAGGLE):
+        handle = path.removeprefix(_KAGGLE)
+        return _layout_root(path, kaggle.download_dataset(handle, cache_dir=cache_dir))
+    return _layout_root(path, _local(path))
+
+
+def _local(path: str) -> Path:
+    if not path or "://" in path:
+        raise errors.InputError(f"data path {path!r}: {_FORMS}")
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        found = "is not a directory" if root.exists() else "no such data directory"
+        raise errors.InputError(f"{root}: {found}; {_FORMS}")
+    return root
+
+
+def _layout_root(path: str, directory: Path) -> Path:
+    """The directory at or below `directory` that holds the split files, or else databases only.
+
+    Raises:
+      InputError: there is none, or there are several.
+    """
+    splits = tuple(SPLIT_FILES.values())
+    for files, place in itertools.product((splits, (_DATABASES,)), _PLACES):
+        holders = {found.parent for file in files for found in directory.glob(place + file)}
+        if len(holders) > 1:
+            names = ", ".join(str(holder) for holder in sorted(holders))
+            raise errors.InputError(f"{path}: several data sets lie there, name one: {names}")
+        if holders:
+            return holders.pop()
+    found = ", ".join(sorted(entry.name for entry in directory.iterdir())[:10]) or "nothing"
+    raise errors.InputError(
+        f"{path}: none of {', '.join(splits)} and no folder {_DATABASES} is in {directory} or two "
+        f"folders below (there is: {found})"
+    )

@@ -1,0 +1,163 @@
+"""Two SELECTs made comparable: instances of tables matched, tied columns made one."""
+
+import collections
+import dataclasses
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+
+from t2sql.data.schema import Schema
+from t2sql.diagnosis import conditions, terms
+from t2sql.diagnosis.description import Core, OrderKey
+from t2sql.diagnosis.terms import Call, Column, Nested, Star, Term
+from t2sql.sql.names import fold
+
+# Ways to match the uses of tables that are read more than once; beyond, the first is taken.
+_MAX_MATCHINGS = 24
+
+_SUBQUERY = Nested(None)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Gold's SELECT and the predicted one at the same place of the query.
+
+    Attributes:
+      gold: gold's SELECT.
+      predicted: the predicted SELECT; its tables' instances are numbered as in gold.
+      schema: the schema of both.
+      place: "" for the query itself, else what the messages start with.
+      rows_count: whether duplicates among the rows matter here.
+      order_counts: whether the order of the rows matters here.
+      strict: whether to tell apart what most often means the same.
+    """
+
+    gold: Core
+    predicted: Core
+    schema: Schema
+    place: str = ""
+    rows_count: bool = True
+    order_counts: bool = True
+    strict: bool = False
+
+    def __post_init__(self):
+        object.__setattr__(self, "_tied", _tied_columns(self))
+
+    def key(self, term: Term) -> Term:
+        """Equal for terms that mean the same in this pair, whichever SELECT they are from."""
+        if isinstance(term, Column):
+            return self._tied.get(term, term)
+        if isinstance(term, Nested):
+            return _SUBQUERY
+        if isinstance(term, Call):
+            args = tuple(map(self.key, term.args))
+            if not self.strict and term.name == "COUNT" and not term.distinct:
+                args = (Star(),)
+            return terms.call(term.name, *args, distinct=term.distinct)
+        return term
+
+
+def _tied_columns(pair: Pair) -> dict[Column, Column]:
+    """Each column that is tied to others -> one of them, the same for all.
+
+    Gold's joins tie columns; so do the prediction's where a foreign key backs them, and the
+    foreign key between a table that only gold reads and one that only the prediction reads.
+    """
+    backed = (tie for tie in pair.predicted.ties if is_foreign_key(pair.schema, tie))
+    parent: dict[Column, Column] = {}
+
+    def root(column: Column) -> Column:
+        while parent.setdefault(column, column) != column:
+            column = parent[column]
+        return column
+
+    for tie in itertools.chain(pair.gold.ties, backed, _mistaken_keys(pair)):
+        first, last = sorted(map(root, tie), key=_name)
+        parent[last] = first
+    return {column: root(column) for column in parent}
+
+
+def _mistaken_keys(pair: Pair) -> Iterator[frozenset[Column]]:
+    gold, predicted = (
+        {source.table for source in core.sources if source.table}
+        for core in (pair.gold, pair.predicted)
+    )
+    ends = gold - predicted, predicted - gold
+    if all(ends):
+        for source, target in pair.schema.foreign_keys:
+            tables = source.table, target.table
+            if any(a in ends[0] and b in ends[1] for a, b in (tables, tables[::-1])):
+                yield frozenset((Column(*source), Column(*target)))
+
+
+def _name(column: Column) -> tuple[str, str, int]:
+    return fold(column.table), fold(column.name), column.instance
+
+
+def is_foreign_key(schema: Schema, tie: Iterable[Column]) -> bool:
+    """Whether a foreign key of the schema ties the two columns."""
+    ends = {(fold(column.table), fold(column.name)) for column in tie}
+    return any(
+        {(fold(end.table), fold(end.column)) for end in key} == ends for key in schema.foreign_keys
+    )
+
+
+def leftovers(
+    gold: Iterable, predicted: Iterable, key: Callable[[object], Hashable]
+) -> tuple[list, list]:
+    """What of each side has no equal on the other side, duplicates counted."""
+    wanted = collections.defaultdict(list)
+    for each in gold:
+        wanted[key(each)].append(each)
+    extra = []
+    for each in predicted:
+        found = wanted[key(each)]
+        if found:
+            found.pop()
+        else:
+            extra.append(each)
+    return [each for left in wanted.values() for each in left], extra
+
+
+def renumberings(gold: Core, predicted: Core) -> Iterator[Core]:
+    """The predicted SELECT with its uses of one table matched to gold's in every way."""
+    uses = {}
+    for core in (gold, predicted):
+        for table, count in collections.Counter(source.table for source in core.sources).items():
+            uses[fold(table)] = max(uses.get(fold(table), 0), count)
+    repeated = [table for table, count in uses.items() if table and count > 1]
+    if not repeated:
+        yield predicted
+        return
+    # `product` holds all of its inputs: without the inner bound, 12 uses would fill the memory.
+    matchings = (
+        itertools.islice(itertools.permutations(range(uses[table])), _MAX_MATCHINGS)
+        for table in repeated
+    )
+    choices = itertools.product(*matchings)
+    for choice in itertools.islice(choices, _MAX_MATCHINGS):
+        yield _renumbered(predicted, dict(zip(repeated, choice, strict=True)))
+
+
+def _renumbered(core: Core, numbers: dict[str, Sequence[int]]) -> Core:
+    def change(column: Column) -> Column:
+        given = numbers.get(fold(column.table))
+        if given is None or not 0 <= column.instance < len(given):
+            return column
+        return Column(column.table, column.name, given[column.instance])
+
+    def changed(found: Iterable[Term]) -> tuple[Term, ...]:
+        return tuple(terms.replace_columns(term, change) for term in found)
+
+    order = tuple(
+        OrderKey(terms.replace_columns(key.term, change), key.descending)
+        for key in core.sorting.order
+    )
+    return dataclasses.replace(
+        core,
+        ties=frozenset(frozenset(map(change, tie)) for tie in core.ties),
+        items=changed(core.items),
+        where=conditions.replace_columns(core.where, change),
+        group=changed(core.group),
+        having=conditions.replace_columns(core.having, change),
+        sorting=dataclasses.replace(core.sorting, order=order),
+    )

@@ -1,0 +1,189 @@
+"""EXISTS and LEFT JOIN ... IS NULL, written as the IN that says the same.
+
+Whether some row of another table matches is asked in three ways; NULLs aside they are one, and
+are compared as such.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+from t2sql.diagnosis import conditions, terms
+from t2sql.diagnosis.conditions import Atom, Condition, columns_of, conjuncts
+from t2sql.diagnosis.description import Core, Query, Sorting, Source
+from t2sql.diagnosis.terms import Column, Literal, Nested, Star, Term
+from t2sql.sql.names import fold
+
+_NULL = Literal("NULL")
+
+
+def exists(query: Query) -> Atom:
+    """EXISTS; as `column IN (...)` where it ties one column of the subquery to one outside."""
+    lone = Atom(Star(), "EXISTS", Nested(query))
+    if not isinstance(query, Core) or query.group or query.sorting.limit:
+        return lone
+    ties = [part for part in conjuncts(query.where) if _is_outer_tie(part)]
+    rest = [part for part in conjuncts(query.where) if part not in ties]
+    if len(ties) != 1 or any(map(_looks_outside, rest)):
+        return lone
+    outer, inner = sorted((ties[0].left, ties[0].right), key=lambda column: column.instance >= 0)
+    core = dataclasses.replace(
+        query,
+        items=(inner,),
+        names=(inner.name,),
+        starred=(),
+        distinct=False,
+        where=conditions.junction("AND", rest),
+    )
+    left = Column(outer.table, outer.name, -1 - outer.instance)
+    return Atom(left, "IN", Nested(core, spelling="EXISTS"))
+
+
+def _is_outer_tie(part: Condition) -> bool:
+    if not isinstance(part, Atom) or part.operator != "=":
+        return False
+    sides = part.left, part.right
+    if not all(isinstance(side, Column) for side in sides):
+        return False
+    return (part.left.instance < 0) != (part.right.instance < 0)
+
+
+def _looks_outside(part: Condition) -> bool:
+    return any(column.instance < 0 for column in columns_of(part))
+
+
+def without_anti_join(core: Core) -> Core:
+    """The SELECT with `LEFT JOIN b ON a.x = b.y WHERE b.y IS NULL` as `a.x NOT IN (...)`."""
+    for source in core.sources:
+        if source.outer == "LEFT" and source.table:
+            found = _as_not_in(core, source)
+            if found is not None:
+                return found
+    return core
+
+
+def _as_not_in(core: Core, source: Source) -> Core | None:
+    """The SELECT without the join; None where the join does more than to leave out matches."""
+    ties = [tie for tie in core.ties if any(_is_of(column, source) for column in tie)]
+    parts = conjuncts(core.where)
+    own = [part for part in parts if any(_is_of(column, source) for column in columns_of(part))]
+    absent = [part for part in own if _is_absence(part)]
+    inside = [part for part in own if part not in absent]
+    if len(ties) != 1 or not absent or _is_used(core, source):
+        return None
+    if not all(_is_of(column, source) for part in inside for column in columns_of(part)):
+        return None
+    inner, outer = sorted(ties[0], key=lambda column: not _is_of(column, source))
+    query = Core(
+        sources=(Source(source.table),),
+        items=(inner,),
+        names=(inner.name,),
+        where=conditions.junction("AND", inside),
+    )
+    condition = Atom(outer, "NOT IN", Nested(query, spelling="LEFT JOIN"))
+    others = [part for part in parts if part not in own]
+    return dataclasses.replace(
+        core,
+        sources=tuple(each for each in core.sources if each is not source),
+        ties=core.ties - set(ties),
+        where=conditions.junction("AND", (*others, condition)),
+    )
+
+
+def _is_of(column: Column, source: Source) -> bool:
+    return fold(column.table) == fold(source.table) and column.instance >= 0
+
+
+def _is_absence(part: Condition) -> bool:
+    return isinstance(part, Atom) and part.operator == "IS" and part.right == _NULL
+
+
+def _is_used(core: Core, source: Source) -> bool:
+    """Whether the table is read twice, or needed by another clause than WHERE."""
+    found: list[Term] = [*core.items, *core.group, *(key.term for key in core.sorting.order)]
+    used = [column for term in found for column in terms.columns_of(term)]
+    used += columns_of(core.having)
+    tables = [fold(each.table) for each in core.sources]
+    return tables.count(fold(source.table)) > 1 or any(_is_of(column, source) for column in used)
+
+
+def by_keys(core: Core) -> Core:
+    """The SELECT with `a.name IN (SELECT a.name FROM a JOIN b ON a.id = b.a_id)` by its key.
+
+    That is `a.id IN (SELECT b.a_id FROM b)`, the same where no two rows of a share a name.
+    """
+    return dataclasses.replace(core, where=conditions.map_atoms(core.where, _by_key))
+
+
+def _by_key(atom: Atom) -> Atom:
+    inner = atom.right.query if isinstance(atom.right, Nested) else None
+    if atom.operator not in ("IN", "NOT IN") or not isinstance(inner, Core):
+        return atom
+    if not isinstance(atom.left, Column):
+        return atom
+    inside = Column(atom.left.table, atom.left.name)
+    own = [source for source in inner.sources if inner.items == (inside,)]
+    own = [source for source in own if _is_of(inner.items[0], source)]
+    ties = [tie for source in own for tie in inner.ties if any(_is_of(c, source) for c in tie)]
+    if len(own) != 1 or len(ties) != 1 or _asks_of(inner, own[0]):
+        return atom
+    key, other = sorted(ties[0], key=lambda column: not _is_of(column, own[0]))
+    query = dataclasses.replace(
+        inner,
+        sources=tuple(source for source in inner.sources if source is not own[0]),
+        ties=inner.ties - set(ties),
+        items=(other,),
+        names=(other.name,),
+    )
+    left = Column(key.table, key.name, atom.left.instance)
+    return Atom(left, atom.operator, Nested(query, atom.right.spelling))
+
+
+def _asks_of(query: Core, source: Source) -> bool:
+    """Whether the query asks more of a table than to join it."""
+    used = [column for term in query.group for column in terms.columns_of(term)]
+    used += columns_of(query.where) + columns_of(query.having)
+    return bool(query.sorting.limit) or any(_is_of(column, source) for column in used)
+
+
+def as_joins(core: Core) -> Iterator[tuple[Core, Atom]]:
+    """The SELECT with one `a.x IN (SELECT b.y FROM b)` as a join of b, and that condition.
+
+    So with `a.x = (SELECT b.y FROM b ORDER BY ... LIMIT 1)`, where the order is the join's then.
+    """
+    read = {fold(source.table) for source in core.sources}
+    for part in conjuncts(core.where):
+        inner = _membership(part, core)
+        if inner is None or read & {fold(source.table) for source in inner.sources}:
+            continue
+        rest = [each for each in conjuncts(core.where) if each is not part]
+        joined = dataclasses.replace(
+            core,
+            sources=core.sources + inner.sources,
+            ties=core.ties | inner.ties | {frozenset((part.left, inner.items[0]))},
+            where=conditions.junction("AND", (*rest, inner.where)),
+            group=core.group or inner.group,
+            having=conditions.junction("AND", (core.having, inner.having)),
+            sorting=inner.sorting if inner.sorting.limit else core.sorting,
+        )
+        yield joined, part
+
+
+def _membership(part: Condition, core: Core) -> Core | None:
+    """The subquery of an IN, or of a `=` that takes one row, which can be joined instead."""
+    if not isinstance(part, Atom) or not isinstance(part.right, Nested):
+        return None
+    inner = part.right.query
+    if not isinstance(inner, Core) or part.operator not in ("IN", "="):
+        return None
+    columns = (part.left, *inner.items)
+    if len(columns) != 2 or not all(isinstance(column, Column) for column in columns):
+        return None
+    if inner.sorting.limit:
+        is_plain = not core.group and core.sorting == Sorting() and not _computes(core)
+    else:
+        is_plain = part.operator == "IN" and not inner.group
+    return inner if is_plain and all(source.table for source in inner.sources) else None
+
+
+def _computes(core: Core) -> bool:
+    return any(map(terms.aggregates_of, core.items))

@@ -1,0 +1,172 @@
+"""A query, described: what it reads, keeps, groups, returns and orders, free of spelling."""
+
+import collections
+import dataclasses
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from t2sql.diagnosis import conditions
+from t2sql.diagnosis.conditions import ALWAYS, Atom, Condition
+from t2sql.diagnosis.terms import Column, Literal, Nested, Term, nested_of
+
+_MOST_LISTED = 8
+
+
+class OrderKey(NamedTuple):
+    """One term of an ORDER BY."""
+
+    term: Term
+    descending: bool
+
+    def __str__(self) -> str:
+        return f"{self.term} {'DESC' if self.descending else 'ASC'}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One entry of FROM.
+
+    Attributes:
+      table: the table's name as in the schema, or as written where the schema has none;
+        "" for a subquery.
+      outer: "LEFT", "RIGHT" or "FULL" where it is joined so.
+      query: the subquery or CTE, else None.
+    """
+
+    table: str
+    outer: str = ""
+    query: "Query | None" = None
+
+    def __str__(self) -> str:
+        return self.table or f"({self.query})"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sorting:
+    """How the rows that a query returns are ordered and cut."""
+
+    order: tuple[OrderKey, ...] = ()
+    limit: Term | None = None
+    offset: Term | None = None
+
+    def clauses(self) -> list[str]:
+        """ORDER BY, LIMIT and OFFSET as messages show them."""
+        order = [f"ORDER BY {', '.join(map(str, self.order))}"] if self.order else []
+        cuts = (("LIMIT", self.limit), ("OFFSET", self.offset))
+        return order + [f"{name} {term}" for name, term in cuts if term]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Core:
+    """One SELECT.
+
+    Attributes:
+      sources: the tables and subqueries it reads, in the order of FROM.
+      ties: pairs of columns of different sources that must be equal, from ON, USING or WHERE.
+      items: what it returns, `*` spelled out.
+      names: what the items are called, for the SELECT around it.
+      starred: the tables of which `*` returns all columns.
+      where: the other conditions on rows.
+      having: conditions on groups.
+    """
+
+    sources: tuple[Source, ...] = ()
+    ties: frozenset[frozenset[Column]] = frozenset()
+    items: tuple[Term, ...] = ()
+    names: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+    starred: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+    distinct: bool = False
+    where: Condition = ALWAYS
+    group: tuple[Term, ...] = ()
+    having: Condition = ALWAYS
+    sorting: Sorting = Sorting()
+
+    def __str__(self) -> str:
+        """The query on one line, as messages show it."""
+        parts = ["SELECT DISTINCT" if self.distinct else "SELECT"]
+        parts.append("*" if self.starred else ", ".join(map(str, self.items)))
+        if self.sources:
+            parts += ["FROM", " JOIN ".join(map(str, self.sources))]
+        if self.ties:
+            ties = (" = ".join(sorted(map(str, tie))) for tie in self.ties)
+            parts += ["ON", " AND ".join(sorted(ties))]
+        clauses = (("WHERE", self.where), ("GROUP BY", self.group), ("HAVING", self.having))
+        for name, clause in clauses:
+            if clause not in (ALWAYS, ()):
+                shown = map(str, clause) if isinstance(clause, tuple) else [_unbracketed(clause)]
+                parts += [name, ", ".join(shown)]
+        return " ".join([*parts, *self.sorting.clauses()])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SetOperation:
+    """Two queries combined by UNION, UNION ALL, INTERSECT or EXCEPT."""
+
+    operator: str
+    left: "Query"
+    right: "Query"
+    sorting: Sorting = Sorting()
+
+    def __str__(self) -> str:
+        return f"{self.left} {self.operator} {self.right}"
+
+
+Query = Core | SetOperation
+
+
+def listed(items: Iterable[Term], starred: Collection[str] = ()) -> str:
+    """What is returned, in words: `*` as such, repetitions counted, a long list cut."""
+    shown = collections.Counter(
+        f"all columns of {item.table}"
+        if isinstance(item, Column) and item.table in starred
+        else f"the text {item}"
+        if isinstance(item, Literal) and item.is_text
+        else str(item)
+        for item in items
+    )
+    found = [
+        f"{name} ({count} times)" if count > 1 and not name.startswith("all columns") else name
+        for name, count in shown.items()
+    ]
+    more = f" and {len(found) - _MOST_LISTED} more" if len(found) > _MOST_LISTED else ""
+    return ", ".join(found[:_MOST_LISTED]) + more
+
+
+def _unbracketed(condition: Condition) -> str:
+    text = str(condition)
+    return text if isinstance(condition, Atom) else text[1:-1]
+
+
+def cores(query: Query) -> list[Core]:
+    """The SELECTs that a query combines, from left to right."""
+    if isinstance(query, Core):
+        return [query]
+    return cores(query.left) + cores(query.right)
+
+
+def subqueries(query: Query) -> list[Query]:
+    """The queries nested in a query: in FROM, in conditions and among what it returns."""
+    found = []
+    for core in cores(query):
+        found += [source.query for source in core.sources if source.query]
+        found += [each.query for each in nested_values(core) if each.query]
+    return found
+
+
+def nested_values(core: Core) -> list[Nested]:
+    """The subqueries used as values in a SELECT."""
+    atoms = (*conditions.atoms(core.where), *conditions.atoms(core.having))
+    values = [side for atom in atoms for side in (atom.left, atom.right) if side]
+    return [each for value in (*core.items, *values) for each in nested_of(value)]
+
+
+def all_cores(query: Query) -> list[Core]:
+    """The SELECTs of a query and of all its subqueries."""
+    nested = [core for inner in subqueries(query) for core in all_cores(inner)]
+    return cores(query) + nested
+
+
+def tables_of(query: Query) -> tuple[str, ...]:
+    """The tables that a query reads, anywhere."""
+    names = (source.table for core in all_cores(query) for source in core.sources)
+    return tuple(dict.fromkeys(filter(None, names)))

@@ -1,0 +1,172 @@
+"""What is wrong with a predicted query, in the words of a SQL reviewer.
+
+    for finding in diagnose(gold, predicted, schema):
+        print(finding.error, finding.message)
+
+Both queries are parsed, read against the schema into descriptions that are free of spelling
+(`diagnosis.description`), and compared SELECT by SELECT, one family of error classes at a time
+(`diagnosis.comparisons`). The classes are in `ERROR_CLASSES`; docs/diagnosis.md explains them.
+"""
+
+import collections
+from collections.abc import Iterable, Iterator
+
+from t2sql.data.schema import Schema
+from t2sql.diagnosis.compare import Comparer
+from t2sql.diagnosis.description import Query, tables_of
+from t2sql.diagnosis.findings import ERROR_CLASSES, Finding
+from t2sql.diagnosis.parsing import TooComplexError, parse
+from t2sql.diagnosis.reading import QueryReader
+from t2sql.diagnosis.scope import NameProblem
+from t2sql.diagnosis.sqlite_message import sqlite_message
+from t2sql.diagnosis.unknown_names import name_findings, unknown_tables
+from t2sql.evaluation.sandbox.sqlite_sandbox import ExecutionResult
+from t2sql.sql.clean import clean_sql
+from t2sql.sql.tokens import is_query, tokenize
+
+_MOST_OF_A_CLASS = 12
+
+__all__ = ["ERROR_CLASSES", "Finding", "diagnose"]
+
+
+def diagnose(
+    gold: str | None,
+    predicted: str,
+    schema: Schema,
+    *,
+    execution: ExecutionResult | None = None,
+    status: str = "ok",
+) -> list[Finding]:
+    """Finds all that is wrong with `predicted`; nothing where it says what gold says.
+
+    Never raises for what the queries hold, and takes bounded time: a query beyond the bounds of
+    `diagnosis.parsing` is not compared, and a `wrong_nesting` finding says so.
+
+    Args:
+      gold: the gold query; None where there is none: only the query itself is then examined.
+      predicted: the prediction, as it was run.
+      schema: the schema of the database.
+      execution: how the prediction ran; None to ask SQLite what it says without running it.
+      status: how the prediction came about, one of `t2sql.runs.predictions.STATUSES`.
+    """
+    findings = list(_outcome(predicted, execution, status))
+    if _says_something(predicted):
+        try:
+            findings += _examine(gold, predicted, schema, execution, status)
+        except TooComplexError as error:
+            findings += _beyond_bounds(str(error), execution)
+        except RecursionError:
+            findings += _beyond_bounds("its expressions are nested too deeply", execution)
+    return list(_bounded(dict.fromkeys(findings)))
+
+
+def _says_something(predicted: str) -> bool:
+    """Whether there is more than comments and semicolons, of which SQLite has nothing to say."""
+    silent = ("space", "comment")
+    return any(token.kind not in silent and token.text != ";" for token in tokenize(predicted))
+
+
+def _bounded(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The findings; of one class a number that people read, and how many more there are."""
+    counts = collections.Counter(finding.error for finding in findings)
+    shown: collections.Counter[str] = collections.Counter()
+    for finding in findings:
+        shown[finding.error] += 1
+        more = counts[finding.error] - _MOST_OF_A_CLASS
+        if shown[finding.error] <= _MOST_OF_A_CLASS:
+            yield finding
+        elif shown[finding.error] == _MOST_OF_A_CLASS + 1:
+            yield Finding(finding.error, f"and {more} more like these")
+
+
+def _outcome(predicted: str, execution: ExecutionResult | None, status: str) -> Iterator[Finding]:
+    """What the run itself tells: nothing was written, it was cut, or it was stopped."""
+    if status == "prompt_too_long":
+        yield Finding("empty", "the prompt was too long for the model: nothing was generated")
+    elif not clean_sql(predicted):
+        yield Finding("empty", "there is no SQL in what the model wrote")
+    if status == "max_tokens":
+        yield Finding("truncated", "the model reached its limit of new tokens")
+    if execution is not None and execution.status not in ("ok", "error"):
+        yield Finding("timeout", execution.message or execution.status)
+
+
+def _examine(
+    gold: str | None,
+    predicted: str,
+    schema: Schema,
+    execution: ExecutionResult | None,
+    status: str,
+) -> Iterator[Finding]:
+    wanted = _read_gold(gold, schema)
+    query, problems = _read(predicted, schema, tables_of(wanted) if wanted else ())
+    if query is None:
+        problems = list(unknown_tables(predicted, schema))
+    message = _message(predicted, schema, execution, is_read=query is not None)
+    if message is not None:
+        yield Finding("invalid_sql", message + _wrapping(predicted))
+    # The limit of tokens may have cut the last word short.
+    cut = predicted.rstrip() if status == "max_tokens" else ""
+    yield from name_findings(problems, schema, message, cut=cut)
+    if wanted is not None and query is not None:
+        is_clear = message is None and not problems
+        yield from _compare(wanted, query, schema, closely=is_clear)
+    elif query is None and message is None:
+        reason = "SELECT" if is_query(predicted) else "query: it asks for no rows of the database"
+        yield from _beyond_bounds(f"it is no {reason}", execution)
+
+
+def _beyond_bounds(reason: str, execution: ExecutionResult | None) -> Iterator[Finding]:
+    if execution is not None and execution.status == "error":
+        yield Finding("invalid_sql", execution.message)
+    yield Finding("wrong_nesting", f"cannot be compared with gold: {reason}")
+
+
+def _read_gold(gold: str | None, schema: Schema) -> Query | None:
+    try:
+        return None if gold is None else _read(gold, schema)[0]
+    except (TooComplexError, RecursionError):
+        return None
+
+
+def _read(
+    sql: str, schema: Schema, likely: tuple[str, ...] = ()
+) -> tuple[Query | None, list[NameProblem]]:
+    """Describes a query, without what may be wrapped around it; None where there is none."""
+    for cleaned in (False, True):
+        text = clean_sql(sql) if cleaned else sql
+        tree = parse(text)
+        if tree is not None:
+            reader = QueryReader(schema, text, likely)
+            return reader.read(tree), reader.problems
+    return None, []
+
+
+def _message(
+    predicted: str, schema: Schema, execution: ExecutionResult | None, *, is_read: bool
+) -> str | None:
+    """SQLite's message where it rejects the query."""
+    if execution is not None:
+        return execution.message if execution.status == "error" else None
+    if not is_read and any(token.upper == "WITH" for token in tokenize(predicted)):
+        return "not a query that can be read"
+    return sqlite_message(predicted, schema)
+
+
+def _wrapping(predicted: str) -> str:
+    """A hint where the text around the statement is what SQLite trips over."""
+    inner = clean_sql(predicted)
+    outer = [token for token in tokenize(predicted) if token.kind in ("word", "fence", "control")]
+    words = [token for token in tokenize(inner) if token.kind == "word"]
+    if inner and len(outer) > len(words):
+        return "; the statement stands among other text: clean it first"
+    return ""
+
+
+def _compare(gold: Query, predicted: Query, schema: Schema, *, closely: bool) -> list[Finding]:
+    """What differs; only where nothing does, and `closely`, what most often makes no difference."""
+    for strict in (False, True) if closely else (False,):
+        findings = Comparer(schema=schema, strict=strict).compare(gold, predicted)
+        if findings:
+            return findings
+    return []

@@ -1,0 +1,150 @@
+"""A SELECT over subqueries, written as the one SELECT that does the same.
+
+Models like `WITH x AS (...) SELECT ... FROM x`. Where the outer SELECT only filters, orders or
+picks what the inner one returns, the two are one query, and are compared with gold as such; so it
+is where a joined subquery only filters its tables. The outer terms are already in terms of the
+inner SELECT's tables, so little is left to do.
+"""
+
+import collections
+import dataclasses
+
+from sqlglot import exp
+
+from t2sql.diagnosis import conditions, terms
+from t2sql.diagnosis.conditions import ALWAYS, has_aggregate, split
+from t2sql.diagnosis.description import Core, Query, SetOperation, Sorting, Source, tables_of
+from t2sql.diagnosis.terms import Column, Nested, Star, aggregates_of
+from t2sql.sql.names import fold
+
+
+def merged(core: Core, node: exp.Expression) -> Query:
+    """The query without its outer SELECT, or `core` as it is where that has a purpose.
+
+    Args:
+      core: the description of the SELECT.
+      node: its syntax tree: a COUNT in a term may be the inner SELECT's.
+    """
+    if not core.sources:
+        return _lone_value(core) or core
+    if len(core.sources) > 1:
+        return _unfolded(core)
+    inner = core.sources[0].query
+    if inner is None:
+        return core
+    if _is_bare(core) and _same_items(core, inner):
+        return _with_sorting(inner, core)
+    if isinstance(inner, SetOperation) or inner.distinct or inner.sorting.limit:
+        return core
+    aggregates = bool(core.group) or any(map(_computes, _own_clauses(node)))
+    if aggregates and (inner.group or any(map(aggregates_of, inner.items))):
+        return core
+    on_groups, on_rows = split(core.where, has_aggregate)
+    return dataclasses.replace(
+        core,
+        sources=inner.sources,
+        ties=inner.ties | core.ties,
+        where=conditions.junction("AND", (inner.where, on_rows)),
+        group=core.group or inner.group,
+        having=conditions.junction("AND", (inner.having, core.having, *on_groups)),
+        sorting=core.sorting if core.sorting.order else _kept_order(inner, core),
+    )
+
+
+def _lone_value(core: Core) -> Core | None:
+    """What `SELECT (SELECT MAX(x) FROM a)` computes; None where it is not that alone."""
+    item = core.items[0] if len(core.items) == 1 else None
+    inner = item.query if isinstance(item, Nested) else None
+    if not isinstance(inner, Core) or inner.group or not all(map(aggregates_of, inner.items)):
+        return None
+    is_plain = _is_bare(core) and core.sorting == inner.sorting == Sorting()
+    return inner if is_plain and inner.having == ALWAYS else None
+
+
+def _unfolded(core: Core) -> Core:
+    """The SELECT with joined subqueries that only filter in the place of their tables.
+
+    `FROM a JOIN (SELECT id FROM b WHERE x) ON ...` is `FROM a JOIN b ON ... WHERE x`. A subquery
+    that reads a table which is read elsewhere too stays: the two uses could not be told apart.
+    """
+    if any(source.outer in ("RIGHT", "FULL") for source in core.sources):
+        return core
+    sources, ties, where = [], core.ties, [core.where]
+    for source in core.sources:
+        others = [each for each in core.sources if each is not source]
+        if _only_filters(source) and not _read(source) & set().union(*map(_read, others)):
+            sources += source.query.sources
+            ties |= source.query.ties
+            where.append(source.query.where)
+        else:
+            sources.append(source)
+    return dataclasses.replace(
+        core, sources=tuple(sources), ties=ties, where=conditions.junction("AND", where)
+    )
+
+
+def _only_filters(source: Source) -> bool:
+    inner = source.query
+    if source.outer or not isinstance(inner, Core) or inner.sorting.limit:
+        return False
+    return (
+        not (inner.distinct or inner.group or inner.having != ALWAYS)
+        and all(isinstance(item, Column) for item in inner.items)
+        and all(each.table and not each.outer for each in inner.sources)
+    )
+
+
+def _read(source: Source) -> set[str]:
+    """The tables that it reads, folded."""
+    return set(map(fold, tables_of(source.query) if source.query else (source.table,)))
+
+
+def counted(core: Core) -> Core | None:
+    """`SELECT COUNT(*) FROM (SELECT DISTINCT x ...)` as a COUNT(DISTINCT x); None for others."""
+    inner = core.sources[0].query if len(core.sources) == 1 else None
+    counts_all = core.items == (terms.call("COUNT", Star()),)
+    if not (counts_all and _is_bare(core) and _is_unique(inner)):
+        return None
+    item = terms.call("COUNT", *inner.items, distinct=True)
+    return dataclasses.replace(inner, items=(item,), distinct=False, group=())
+
+
+def _is_unique(core: Query | None) -> bool:
+    """Whether it is a SELECT that returns each value of its one item once."""
+    if not isinstance(core, Core) or len(core.items) != 1 or core.sorting.limit:
+        return False
+    if aggregates_of(core.items[0]) or core.having != ALWAYS:
+        return False
+    return core.group == core.items if core.group else core.distinct
+
+
+def _is_bare(core: Core) -> bool:
+    """Whether it neither filters, groups nor drops anything itself."""
+    return core.where == core.having == ALWAYS and not core.group and not core.distinct
+
+
+def _same_items(core: Core, inner: Query) -> bool:
+    first = inner
+    while isinstance(first, SetOperation):
+        first = first.left
+    return collections.Counter(core.items) == collections.Counter(first.items)
+
+
+def _with_sorting(inner: Query, core: Core) -> Query:
+    if core.sorting == Sorting():
+        return inner
+    return core if inner.sorting.limit else dataclasses.replace(inner, sorting=core.sorting)
+
+
+def _kept_order(inner: Core, core: Core) -> Sorting:
+    """The inner order, which SQLite keeps, with the outer limit."""
+    return dataclasses.replace(core.sorting, order=inner.sorting.order)
+
+
+def _own_clauses(node: exp.Expression) -> list[exp.Expression]:
+    order = node.args.get("order")
+    return [*node.expressions, *([order] if order else [])]
+
+
+def _computes(node: exp.Expression) -> bool:
+    return node.find(exp.AggFunc, exp.Window) is not None

@@ -1,0 +1,60 @@
+"""What SQLite says to a query, without running it."""
+
+import collections
+import sqlite3
+
+from t2sql.data.schema import Schema, Table
+from t2sql.sql.names import fold
+from t2sql.sql.tokens import first_statement
+
+_ALLOWED = frozenset(
+    (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
+)
+_MAX_SCHEMAS = 64
+_databases: "collections.OrderedDict[int, tuple[Schema, sqlite3.Connection]]" = (
+    collections.OrderedDict()
+)
+
+
+def sqlite_message(sql: str, schema: Schema) -> str | None:
+    """SQLite's message where it rejects the query, else None.
+
+    The first statement is prepared over empty tables, never run. Only queries within the bounds of
+    `parsing` and `reading` belong here: SQLite expands every use of a CTE as it prepares.
+    """
+    try:
+        _database(schema).execute("EXPLAIN " + first_statement(sql)).close()
+    except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _database(schema: Schema) -> sqlite3.Connection:
+    """The schema's tables in memory; kept for the next query, hashing a schema is slow."""
+    found = _databases.get(id(schema))
+    if found is None:
+        found = schema, _create(schema)
+        _databases[id(schema)] = found
+        if len(_databases) > _MAX_SCHEMAS:
+            _databases.popitem(last=False)[1][1].close()
+    return found[1]
+
+
+def _create(schema: Schema) -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    # SQLite keeps names with this prefix for its own tables, which Spider lists too.
+    for table in (each for each in schema.tables if not fold(each.name).startswith("sqlite_")):
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {_quoted(table.name)} ({_columns(table)})")
+    connection.set_authorizer(
+        lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
+    )
+    return connection
+
+
+def _columns(table: Table) -> str:
+    names = {fold(column.name): column.name for column in table.columns}
+    return ", ".join(map(_quoted, names.values())) or "_"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,209 @@
+"""How a query takes an extreme: the oldest, the cheapest, the one with the most.
+
+SQL has several spellings:
+
+    SELECT name FROM singer ORDER BY age DESC LIMIT 1                          -- "first row"
+    SELECT name FROM singer WHERE age = (SELECT MAX(age) FROM singer)          -- "value"
+    SELECT name FROM singer
+      WHERE id = (SELECT id FROM singer ORDER BY age DESC LIMIT 1)             -- "key"
+    SELECT MAX(age) FROM singer                                                -- "aggregate"
+    SELECT name FROM (SELECT name, ROW_NUMBER() OVER (ORDER BY age DESC) AS n FROM singer)
+      WHERE n = 1                                                              -- "place"
+
+They differ where rows tie or hold NULL, and are one question all the same.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+from t2sql.data.schema import Schema
+from t2sql.diagnosis import conditions, terms
+from t2sql.diagnosis.conditions import ALWAYS, Atom, Condition, conjuncts
+from t2sql.diagnosis.description import Core, Query, Sorting, all_cores, cores
+from t2sql.diagnosis.terms import Call, Column, Literal, Nested, Star, Term
+
+FIRST_ROW, VALUE, KEY, AGGREGATE, PLACE = "first row", "value", "key", "aggregate", "place"
+_ONE = Literal("1")
+# `>=` the largest is `=` the largest.
+_REACHING = {"=": ("MIN", "MAX"), "IN": ("MIN", "MAX"), ">=": ("MAX",), "<=": ("MIN",)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Extreme:
+    """The extreme that one SELECT takes.
+
+    Attributes:
+      function: `MAX` or `MIN`.
+      term: of what.
+      shown: how the query writes it.
+      form: its spelling, one of the five above.
+      rest: the SELECT without it.
+      inner: the subquery that finds it; None where there is none.
+    """
+
+    function: str
+    term: Term
+    shown: str
+    form: str
+    rest: Core
+    inner: Core | None = None
+
+    def meaning(self, schema: Schema) -> tuple[str, Term]:
+        """Equal for the same extreme, wherever and however it is taken."""
+        return self.function, terms.replace_columns(bare(self.term), foreign_keys_as_one(schema))
+
+
+def bare(term: Term) -> Term:
+    """The term whichever use of its tables it is of, whatever COUNT counts, without CAST."""
+    if isinstance(term, Call) and term.name == "CAST":
+        return bare(term.args[0])
+    if isinstance(term, Call) and term.name == "COUNT" and not term.distinct:
+        return terms.call("COUNT", Star())
+    if isinstance(term, Call):
+        args = map(bare, term.args)
+        return terms.call(term.name, *args, distinct=term.distinct)
+    return Column(term.table, term.name) if isinstance(term, Column) else term
+
+
+def spelled_alike(one: Extreme, other: Extreme) -> bool:
+    """Whether two are of one form; RANK() = 1 and = MAX are both of "value"."""
+    return one.form == other.form and one.form != VALUE
+
+
+def foreign_keys_as_one(schema: Schema) -> Callable[[Column], Column]:
+    """A function that gives one column for all that foreign keys tie to it."""
+    roots: dict[Column, Column] = {}
+    for key in schema.foreign_keys:
+        ends = [Column(end.table, end.column) for end in key]
+        first, other = (roots.get(end, end) for end in ends)
+        roots |= {column: first for column, root in roots.items() if root == other}
+        roots |= dict.fromkeys((*ends, other), first)
+    return lambda column: roots.get(column, column)
+
+
+def taken(core: Core) -> Extreme | None:
+    """The extreme that the SELECT itself takes, one row or value of it; None where it does not."""
+    found = _of_sorting(core)
+    if found is not None:
+        return found if core.sorting.limit == _ONE and not core.sorting.offset else None
+    return next(_of_conditions(core), None) or _of_items(core)
+
+
+def _of_sorting(core: Core) -> Extreme | None:
+    if not (core.sorting.order and core.sorting.limit):
+        return None
+    first = core.sorting.order[0]
+    return Extreme(
+        function="MAX" if first.descending else "MIN",
+        term=first.term,
+        shown=" ".join(core.sorting.clauses()),
+        form=FIRST_ROW,
+        rest=dataclasses.replace(core, sorting=Sorting()),
+    )
+
+
+def _of_conditions(core: Core) -> Iterator[Extreme]:
+    for clause in ("where", "having"):
+        condition = getattr(core, clause)
+        for part in conjuncts(condition):
+            found = _of_rank(part, core) or _of_condition(part, core)
+            if found is not None:
+                rest = conditions.junction("AND", (p for p in conjuncts(condition) if p != part))
+                yield dataclasses.replace(found, rest=dataclasses.replace(core, **{clause: rest}))
+
+
+def _of_rank(part: Condition, core: Core) -> Extreme | None:
+    if not isinstance(part, Atom) or part.right != _ONE or not isinstance(part.left, Call):
+        return None
+    rank, _, direction = part.left.name.partition(" ")
+    if rank not in terms.RANKS or part.operator not in ("=", "<="):
+        return None
+    return Extreme(
+        function="MAX" if direction == "DESC" else "MIN",
+        term=part.left.args[0],
+        shown=str(part),
+        form=PLACE if rank == "ROW_NUMBER" else VALUE,
+        rest=core,
+    )
+
+
+def _of_condition(part: Condition, core: Core) -> Extreme | None:
+    inner = part.right.query if isinstance(part, Atom) and isinstance(part.right, Nested) else None
+    if not isinstance(inner, Core) or len(inner.items) != 1 or part.operator not in _REACHING:
+        return None
+    found = _of_items(inner) or _of_sorting(inner)
+    if found is None or found.function not in _REACHING[part.operator]:
+        return None
+    if found.form == AGGREGATE or bare(inner.items[0]) == bare(found.term):
+        is_same, form = bare(part.left) == bare(found.term), VALUE
+    else:
+        is_same, form = bare(part.left) == bare(inner.items[0]), KEY
+    if not is_same or (form == KEY and inner.sorting.limit != _ONE):
+        return None
+    term = part.left if form == VALUE else found.term
+    return dataclasses.replace(found, term=term, form=form, inner=found.rest, shown=str(part))
+
+
+def _of_items(core: Core) -> Extreme | None:
+    if core.group or core.sorting.limit:
+        return None
+    for item in core.items:
+        if is_min_or_max(item):
+            items = tuple(item.args[0] if each is item else each for each in core.items)
+            rest = dataclasses.replace(core, items=items)
+            return Extreme(
+                function=item.name, term=item.args[0], shown=str(item), form=AGGREGATE, rest=rest
+            )
+    return None
+
+
+def is_min_or_max(term: Term) -> bool:
+    """Whether it is MIN or MAX as an aggregate, of one argument."""
+    return isinstance(term, Call) and term.name in ("MIN", "MAX") and len(term.args) == 1
+
+
+def everywhere(query: Query) -> list[Extreme]:
+    """All extremes that a query takes, in its subqueries and groups too."""
+    return [found for core in all_cores(query) for found in _all_of(core)]
+
+
+def _all_of(core: Core) -> Iterator[Extreme]:
+    if sorting := _of_sorting(core):
+        yield sorting
+    for part in (*conjuncts(core.where), *conjuncts(core.having)):
+        if rank := _of_rank(part, core):
+            yield rank
+    for item in filter(is_min_or_max, core.items):
+        yield Extreme(
+            function=item.name, term=item.args[0], shown=str(item), form=AGGREGATE, rest=core
+        )
+
+
+def rows_taken_from(extreme: Extreme) -> Iterator[Core]:
+    """What a subquery for this extreme may read: all that the SELECT does, or the term's table."""
+    rest = extreme.rest
+    everything = Core(sources=rest.sources, ties=rest.ties, where=rest.where)
+    yield everything
+    own = {column.table for column in terms.columns_of(extreme.term)}
+    sources = tuple(source for source in rest.sources if source.table in own)
+    parts = [
+        part
+        for part in conjuncts(rest.where)
+        if {column.table for column in conditions.columns_of(part)} <= own
+    ]
+    if sources and len(sources) < len(rest.sources):
+        yield Core(sources=sources, where=conditions.junction("AND", parts))
+
+
+def with_conditions_of(core: Core, inner: Core | None) -> Iterator[Core]:
+    """The SELECT, and the same with what its subquery asks, which its rows then fulfil too."""
+    yield core
+    if inner is not None and inner.where != ALWAYS:
+        yield dataclasses.replace(core, where=conditions.junction("AND", (core.where, inner.where)))
+
+
+def order_is_shared(gold: Query, predicted: Query) -> bool:
+    """Whether the prediction sorts by what gold takes the extreme of, and only keeps all rows."""
+    wanted = {bare(each.term) for each in everywhere(gold)}
+    sortings = [core.sorting for core in cores(predicted)] + [predicted.sorting]
+    return any(bare(key.term) in wanted for sorting in sortings for key in sorting.order)

@@ -1,0 +1,179 @@
+"""Values in a query, normalised: equal terms mean the same whatever their spelling.
+
+Aliases are resolved, names carry the schema's own case, numbers their value, and operands of
+commutative operators are sorted.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any
+
+from t2sql.sql.names import fold
+
+_COMMUTATIVE = frozenset("+*")
+# Short enough to be exact; a text with leading zeros is a code, not a number.
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})?(?:\.\d{1,15})?(?<=\d)")
+_SHOWN_CHARACTERS = 60
+_INFIX = frozenset(("+", "-", "*", "/", "%", "||", "&", "|", "<<", ">>"))
+# With DESC or ASC: the place of a row among all by one key, a window function.
+RANKS = frozenset(("RANK", "DENSE_RANK", "ROW_NUMBER"))
+AGGREGATES = frozenset(("COUNT", "SUM", "AVG", "MIN", "MAX", "TOTAL", "GROUP_CONCAT"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column of one of the tables that a query reads.
+
+    Attributes:
+      table: the table's name as in the schema; "" where the name could not be resolved.
+      name: the column's name as in the schema, else as written.
+      instance: 0 for the table's first use in its SELECT, 1 for the second, and so on; -1 - n
+        for the n-th use in an enclosing SELECT.
+    """
+
+    table: str
+    name: str
+    instance: int = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "_key", (fold(self.table), fold(self.name), self.instance))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Column) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __str__(self) -> str:
+        number = self.instance if self.instance >= 0 else -1 - self.instance
+        use = f"#{number + 1}" if number > 0 else ""
+        outer = "outer " if self.instance < 0 else ""
+        return f"{outer}{self.table}{use}.{self.name}" if self.table else self.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Literal:
+    """A constant; `'20'` and `20` are equal, as they are to a typed column."""
+
+    value: str
+    is_text: bool = dataclasses.field(default=False, compare=False)
+
+    def __str__(self) -> str:
+        value = self.value
+        if len(value) > _SHOWN_CHARACTERS:
+            value = f"{value[:_SHOWN_CHARACTERS]}…"
+        return "'" + value.replace("'", "''") + "'" if self.is_text else value
+
+
+@dataclasses.dataclass(frozen=True)
+class Star:
+    """The argument of `COUNT(*)`."""
+
+    def __str__(self) -> str:
+        return "*"
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A function, an operator or an aggregate applied to terms.
+
+    Attributes:
+      name: its name in upper case, or its sign.
+      args: what it is applied to.
+      distinct: whether an aggregate leaves out duplicates.
+      text: how SQL writes it, where that is no plain call; "" otherwise.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    distinct: bool = False
+    text: str = dataclasses.field(default="", compare=False)
+
+    @property
+    def is_aggregate(self) -> bool:
+        return self.name in AGGREGATES
+
+    def __str__(self) -> str:
+        if self.text:
+            return self.text
+        args = [str(arg) for arg in self.args]
+        if self.name in _INFIX and len(args) == 2:
+            chained = _is_infix(self.args[0]) and self.args[0].name == self.name
+            sides = [f"({arg})" if _is_infix(arg) else str(arg) for arg in self.args]
+            return f"{args[0] if chained else sides[0]} {self.name} {sides[1]}"
+        return f"{self.name}({'DISTINCT ' if self.distinct else ''}{', '.join(args)})"
+
+
+def _is_infix(term: Any) -> bool:
+    return isinstance(term, Call) and term.name in _INFIX and len(term.args) == 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Nested:
+    """A subquery used as a value.
+
+    Attributes:
+      query: a `description.Query`.
+      spelling: "" for IN or a comparison; else what says the same: EXISTS or LEFT JOIN.
+    """
+
+    query: Any
+    spelling: str = dataclasses.field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return f"({self.query})" if self.query else "(a subquery)"
+
+
+Term = Column | Literal | Star | Call | Nested
+
+
+def literal(text: str, *, is_text: bool) -> Literal:
+    """A constant, with numbers brought to one spelling: `20`, `20.0` and `'20'` are equal."""
+    if not _NUMBER.fullmatch(text):
+        return Literal(text, is_text=is_text)
+    number = float(text)
+    return Literal(str(int(number)) if number == int(number) else repr(number), is_text=is_text)
+
+
+def call(name: str, *args: Term, distinct: bool = False, text: str = "") -> Call:
+    """A call with the operands of a commutative operator in one order."""
+    if name in _COMMUTATIVE:
+        args = tuple(sorted(args, key=str))
+    return Call(name, tuple(args), distinct, text)
+
+
+def replace_columns(term: Term, change: Callable[[Column], Column]) -> Term:
+    """The term with every column outside of subqueries changed."""
+    if isinstance(term, Column):
+        return change(term)
+    if isinstance(term, Call):
+        args = tuple(replace_columns(arg, change) for arg in term.args)
+        return call(term.name, *args, distinct=term.distinct, text=term.text)
+    return term
+
+
+def columns_of(term: Term) -> list[Column]:
+    """The columns in a term, those of subqueries left out."""
+    if isinstance(term, Column):
+        return [term]
+    if isinstance(term, Call):
+        return [column for arg in term.args for column in columns_of(arg)]
+    return []
+
+
+def aggregates_of(term: Term) -> list[Call]:
+    """The aggregates in a term."""
+    if not isinstance(term, Call):
+        return []
+    inner = [found for arg in term.args for found in aggregates_of(arg)]
+    return [term, *inner] if term.is_aggregate else inner
+
+
+def nested_of(term: Term) -> list[Nested]:
+    """The subqueries in a term."""
+    if isinstance(term, Nested):
+        return [term]
+    return (
+        [found for arg in term.args for found in nested_of(arg)] if isinstance(term, Call) else []
+    )

@@ -1,0 +1,1 @@
+"""Generated SQL runs here: child processes with limits, read-only databases."""

@@ -1,0 +1,1 @@
+"""Mirrors of the official Spider evaluator's parser, to agree with its verdicts."""

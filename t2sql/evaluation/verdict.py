@@ -1,0 +1,58 @@
+"""One pair of queries, gold and predicted, and what is said of it."""
+
+import dataclasses
+from pathlib import Path
+
+from t2sql.data.schema import Schema
+from t2sql.evaluation.sandbox.results import ExecutionResult
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pair:
+    """What is judged.
+
+    Attributes:
+      gold: the gold query; None where the data has none.
+      predicted: the prediction, judged as it stands.
+      databases: the SQLite files of the db_id, the canonical one first; execution must agree
+        on all of them.
+      schema: the schema from `tables.json`: names and foreign keys.
+    """
+
+    gold: str | None
+    predicted: str
+    databases: tuple[Path, ...]
+    schema: Schema
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What is said of a pair.
+
+    Attributes:
+      hardness: `easy`, `medium`, `hard` or `extra`; None without a gold query, or where the
+        gold query is outside Spider's dialect (see `notes`).
+      execution: whether the results agree on every database; None without a gold query. A gold
+        query that fails makes it False, and `gold_result.status` tells.
+      exact_match: whether every clause agrees; None without a gold query.
+      valid: whether the prediction is a query (no EXPLAIN) that runs to its end, within the
+        limits, on every database it was tried on.
+      db_empty: whether no database of the db_id holds a row: execution then says little.
+      gold_result: the gold query's result on `database`; None without a gold query.
+      predicted_result: the prediction's result on `database`.
+      database: where the results are from: the first file on which they disagree, else the
+        canonical one.
+      database_count: how many files they have to agree on.
+      notes: what a reader should know, one sentence each.
+    """
+
+    hardness: str | None
+    execution: bool | None
+    exact_match: bool | None
+    valid: bool
+    db_empty: bool
+    gold_result: ExecutionResult | None
+    predicted_result: ExecutionResult
+    database: Path
+    database_count: int
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,269 @@
+"""Where predictions come from: a run, local or gs://, or a file in the official format.
+
+Either becomes one answer per question, in the order of the questions, with everything that is
+wrong about the source told as problems. Nothing is dropped: a question without an answer
+gets one that says `missing`.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from t2sql import errors
+from t2sql.data.examples import Example
+from t2sql.report import formats, spider_files, spool
+from t2sql.report.questions import Questions
+from t2sql.runs import predictions
+from t2sql.runs import reader as reader_lib
+from t2sql.sql import clean
+
+MISSING = "missing"
+_NAMED = 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a system said to one question.
+
+    Attributes:
+      sql: the SQL to judge; empty where there is none.
+      text: what the model wrote, where it differs from `sql`; else None.
+      status: a status of `t2sql.runs.predictions`, or `missing`.
+    """
+
+    sql: str
+    text: str | None = None
+    status: str = "ok"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something wrong with a source as a whole.
+
+    Attributes:
+      kind: missing_units, damaged_units, foreign_units, missing_examples,
+        duplicated_examples, foreign_examples or not_done.
+      message: one sentence.
+      names: the units or example ids concerned, all of them.
+    """
+
+    kind: str
+    message: str
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.names[:_NAMED])
+        more = f" and {len(self.names) - _NAMED:,} more" if len(self.names) > _NAMED else ""
+        return f"{self.message}: {shown}{more}" if shown else self.message
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """The answers of one system.
+
+    Attributes:
+      source: the run directory or the file, as the user gave it.
+      manifest: `run.json` of a run; None for a file.
+      cleaned: whether the lines of a file were cleaned; a run's `sql` always is.
+      problems: what is wrong; with any, the source is incomplete.
+      notes: what to know of it that is no fault.
+    """
+
+    source: str
+    manifest: Mapping[str, Any] | None
+    cleaned: bool
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+    _answers: spool.Spool[Answer] | spider_files.LineFile = dataclasses.field(repr=False)
+
+    def answers(self, questions: Questions) -> Iterator[Answer]:
+        """Yields one answer for each question, in their order."""
+        if isinstance(self._answers, spider_files.LineFile):
+            for question, line in zip(questions, self._answers, strict=False):
+                yield _line_answer(question, line, self.cleaned)
+            return
+        for position in range(len(questions)):
+            yield self._answers.get(position) or Answer(sql="", status=MISSING)
+
+
+def is_run(source: str) -> bool:
+    """Whether `source` names a run directory rather than a file."""
+    return source.startswith("gs://") or Path(source).expanduser().is_dir()
+
+
+def open_run(source: str) -> reader_lib.RunContents:
+    """Lists a run.
+
+    Raises:
+      InputError: there is no run, or its `run.json` does not say what was run.
+    """
+    run = reader_lib.read_run(source)
+    data = run.manifest["fingerprint"].get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("split"), str):
+        raise errors.InputError(
+            f"{source}/run.json: fingerprint.data.split is missing: it must name the split"
+        )
+    only = data.get("only", [""])
+    if not isinstance(only, list) or not only or not all(isinstance(each, str) for each in only):
+        raise errors.InputError(
+            f"{source}/run.json: fingerprint.data.only has to be a list of example ids"
+        )
+    return run
+
+
+def gather_file(source: str, questions: Questions, *, cleaned: bool) -> Predictions:
+    """Takes a file of one query a line, aligned with the questions.
+
+    Raises:
+      InputError: the file is missing, not UTF-8, or has more or fewer lines.
+    """
+    file = spider_files.LineFile(Path(source).expanduser())
+    physical = sum(1 for _ in file)
+    if physical < len(questions) or len(file) > len(questions):
+        found = physical if physical < len(questions) else len(file)
+        raise errors.InputError(
+            f"{source}: {formats.counted(found, 'line')}, but {questions.described} has "
+            f"{formats.counted(len(questions), 'example')}; line i has to be the prediction for "
+            "example i (leave a line blank where there is none)"
+        )
+    return Predictions(source=source, manifest=None, cleaned=cleaned, _answers=file)
+
+
+def gather_run(
+    source: str, run: reader_lib.RunContents, questions: Questions, *, partial: bool = False
+) -> Predictions:
+    """Reads every unit of a run and says what is missing, damaged, duplicated or foreign.
+
+    Args:
+      source: the run as the user named it.
+      run: its listing.
+      questions: what the run must answer.
+      partial: whether the run may hold more examples than the questions (a baseline over
+        the whole split against a run over its first examples).
+
+    Raises:
+      InputError: the run answers other questions.
+    """
+    _refuse_other_split(source, run, questions)
+    reader = _RunReader(source, questions)
+    for unit in run.units():
+        reader.add(unit)
+    if reader.foreign and not any(i in reader.answers for i in range(len(questions))):
+        raise errors.InputError(
+            f"{source}: none of its examples (such as {reader.foreign[0]}) is in "
+            f"{questions.described}; give the data that the run was made from"
+        )
+    notes = []
+    if "only" in run.manifest["fingerprint"]["data"]:
+        notes.append(
+            f"{source} answers some examples of the split only, which were chosen for it "
+            "(config.data.only)"
+        )
+    if partial and reader.foreign:
+        notes.append(f"{source} holds {len(reader.foreign):,} more examples, left out here")
+        reader.foreign.clear()
+    return Predictions(
+        source=source,
+        manifest=run.manifest,
+        cleaned=True,
+        problems=tuple(_unit_problems(run) + reader.problems()),
+        notes=tuple(notes),
+        _answers=reader.answers,
+    )
+
+
+class _RunReader:
+    """Sorts the rows of a run's units to the questions that they answer."""
+
+    def __init__(self, source: str, questions: Questions):
+        self._source = source
+        self._questions = questions
+        self._positions = {
+            example.example_id: position for position, example in enumerate(questions.examples)
+        }
+        self.answers: spool.Spool[Answer] = spool.Spool(len(questions))
+        self.foreign: list[str] = []
+        self._damaged: list[str] = []
+        self._copies: collections.Counter[str] = collections.Counter()
+
+    def add(self, unit: reader_lib.UnitContents) -> None:
+        if unit.damage is not None:
+            self._damaged.append(unit.damage)
+        for row in unit.rows:
+            position = self._positions.get(row.example_id)
+            if position is None:
+                self.foreign.append(row.example_id)
+            elif position in self.answers:
+                self._copies[row.example_id] += 1
+            else:
+                self._refuse_other_question(unit.name, row, self._questions.examples[position])
+                text = row.text if row.text != row.sql else None
+                self.answers.put(position, Answer(sql=row.sql, text=text, status=row.status))
+
+    def problems(self) -> list[Problem]:
+        missing = [
+            example.example_id
+            for position, example in enumerate(self._questions.examples)
+            if position not in self.answers
+        ]
+        found = (
+            ("damaged_units", "damaged unit", "", self._damaged),
+            ("missing_examples", "example", " missing, counted as wrong", missing),
+            ("duplicated_examples", "example", " repeated, the first taken", list(self._copies)),
+            ("foreign_examples", "example", " not in the data, left out", self.foreign),
+        )
+        return [_problem(*problem) for problem in found if problem[-1]]
+
+    def _refuse_other_question(
+        self, unit: str, row: predictions.Prediction, example: Example
+    ) -> None:
+        """A row made from another question has nothing to say on this one."""
+        for field, ours, theirs in (
+            ("db_id", example.db_id, row.db_id),
+            ("question", example.question, row.question),
+        ):
+            if ours != theirs:
+                raise errors.InputError(
+                    f"{self._source}/{unit}: {row.example_id} has {field} {theirs!r}, but "
+                    f"{self._questions.described} has {ours!r}; the run was made from other data"
+                )
+
+
+def _problem(kind: str, noun: str, what: str, names: Sequence[str]) -> Problem:
+    message = formats.counted(len(names), noun) + what
+    return Problem(kind=kind, message=message, names=tuple(names))
+
+
+def _unit_problems(run: reader_lib.RunContents) -> list[Problem]:
+    found = []
+    if run.missing:
+        found.append(_problem("missing_units", "unit", " missing", run.missing))
+    elif run.done is None:
+        found.append(
+            Problem(
+                kind="not_done",
+                message="done.json is missing: the run did not end, checksums are unknown",
+            )
+        )
+    if run.foreign:
+        found.append(_problem("foreign_units", "object", " of no unit of this run", run.foreign))
+    return found
+
+
+def _refuse_other_split(source: str, run: reader_lib.RunContents, questions: Questions) -> None:
+    split = run.manifest["fingerprint"]["data"]["split"]
+    if split != questions.split:
+        raise errors.InputError(
+            f"{source}: a run over the split {split!r}, but {questions.described} is judged"
+        )
+
+
+def _line_answer(question: Example, line: str, cleaned: bool) -> Answer:
+    """The query of one line; a db_id after a tab, as in a gold file, is no part of it."""
+    sql = line.removesuffix(f"\t{question.db_id}").strip()
+    if not cleaned:
+        return Answer(sql=sql)
+    found = clean.clean_sql(sql)
+    return Answer(sql=found, text=sql if found != sql else None)

@@ -1,0 +1,84 @@
+"""What decides a run's output (its fingerprint), and what is noted beside it."""
+
+import dataclasses
+import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from t2sql.data import prompts
+from t2sql.data.examples import Example
+from t2sql.model import factory as factory_lib
+from t2sql.runs import predict
+from t2sql.runtime import distributed
+from t2sql.storage import local_cache
+
+RECORDED_PACKAGES = ("jax", "jaxlib", "gemma", "grain", "orbax-checkpoint", "numpy")
+
+
+def make_fingerprint(
+    config: ml_collections.ConfigDict,
+    examples: Sequence[Example],
+    prompt: prompts.Prompt,
+    factory: factory_lib.LLMModuleFactory,
+) -> dict[str, Any]:
+    """Everything that decides which bytes the run writes."""
+    return {
+        "data": {
+            "split": config.data.split,
+            "limit": config.data.limit,
+            "sha256": _digest(examples),
+        }
+        | ({"only": [example.example_id for example in examples]} if config.data.only else {}),
+        "model": {
+            "name": config.model.name,
+            "weights_sha256": factory.checkpoint.weights_sha256,
+            "tokenizer_sha256": local_cache.sha256_of(factory.tokenizer_path),
+        },
+        "adapter": factory.adapter and factory.adapter.sha256,
+        "prompt": {"name": prompt.name, "sha256": prompt.digest},
+        "sampling": predict.sampling_values(config, prompt),
+        "dtype": factory.dtype,
+        "prompt_buckets": list(config.prompt_buckets),
+        "unit_size": config.unit_size,
+    }
+
+
+def _digest(examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(repr(dataclasses.astuple(example)).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def make_record(config: ml_collections.ConfigDict, process: distributed.Process) -> dict[str, Any]:
+    """Facts for whoever reads the run; they may differ between processes that add to it."""
+    return {
+        "command": sys.argv,
+        "commit": _commit(),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "data": config.data.path,
+        "model_source": config.model.source,
+        "model_adapter": config.model.adapter,
+        "output": config.output,
+        "batch_size": config.batch_size,
+        "hosts": process.count,
+        "versions": {name: metadata.version(name) for name in RECORDED_PACKAGES},
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the code, None outside a git checkout."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,162 @@
+"""The job: one host's units through the model, each written once as an object."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import ml_collections
+
+from t2sql import config as config_lib
+from t2sql import errors, storage
+from t2sql.data import from_config, prompts
+from t2sql.data.examples import Example
+from t2sql.model import factory as factory_lib
+from t2sql.runs import fingerprint, loader, manifest, predict, summary
+from t2sql.runs.summary import counted
+from t2sql.runs.units import Unit
+from t2sql.runtime import distributed, progress, signals
+
+
+def run(
+    config: ml_collections.ConfigDict,
+    watch: signals.TerminationWatch,
+    process: distributed.Process = distributed.ALONE,
+) -> None:
+    """Runs the job that `config` describes, or what is left of it.
+
+    Args:
+      config: as `default_config` lays it out.
+      watch: asked between steps whether a signal has come.
+      process: which of how many this one is.
+
+    Raises:
+      InputError: a config value or the data is wrong.
+      RefusedError: the output holds another run.
+      TryAgainError: a network or a disk failed for now.
+      Terminated: SIGTERM has come; finished units are written.
+    """
+    config_lib.check(config)
+    console, stopwatch = progress.make_console(), summary.Stopwatch()
+    say = functools.partial(console.print, highlight=False)
+    if process.found:
+        say(f"host: {process.found}")
+
+    # The plan is a pure function of data and config: every host makes the same one.
+    with stopwatch.time("data"):
+        prompt = from_config.make_prompt(config)
+        examples = from_config.read_examples(config, prompt)
+        units = loader.plan(examples, prompt, unit_size=config.unit_size)
+    factory = factory_lib.make_factory(config)
+    say(_describe_work(config, examples, units))
+
+    # What is wrong with the model is told before the run is begun: `run.json` would refuse
+    # the same output with the value put right.
+    with stopwatch.time("load"):
+        predict.check(config, factory, prompt)
+        open_run = _open_run(config, examples, units, prompt, factory, process)
+    finished = open_run.finished()
+    with stopwatch.time("data"):
+        groups = loader.load_groups(
+            config,
+            units,
+            prompt=prompt,
+            factory=factory,
+            process_index=process.index,
+            process_count=process.count,
+            finished=finished,
+        )
+    if groups and finished:
+        say(f"resuming: {len(finished)} of {counted(len(units), 'unit')} written before")
+
+    totals = summary.Totals()
+    try:
+        # A host that has nothing left to do reads no weights.
+        if groups:
+            sampler, programs = predict.load_sampler(config, factory, prompt, groups, stopwatch)
+            say(_describe_model(config, factory, prompt, sampler))
+            watch.keep_order()
+            with progress.Progress(sum(map(len, groups)), console).shown() as shown:
+                predicted = predict.predict(
+                    sampler,
+                    groups,
+                    prompt,
+                    on_finished=lambda generation: shown.advance(len(generation.tokens)),
+                    on_step=watch.check,
+                )
+                for unit, rows in predicted:
+                    with stopwatch.time("write"):
+                        open_run.write_unit(unit, rows)
+                    totals.add(rows)
+                    if config.show:
+                        summary.show_predictions(rows, console)
+            totals.counters = sampler.counters
+            programs.close()
+        # Whoever finds all units writes `done.json`, also a host that had nothing to do.
+        with stopwatch.time("write"):
+            complete = open_run.write_done_if_complete()
+    except (KeyboardInterrupt, signals.Terminated):
+        open_run.flush()
+        done = len(open_run.finished())
+        say(
+            f"Stopped with {done} of {counted(len(units), 'unit')} written; "
+            f"the same command with --config.output={config.output} goes on from there."
+        )
+        raise
+    summary.print_summary(totals, open_run, complete, config.output, stopwatch.seconds, console)
+
+
+def _describe_work(
+    config: ml_collections.ConfigDict, examples: Sequence[Example], units: Sequence[Unit[Example]]
+) -> str:
+    databases = len({example.db_id for example in examples})
+    adapter = f", with the adapter {config.model.adapter}" if config.model.adapter else ""
+    return (
+        f"data: {counted(len(examples), 'question')} on {counted(databases, 'database')} of "
+        f"{config.data.path} {config.data.split}, in {counted(len(units), 'unit')}\n"
+        f"weights: {config.model.source}{adapter}"
+    )
+
+
+def _open_run(
+    config: ml_collections.ConfigDict,
+    examples: Sequence[Example],
+    units: Sequence[Unit[Example]],
+    prompt: prompts.Prompt,
+    factory: factory_lib.LLMModuleFactory,
+    process: distributed.Process,
+) -> manifest.Run:
+    storage_config = config_lib.storage_config(config)
+    output = storage.open_storage(config.output, storage_config)
+    if config.overwrite:
+        if process.count > 1:
+            raise errors.RefusedError(
+                f"--config.overwrite with {process.count} processes: one could delete what "
+                "another has just written; delete the run first, or overwrite with a single process"
+            )
+        manifest.delete_run(output)
+    return manifest.Run.open(
+        output,
+        units=units,
+        fingerprint=fingerprint.make_fingerprint(config, examples, prompt, factory),
+        recorded=fingerprint.make_record(config, process),
+        config=storage_config,
+    )
+
+
+def _describe_model(
+    config: ml_collections.ConfigDict,
+    factory: factory_lib.LLMModuleFactory,
+    prompt: prompts.Prompt,
+    sampler,
+) -> str:
+    devices = jax.local_devices()
+    line = (
+        f"model: {config.model.name} in {factory.dtype} on {len(devices)} x "
+        f"{devices[0].device_kind}; compiled {counted(sampler.compile_count, 'program')} in "
+        f"{sampler.compile_seconds:.1f} s"
+    )
+    if factory.adapter:
+        warning = prompts.tuning_warning(prompt, factory.adapter.prompt)
+    else:
+        warning = prompts.variant_warning(prompt, factory.checkpoint.variant)
+    return f"{line}\nwarning: {warning}" if warning else line

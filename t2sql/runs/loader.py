@@ -1,0 +1,127 @@
+"""This host's share of the plan, tokenised and grouped by Grain."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+
+import grain
+import ml_collections
+
+from t2sql import constraint, sampling
+from t2sql.data import from_config
+from t2sql.data.database import database_path
+from t2sql.data.examples import Example
+from t2sql.data.prompts import Prompt
+from t2sql.data.read_schema import schema_from_sqlite
+from t2sql.model.factory import LLMModuleFactory
+from t2sql.runs.units import Unit, plan_units
+from t2sql.sampling import stops
+
+# Rough characters per token of SQL schemas in Gemma's vocabulary; for planning only.
+CHARS_PER_TOKEN = 3
+
+
+def plan(examples: Sequence[Example], prompt: Prompt, *, unit_size: int) -> list[Unit[Example]]:
+    """All units of a run, the longest first; the same on every host."""
+
+    def estimated_tokens(example: Example) -> int:
+        return -(-len(prompt.text(example)) // CHARS_PER_TOKEN)
+
+    return plan_units(examples, unit_size=unit_size, length=estimated_tokens)
+
+
+def load_groups(
+    config: ml_collections.ConfigDict,
+    units: Sequence[Unit[Example]],
+    *,
+    prompt: Prompt,
+    factory: LLMModuleFactory,
+    process_index: int = 0,
+    process_count: int = 1,
+    finished: Collection[str] = (),
+) -> list[sampling.PromptGroup]:
+    """The prompts of one host's unfinished units, a group each, tagged with the unit.
+
+    With `sampling.constrain` each group has the guide that decides what its answers may be.
+
+    Raises:
+      InputError: a database that answers have to keep to is missing, or has no table with a column.
+    """
+    groups = load(
+        units,
+        encode=functools.partial(factory.tokenizer.encode, add_bos=True),
+        prompt=prompt,
+        longest=config.prompt_buckets[-1],
+        process_index=process_index,
+        process_count=process_count,
+        finished=finished,
+    )
+    if config.sampling.constrain:
+        return _with_guides(config, list(groups), prompt, factory)
+    return list(groups)
+
+
+def load(
+    units: Sequence[Unit[Example]],
+    *,
+    encode: Callable[[str], list[int]],
+    prompt: Prompt,
+    longest: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    finished: Collection[str] = (),
+) -> Iterator[sampling.PromptGroup]:
+    """Yields the prompts of this host's unfinished units.
+
+    Every host deals the same full plan and then leaves out what is finished. The other
+    way round, hosts that list the finished units at different times would deal different
+    plans, and lose units between them.
+
+    Args:
+      units: the plan of the run, longest first.
+      encode: token ids of a prompt, with the begin token.
+      prompt: writes the prompts.
+      longest: tokens of the longest prompt that is answered.
+      process_index: this host.
+      process_count: all hosts.
+      finished: names of the units whose object exists.
+    """
+
+    def tokenise(unit: Unit[Example]) -> sampling.PromptGroup:
+        return sampling.group_prompts(
+            [encode(prompt.text(example)) for example in unit.examples],
+            [example.example_id for example in unit.examples],
+            longest=longest,
+            tag=unit,
+        )
+
+    dataset = (
+        grain.MapDataset.source(units)[process_index::process_count]
+        .filter(lambda unit: unit.name not in finished)
+        .map(tokenise)
+    )
+    return iter(dataset.to_iter_dataset())
+
+
+def _with_guides(
+    config: ml_collections.ConfigDict,
+    groups: Sequence[sampling.PromptGroup],
+    prompt: Prompt,
+    factory: LLMModuleFactory,
+) -> list[sampling.PromptGroup]:
+    """The groups, each with the guide of its schema."""
+    root = from_config.resolve_data(config, config.data.path)
+    vocabulary = constraint.Vocabulary(
+        Path(factory.tokenizer_path).read_bytes(), stops.Stops(factory.tokenizer).end_ids
+    )
+    db_ids = {example.db_id for group in groups for example in group.tag.examples}
+    guides = constraint.Guides(
+        vocabulary,
+        {db_id: schema_from_sqlite(database_path(root, db_id)) for db_id in sorted(db_ids)},
+        prompt.answer_prefix,
+        keyed=config.sampling.constrain == "keys",
+    )
+    return [
+        dataclasses.replace(group, guide=guides.of(group.tag.examples[0].db_id)) for group in groups
+    ]

@@ -1,0 +1,1 @@
+"""One process of a run: flags, signals, its place among others, what it shows."""

@@ -1,1 +1,0 @@
-"""The data: Spider-layout examples, their schemas, and where both come from."""

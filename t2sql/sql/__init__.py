@@ -1,0 +1,1 @@
+"""SQL as text: its tokens, its names, and what a model wraps around it."""

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from t2sql import errors
+from t2sql.report.spider_files import LineFile, split_gold
+
+
+def write(tmp_path, data: bytes):
+    path = tmp_path / "lines.txt"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_line_ends_and_a_byte_order_mark_are_no_part_of_a_line(tmp_path, end):
+    file = LineFile(write(tmp_path, b"\xef\xbb\xbfSELECT 1" + end + b"SELECT 2" + end))
+    assert list(file) == ["SELECT 1", "SELECT 2"]
+    assert len(file) == 2
+
+
+def test_only_a_newline_ends_a_line(tmp_path):
+    text = "SELECT '\u2028\x0b\x85\r'"
+    assert list(LineFile(write(tmp_path, text.encode() + b"\nSELECT 2"))) == [text, "SELECT 2"]
+
+
+def test_blank_lines_inside_count_and_at_the_end_do_not(tmp_path):
+    file = LineFile(write(tmp_path, b"SELECT 1\n\nSELECT 3\n\n\n"))
+    assert len(file) == 3
+
+
+def test_can_be_read_twice(tmp_path):
+    file = LineFile(write(tmp_path, b"a\nb\n"))
+    assert list(file) == list(file)
+
+
+def test_other_encodings_are_refused_by_line_and_byte(tmp_path):
+    path = write(tmp_path, "SELECT 1\nSELECT 'café'\n".encode("latin-1"))
+    with pytest.raises(errors.InputError, match=r"lines.txt, line 2: not UTF-8 \(byte 12 .* 0xe9"):
+        LineFile(path)
+
+
+@pytest.mark.parametrize("name, reason", [("nothing.txt", "No such file"), (".", "Is a directory")])
+def test_what_cannot_be_read_is_named(tmp_path, name, reason):
+    with pytest.raises(errors.InputError, match=reason):
+        LineFile(tmp_path / name)
+
+
+def test_gold_line():
+    assert split_gold("SELECT 1\tschool", where="g:1") == ("SELECT 1", "school")
+    assert split_gold("SELECT\t1\tschool", where="g:1") == ("SELECT\t1", "school")
+
+
+@pytest.mark.parametrize("line", ["SELECT 1", "\tschool", "SELECT 1\t", ""])
+def test_gold_line_without_one_half_is_refused(line):
+    with pytest.raises(errors.InputError, match="gold.sql, line 7: a gold line is SQL, a tab"):
+        split_gold(line, where="gold.sql, line 7")
+
+
+def test_a_stream_is_refused(tmp_path):
+    with pytest.raises(errors.InputError, match="/dev/null: not a regular file"):
+        LineFile(Path("/dev/null"))

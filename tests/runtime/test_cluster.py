@@ -1,0 +1,156 @@
+"""Which processes form the job: flags, Slurm, a TPU slice with a stand-in metadata server."""
+
+import pytest
+from fake_cluster import EXPLICIT, SLURM, metadata_server
+
+from t2sql import errors
+from t2sql.runtime import cluster
+
+
+@pytest.fixture
+def tpu_vm(monkeypatch):
+    monkeypatch.setattr(cluster, "is_tpu_vm", lambda: True)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+
+def test_nothing_in_the_environment_is_a_process_of_its_own():
+    assert cluster.detect({"HOME": "/root"}) is None
+    assert not cluster.is_tpu_vm()
+
+
+def test_what_is_given_explicitly_comes_first(tpu_vm):
+    found = cluster.detect(EXPLICIT | SLURM)
+    assert (found.index, found.count, found.address) == (2, 4, "10.0.0.1:8476")
+    assert found.gpus is None
+
+
+def test_one_process_needs_nobody():
+    assert cluster.detect(EXPLICIT | {"T2SQL_NUM_PROCESSES": "1", "T2SQL_PROCESS_ID": "0"}) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"T2SQL_PROCESS_ID": "4"}, "process 4 of 4; they are numbered from 0"),
+        ({"T2SQL_PROCESS_ID": "-1"}, "process -1 of 4"),
+        ({"T2SQL_PROCESS_ID": "two"}, "T2SQL_PROCESS_ID is 'two'; expected a number"),
+        ({"T2SQL_NUM_PROCESSES": "4.0"}, "T2SQL_NUM_PROCESSES is '4.0'"),
+        ({"T2SQL_COORDINATOR": "10.0.0.1"}, "the coordinator is '10.0.0.1'; expected HOST:PORT"),
+    ],
+)
+def test_wrong_values_are_named(change, message):
+    with pytest.raises(errors.InputError, match=message):
+        cluster.detect(EXPLICIT | change)
+
+
+@pytest.mark.parametrize("missing", sorted(EXPLICIT))
+def test_half_of_the_variables_is_an_error_and_no_single_process(missing):
+    given = {name: value for name, value in EXPLICIT.items() if name != missing}
+    with pytest.raises(errors.InputError, match=f"but not {missing}.*--process_id"):
+        cluster.detect(given)
+
+
+def test_a_task_of_slurm():
+    found = cluster.detect(SLURM)
+    assert (found.index, found.count) == (5, 8)
+    assert found.address == f"gpu007:{61440 + 4711 % 4096}"
+    assert found.kind == "Slurm job 4711"
+    assert cluster.detect(SLURM | {"T2SQL_COORDINATOR_PORT": "99"}).address == "gpu007:99"
+    assert cluster.detect(SLURM | {"SLURM_STEP_ID": "1"}).address != found.address
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("node001", "node001"),
+        ("node001,host2", "node001"),
+        ("node[001-015],host2", "node001"),
+        ("node[003,007-015]", "node003"),
+        ("node[004]", "node004"),
+        ("rack-2-gpu[10-11]", "rack-2-gpu10"),
+    ],
+)
+def test_the_first_node_of_a_step(nodes, first):
+    found = cluster.detect(SLURM | {"SLURM_STEP_NODELIST": nodes})
+    assert found.address.partition(":")[0] == first
+
+
+def test_a_batch_script_without_srun_is_a_process_of_its_own():
+    batch = {
+        "SLURM_JOB_ID": "4711",
+        "SLURM_NTASKS": "8",
+        "SLURM_PROCID": "0",
+        "SLURM_LOCALID": "0",
+        "SLURM_JOB_NODELIST": "gpu[007-008]",
+    }
+    assert cluster.detect(batch) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "gpus"),
+    [
+        ({}, (1, 5)),  # eight GPUs, four tasks
+        ({"CUDA_VISIBLE_DEVICES": "0,1,2,3"}, (1,)),
+        ({"CUDA_VISIBLE_DEVICES": "", "SLURM_GPUS_ON_NODE": "4"}, (1,)),
+        ({"CUDA_VISIBLE_DEVICES": ""}, (1,)),
+        # One task on the node takes all; JAX would give it the first.
+        ({"SLURM_STEP_TASKS_PER_NODE": "7,1"}, None),
+        ({"SLURM_STEP_TASKS_PER_NODE": "7,1", "SLURM_NODEID": "0"}, (1,)),
+        # Slurm shows each task its own, which have the numbers from 0.
+        ({"SLURM_GPUS_PER_TASK": "1", "CUDA_VISIBLE_DEVICES": "0"}, None),
+        ({"SLURM_TRES_PER_TASK": "gres/gpu:2", "CUDA_VISIBLE_DEVICES": "0,1"}, None),
+        ({"CUDA_VISIBLE_DEVICES": "0"}, None),
+    ],
+)
+def test_the_tasks_of_a_node_share_its_gpus(change, gpus):
+    assert cluster.detect(SLURM | change).gpus == gpus
+
+
+def test_together_the_tasks_of_a_node_have_every_gpu_once():
+    dealt = [cluster.detect(SLURM | {"SLURM_LOCALID": str(i)}).gpus for i in range(4)]
+    assert sorted(gpu for gpus in dealt for gpu in gpus) == list(range(8))
+
+
+@pytest.mark.parametrize(
+    "endpoints", ["10.0.0.2,10.0.0.3,10.0.0.4", "a:0:10.0.0.2,b:1:10.0.0.3,c:2:10.0.0.4"]
+)
+def test_a_worker_of_a_tpu_slice(tpu_vm, endpoints):
+    with metadata_server(agent_worker_number="1", worker_network_endpoints=endpoints) as server:
+        found = cluster.detect(server.environ)
+    assert (found.index, found.count) == (1, 3)
+    assert found.address == "10.0.0.2:8476"  # not JAX's 8482, closed on v6e
+    assert found.kind == "TPU slice"
+
+
+def test_a_single_tpu_vm(tpu_vm):
+    with metadata_server(agent_worker_number="0", worker_network_endpoints="10.0.0.2") as server:
+        assert cluster.detect(server.environ) is None
+
+
+def test_a_tpu_vm_whose_server_knows_of_no_slice(tpu_vm):
+    with metadata_server() as server:
+        assert cluster.detect(server.environ) is None
+
+
+def test_a_busy_metadata_server_is_asked_again(tpu_vm):
+    endpoints = "10.0.0.2,10.0.0.3"
+    with metadata_server(agent_worker_number="1", worker_network_endpoints=endpoints) as server:
+        server.busy = 3
+        assert cluster.detect(server.environ).index == 1
+        server.busy = 100
+        with pytest.raises(errors.TryAgainError, match="does not tell agent-worker-number: .*503"):
+            cluster.detect(server.environ)
+
+
+def test_a_metadata_server_that_is_not_there(tpu_vm):
+    with pytest.raises(errors.TryAgainError, match="127.0.0.1:9 does not tell"):
+        cluster.detect({"GCE_METADATA_IP": "127.0.0.1:9"})
+
+
+def test_no_server_is_asked_where_there_is_no_tpu():
+    assert cluster.detect({"GCE_METADATA_IP": "127.0.0.1:9"}) is None
+
+
+def test_a_slice_of_gke_is_in_the_environment():
+    found = cluster.detect({"TPU_WORKER_HOSTNAMES": "tpu-0.svc,tpu-1.svc", "TPU_WORKER_ID": "1"})
+    assert (found.index, found.count, found.address) == (1, 2, "tpu-0.svc:8476")

@@ -1,0 +1,134 @@
+"""Processes that meet over JAX's runtime, and are processes of their own afterwards."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import pytest
+from fake_cluster import EXPLICIT, SLURM, metadata_server
+
+from t2sql import errors
+from t2sql.runtime import distributed
+
+PROGRAM = """
+import json, os, sys, pathlib
+from t2sql.runtime import cluster, distributed
+if "GCE_METADATA_IP" in os.environ:
+    cluster.is_tpu_vm = lambda: True
+process = distributed.start()
+import jax
+from t2sql import storage
+from t2sql.runtime import compilation_cache
+cache = pathlib.Path(sys.argv[1])
+programs = compilation_cache.CompilationCache("auto", cache, storage.StorageConfig())
+hits = []
+jax.monitoring.register_event_listener(
+    lambda name, **_: hits.append(name) if name.endswith("cache_hits") else None)
+with programs.open():
+    jax.jit(lambda x: x * 3 + 1).lower(1.0).compile()
+programs.close()
+print(json.dumps({
+    "found": process.found, "hits": len(hits), "devices": [d.id for d in jax.devices()],
+    "place": [jax.process_index(), jax.process_count()],
+    "chips": os.environ.get("TPU_PROCESS_BOUNDS"),
+    "preemption": jax.config.jax_enable_preemption_service,
+}))
+"""
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def start(cache, environ: dict[str, str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(cache)],
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"} | environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def told(process: subprocess.Popen) -> dict:
+    output, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    return json.loads(output)
+
+
+def test_the_tasks_of_a_slurm_step_meet_and_part(tmp_path):
+    """The second host finds what the first compiled, and the other way round."""
+    slurm = SLURM | {"SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_NUM_TASKS": "2"}
+    slurm |= {"T2SQL_COORDINATOR_PORT": free_port()}
+    tasks = [start(tmp_path / str(i), slurm | {"SLURM_PROCID": str(i)}) for i in range(2)]
+    first, second = map(told, tasks)
+    assert first["found"].startswith("process 0 of 2 (Slurm job 4711), met at localhost:")
+    assert second["found"].startswith("process 1 of 2")
+    for task in (first, second):
+        assert task["place"] == [0, 1]
+        assert task["devices"] == [0, 1]
+        assert not task["preemption"]
+    names = [{path.name for path in (tmp_path / str(i) / "xla").iterdir()} for i in range(2)]
+    assert names[0] == names[1] != set()
+    again = EXPLICIT | {"T2SQL_RESTARTS": "1"}
+    restarted = told(start(tmp_path / "1", again))
+    assert restarted["found"] == "process 2 of 4 (given explicitly), again after a crash"
+    assert restarted["hits"] == 1
+
+
+def test_the_workers_of_a_tpu_slice_meet_with_their_own_chips(tmp_path):
+    slice_ = {"worker_network_endpoints": "127.0.0.1,127.0.0.1"}
+    port = free_port()
+    with (
+        metadata_server(agent_worker_number="0", **slice_) as first,
+        metadata_server(agent_worker_number="1", **slice_) as second,
+    ):
+        workers = [
+            start(tmp_path, server.environ | {"T2SQL_COORDINATOR_PORT": port})
+            for server in (first, second)
+        ]
+        for index, worker in enumerate(map(told, workers)):
+            assert worker["found"] == f"process {index} of 2 (TPU slice), met at 127.0.0.1:{port}"
+            assert worker["chips"] == "1,1,1"
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_meeting_that_somebody_misses_ends_in_try_again(tmp_path, index):
+    address = f"127.0.0.1:{free_port()}"
+    environ = EXPLICIT | {"T2SQL_NUM_PROCESSES": "2", "T2SQL_PROCESS_ID": str(index)}
+    environ |= {"T2SQL_COORDINATOR": address, "T2SQL_MEETING_SECONDS": "1.5"}
+    process = start(tmp_path, environ)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert f"not all 2 processes (given explicitly) came to {address} within 1.5 s" in error
+
+
+@pytest.mark.parametrize("seconds", ["soon", "0", "-1", "nan", "inf"])
+def test_a_time_for_the_meeting_that_is_no_number_is_bad_input(seconds):
+    with pytest.raises(errors.InputError, match=f"T2SQL_MEETING_SECONDS is '{seconds}'"):
+        distributed.start(EXPLICIT | {"T2SQL_MEETING_SECONDS": seconds})
+
+
+def test_the_flags_of_the_job_say_where_it_is(tmp_path):
+    """They are more than the environment, and all three belong together."""
+    environ = os.environ | {"T2SQL_COORDINATOR": "elsewhere:1", "T2SQL_NUM_PROCESSES": "9"}
+    job = ["--config=configs/quickstart.py", f"--config.output={tmp_path / 'run'}"]
+    place = ["--coordinator=127.0.0.1:1", "--num_processes=2"]
+    for more, message in (
+        ([], "given, but not T2SQL_PROCESS_ID"),
+        (["--process_id=2"], "process 2 of 2; they are numbered from 0"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "t2sql.main", *job, *place, *more],
+            cwd=pathlib.Path(__file__).parents[2],
+            env=environ,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2
+        assert message in done.stderr
