@@ -15,7 +15,7 @@ from t2sql.choose import grounding
 from t2sql.evaluation.execution_accuracy import results_match
 from t2sql.evaluation.sandbox.results import ExecutionResult
 from t2sql.evaluation.sandbox.sqlite_sandbox import Sandbox
-from t2sql.evaluation.sandbox.worker import StepFailedError, Steps
+from t2sql.evaluation.sandbox.worker import StepFailedError, StepGuard
 from t2sql.evaluation.spider_dialect import preprocess
 from t2sql.sql import tokens
 
@@ -52,7 +52,7 @@ class ChooseQuery:
     candidates: tuple[str, ...]
     named: tuple[tuple[str, ...], ...] = ()
 
-    def __call__(self, sandbox: Sandbox, steps: Steps) -> Choice:
+    def __call__(self, sandbox: Sandbox, steps: StepGuard) -> Choice:
         """Chooses."""
         results = self._run_distinct(sandbox, steps)
         ran = [index for index, sql in enumerate(self.candidates) if results[sql].ok]
@@ -76,7 +76,7 @@ class ChooseQuery:
             doubtful=sandbox.has_rows(self.database) and (fewest > 0 or not with_rows),
         )
 
-    def _faults(self, sql: str, sandbox: Sandbox, steps: Steps) -> int:
+    def _faults(self, sql: str, sandbox: Sandbox, steps: StepGuard) -> int:
         try:
             steps.begin(f"reading: {sql}")
             return grounding.faults(
@@ -88,13 +88,13 @@ class ChooseQuery:
         except StepFailedError:  # It takes too long to tell: as one that uses none of them.
             return len(self.named)
 
-    def _run_distinct(self, sandbox: Sandbox, steps: Steps) -> dict[str, ExecutionResult]:
+    def _run_distinct(self, sandbox: Sandbox, steps: StepGuard) -> dict[str, ExecutionResult]:
         return {
             sql: self._run(sql, f"candidate {number}", sandbox, steps)
             for number, sql in enumerate(dict.fromkeys(self.candidates))
         }
 
-    def _run(self, sql: str, step: str, sandbox: Sandbox, steps: Steps) -> ExecutionResult:
+    def _run(self, sql: str, step: str, sandbox: Sandbox, steps: StepGuard) -> ExecutionResult:
         if not tokens.is_query(sql):
             return ExecutionResult(status="error", message="it is no query")
         try:
@@ -103,7 +103,7 @@ class ChooseQuery:
             return ExecutionResult(status=failure.status, message=failure.message)
         return sandbox.run(self.database, preprocess.runnable(sql))
 
-    def _join(self, camps: list[list[int]], index: int, results, steps: Steps) -> None:
+    def _join(self, camps: list[list[int]], index: int, results, steps: StepGuard) -> None:
         """Puts a candidate to those with its result."""
         result = results[self.candidates[index]]
         for camp in camps:
@@ -112,7 +112,9 @@ class ChooseQuery:
                 return
         camps.append([index])
 
-    def _agree(self, one: ExecutionResult, other: ExecutionResult, name: str, steps: Steps) -> bool:
+    def _agree(
+        self, one: ExecutionResult, other: ExecutionResult, name: str, steps: StepGuard
+    ) -> bool:
         try:
             steps.begin(f"comparing {name}")
         except StepFailedError:  # It takes too long to tell: no vote.

@@ -1,27 +1,215 @@
-"""Judging: execution accuracy, exact set match, hardness and validity, for one pair or many.
+"""Evaluates predictions: execution accuracy, exact set match, hardness and validity.
 
 with Executor() as executor:
-    for verdict in judge_all(pairs, executor):
+    for verdict in evaluate_all(pairs, executor):
         ...
 """
 
+import dataclasses
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from t2sql.evaluation.judge_pair import JudgePair
+from t2sql.evaluation import exact_set_match, hardness
+from t2sql.evaluation.execution_accuracy import results_match
 from t2sql.evaluation.sandbox.executor import Executor
-from t2sql.evaluation.verdict import Pair, Verdict
+from t2sql.evaluation.sandbox.results import ExecutionResult, one_line
+from t2sql.evaluation.sandbox.sqlite_sandbox import Sandbox
+from t2sql.evaluation.sandbox.worker import StepFailedError, StepGuard
+from t2sql.evaluation.spider_dialect import preprocess
+from t2sql.evaluation.spider_dialect.parser import UnreadableError, read_query
+from t2sql.evaluation.verdict import QueryPair, Reason, Verdict
+from t2sql.sql import tokens
+
+# Below this many values a comparison cannot take long.
+_QUICK_VALUES = 200
 
 
-def judge(pair: Pair, executor: Executor) -> Verdict:
-    """Judges one pair."""
-    (verdict,) = judge_all([pair], executor)
+def evaluate(pair: QueryPair, executor: Executor) -> Verdict:
+    """Evaluates one pair."""
+    (verdict,) = evaluate_all([pair], executor)
     return verdict
 
 
-def judge_all(pairs: Iterable[Pair], executor: Executor) -> Iterator[Verdict]:
-    """Judges pairs on all of the executor's processes; yields one verdict each, in order.
+def evaluate_all(pairs: Iterable[QueryPair], executor: Executor) -> Iterator[Verdict]:
+    """Evaluates pairs on all of the executor's processes; yields one verdict each, in order.
 
     Reads `pairs` only a little ahead of what was yielded, so memory stays bounded. Pairs that
     share a gold query run it once where they follow each other.
     """
-    return executor.map(JudgePair(pair) for pair in pairs)
+    return executor.map(EvaluatePair(pair) for pair in pairs)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluatePair:
+    """A worker's task: evaluate one pair."""
+
+    pair: QueryPair
+
+    def __call__(self, sandbox: Sandbox, steps: StepGuard) -> Verdict:
+        """Runs both queries, compares the results and the clauses."""
+        pair, runner = self.pair, _Runner(sandbox, steps)
+        execution = _execution(pair, runner)
+        database = execution.database
+
+        # The page shows results of the queries as they are written, DISTINCT included.
+        predicted = execution.predicted
+        written = preprocess.runnable(pair.predicted)
+        if written != preprocess.comparable(preprocess.fill_values(pair.predicted)):
+            as_written = runner.predicted(database, written)
+            if as_written.ok or not predicted.ok:
+                predicted = as_written
+        gold = None
+        if pair.gold is not None:
+            gold = runner.gold(database, preprocess.runnable(pair.gold)).shown(sandbox.limits)
+
+        clauses = _compare_clauses(pair)
+        return Verdict(
+            hardness=clauses.hardness,
+            execution=execution.agree,
+            exact_match=clauses.exact_match,
+            valid=predicted.ok and bool(predicted.columns) and tokens.is_query(pair.predicted),
+            db_empty=not any(sandbox.has_rows(path) for path in pair.databases),
+            gold_result=gold,
+            predicted_result=predicted.shown(sandbox.limits),
+            database=database,
+            database_count=len(pair.databases),
+            gold_failed_on=execution.gold_failed_on,
+            reason=execution.reason,
+            notes=execution.notes + clauses.notes,
+        )
+
+
+class _Runner:
+    """Runs queries; a query that killed a worker before is not run again."""
+
+    def __init__(self, sandbox: Sandbox, steps: StepGuard):
+        self._sandbox, self._steps = sandbox, steps
+
+    def gold(self, database: Path, sql: str) -> ExecutionResult:
+        """The result of a gold query; the sandbox may remember it from the pair before."""
+        if not self._sandbox.remembers(database, sql):
+            failure = self._begin("gold", database)
+            if failure:
+                return failure
+        return self._sandbox.remember(database, sql)
+
+    def predicted(self, database: Path, sql: str) -> ExecutionResult:
+        """The result of a prediction."""
+        if not sql.strip():
+            return ExecutionResult(status="error", message="there is no SQL")
+        return self._begin("predicted", database) or self._sandbox.run(database, sql)
+
+    def agree(self, gold: ExecutionResult, predicted: ExecutionResult, *, ordered: bool) -> bool:
+        """Whether two results agree.
+
+        Raises:
+          StepFailedError: the comparison takes too long.
+        """
+        if len(gold.rows) * len(gold.columns) > _QUICK_VALUES:
+            self._steps.begin("comparing")
+        return results_match(gold.rows, predicted.rows, ordered=ordered)
+
+    def _begin(self, side: str, database: Path) -> ExecutionResult | None:
+        try:
+            self._steps.begin(f"{side} on {database}")
+        except StepFailedError as failure:
+            return ExecutionResult(status=failure.status, message=failure.message)
+        return None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Execution:
+    """How the two results compare.
+
+    Attributes:
+      agree: whether they do, on every database; None without a gold query.
+      database: the first one on which they do not, else the canonical one.
+      predicted: the prediction's result there, in its comparable form.
+      gold_failed_on: the files on which the gold query fails.
+      reason: why they do not agree; None where they do, or without a gold query.
+      notes: what else a reader should know.
+    """
+
+    agree: bool | None
+    database: Path
+    predicted: ExecutionResult
+    gold_failed_on: tuple[Path, ...] = ()
+    reason: Reason | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _execution(pair: QueryPair, runner: _Runner) -> _Execution:
+    """Compares the results on each database, up to the first one that tells the queries apart."""
+    first = None
+    for database in pair.databases:
+        execution = _execution_on(database, pair, runner)
+        if not execution.agree:
+            return execution
+        first = first or execution
+    return first
+
+
+def _execution_on(database: Path, pair: QueryPair, runner: _Runner) -> _Execution:
+    sql = preprocess.comparable(preprocess.fill_values(pair.predicted))
+    predicted = runner.predicted(database, sql)
+    if pair.gold is None:
+        return _Execution(agree=None, database=database, predicted=predicted)
+    gold_sql = preprocess.comparable(pair.gold)
+    gold = runner.gold(database, gold_sql)
+    agree, gold_failed_on, reason, notes = False, (), None, []
+    if not gold.ok:
+        message = f"the gold query fails on {database.name}: {gold.message}"
+        reason = Reason("gold_fails", message)
+        notes.append(message)
+        gold_failed_on = tuple(
+            path for path in pair.databases if not runner.gold(path, gold_sql).ok
+        )
+    elif not predicted.ok:
+        reason = Reason("prediction_fails", f"the prediction does not run: {predicted.message}")
+    else:
+        try:
+            ordered = preprocess.is_ordered(pair.gold)
+            agree = runner.agree(gold, predicted, ordered=ordered)
+            reason = None if agree else Reason("values", "the results hold different values")
+        except StepFailedError as failure:
+            message = f"the results could not be compared: {failure.message}"
+            reason = Reason("not_compared", message)
+            notes.append(message)
+    if not agree and len(pair.databases) > 1:
+        notes.append(f"evaluated on {database.name}, one of {len(pair.databases)} databases")
+    return _Execution(
+        agree=agree,
+        database=database,
+        predicted=predicted,
+        gold_failed_on=gold_failed_on,
+        reason=reason,
+        notes=tuple(notes),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Clauses:
+    """What the queries say clause by clause; neither is run for it."""
+
+    hardness: str | None = None
+    exact_match: bool | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _compare_clauses(pair: QueryPair) -> _Clauses:
+    if pair.gold is None:
+        return _Clauses()
+    try:
+        gold = read_query(pair.gold, pair.schema)
+    except UnreadableError as error:
+        same_text = pair.gold.split() == pair.predicted.split()
+        note = f"the gold query is outside Spider's dialect ({error}): it has no hardness"
+        return _Clauses(exact_match=same_text, notes=(one_line(note),))
+    level = hardness.hardness(gold)
+    try:
+        predicted = read_query(preprocess.fill_values(pair.predicted), pair.schema)
+    except UnreadableError as error:
+        note = f"exact match cannot read the prediction: {error}"
+        return _Clauses(hardness=level, exact_match=False, notes=(one_line(note),))
+    match = exact_set_match.exact_match(gold, predicted, pair.schema)
+    return _Clauses(hardness=level, exact_match=match)

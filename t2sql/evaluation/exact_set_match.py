@@ -10,7 +10,7 @@ in those of FROM the values too.
 import collections
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from t2sql.data.schema import ColumnRef, Schema
@@ -175,10 +175,12 @@ def tied_columns(schema: Schema) -> dict[str, str]:
     The groups are the official ones: a key joins the first group that has one of its ends,
     and two groups never merge; of a column in two groups, the later group counts.
     """
-    places = {
-        _name(ColumnRef(table.name, column.name)): place
-        for place, (table, column) in enumerate(_all_columns(schema))
-    }
+    columns = (
+        _name(ColumnRef(table.name, column.name))
+        for table in schema.tables
+        for column in table.columns
+    )
+    position = {column: index for index, column in enumerate(columns)}
     groups: list[set[str]] = []
     for key in schema.foreign_keys:
         ends = {_name(key.source), _name(key.target)}
@@ -187,11 +189,7 @@ def tied_columns(schema: Schema) -> dict[str, str]:
             groups.append(ends)
         else:
             group |= ends
-    return {column: min(group, key=places.__getitem__) for group in groups for column in group}
-
-
-def _all_columns(schema: Schema) -> Iterator[tuple]:
-    return ((table, column) for table in schema.tables for column in table.columns)
+    return {column: min(group, key=position.__getitem__) for group in groups for column in group}
 
 
 def _name(ref: ColumnRef) -> str:

@@ -8,7 +8,7 @@ import collections
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-Row = tuple[Any, ...]
+from t2sql.evaluation.sandbox.results import Row
 
 
 def results_match(
@@ -72,7 +72,7 @@ class _Pairing:
 
     def exists(self) -> bool:
         """Whether there is one."""
-        if any(not found for found in self._candidates):
+        if not all(self._candidates):
             return False
         rows = len(self._gold[0])
         return self._extend(0, [0] * rows, [0] * rows, frozenset())

@@ -1,4 +1,4 @@
-"""One pair of queries, gold and predicted, and what is said of it."""
+"""One pair of queries, gold and predicted, and the verdict on it."""
 
 import dataclasses
 from pathlib import Path
@@ -8,13 +8,13 @@ from t2sql.evaluation.sandbox.results import ExecutionResult
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Pair:
-    """What is judged.
+class QueryPair:
+    """What is evaluated.
 
     Attributes:
       gold: the gold query; None where the data has none.
-      predicted: the prediction, judged as it stands.
-      databases: the SQLite files of the db_id, the canonical one first; execution must agree
+      predicted: the prediction as it stands.
+      databases: the SQLite files of the db_id, the canonical one first; the results must agree
         on all of them.
       schema: the schema from `tables.json`: names and foreign keys.
     """
@@ -23,6 +23,19 @@ class Pair:
     predicted: str
     databases: tuple[Path, ...]
     schema: Schema
+
+
+@dataclasses.dataclass(frozen=True)
+class Reason:
+    """The rule of the comparison that makes a prediction wrong.
+
+    Attributes:
+      rule: its name, for machines; docs/metrics.md lists them.
+      message: one sentence for the reader.
+    """
+
+    rule: str
+    message: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +56,10 @@ class Verdict:
       database: where the results are from: the first file on which they disagree, else the
         canonical one.
       database_count: how many files they have to agree on.
-      notes: what a reader should know, one sentence each.
+      gold_failed_on: all files on which the gold query fails; looked up where a file on which
+        it fails makes `execution` False.
+      reason: why `execution` is False; None where it is not.
+      notes: what else a reader should know, one sentence each.
     """
 
     hardness: str | None
@@ -55,4 +71,6 @@ class Verdict:
     predicted_result: ExecutionResult
     database: Path
     database_count: int
+    gold_failed_on: tuple[Path, ...] = ()
+    reason: Reason | None = None
     notes: tuple[str, ...] = ()

@@ -13,9 +13,9 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from t2sql.data import database, read_schema
 from t2sql.data.examples import Example
 from t2sql.data.schema import Schema
-from t2sql.evaluation.evaluate import judge_all
+from t2sql.evaluation.evaluate import evaluate_all
 from t2sql.evaluation.sandbox.executor import Executor, Limits, cores
-from t2sql.evaluation.verdict import Pair
+from t2sql.evaluation.verdict import QueryPair
 from t2sql.report import bounds, describe
 from t2sql.report.describe import Case
 from t2sql.report.judged import Judged
@@ -66,14 +66,14 @@ class Judge:
     ) -> Iterator[Case]:
         waiting: collections.deque[tuple] = collections.deque()
 
-        def pairs() -> Iterator[Pair]:
+        def pairs() -> Iterator[QueryPair]:
             streams = [source.answers(self._questions) for source in sources]
             for example, *answers in zip(self._questions, *streams, strict=True):
                 waiting.append((example, tuple(answers)))
                 for answer in answers:
                     yield self._pair(example, answer)
 
-        verdicts = judge_all(pairs(), executor)
+        verdicts = evaluate_all(pairs(), executor)
         grouped = itertools.batched(verdicts, len(sources))
         for position, group in enumerate(grouped):
             example, answers = waiting.popleft()
@@ -85,8 +85,8 @@ class Judge:
                 shown=position in shown,
             )
 
-    def _pair(self, example: Example, answer: Answer) -> Pair:
-        return Pair(
+    def _pair(self, example: Example, answer: Answer) -> QueryPair:
+        return QueryPair(
             gold=example.query,
             predicted=answer.sql,
             databases=self._databases[example.db_id],

@@ -15,7 +15,7 @@ from t2sql import config as config_lib
 from t2sql import errors, storage
 from t2sql.data import database, read_schema
 from t2sql.data.examples import Example
-from t2sql.evaluation.verdict import Pair
+from t2sql.evaluation.verdict import QueryPair
 from t2sql.runtime import compilation_cache, distributed, progress, signals
 from t2sql.training import checkpoints as checkpoints_lib
 from t2sql.training import metrics as metrics_lib
@@ -164,8 +164,8 @@ def make_validator(parts: plan.Parts) -> validation.Validator:
     ids = {example.db_id for example in parts.split.held_out}
     schemas = read_schema.read_schemas(parts.root, ids)
 
-    def pair(example: Example, predicted: str) -> Pair:
-        return Pair(
+    def pair(example: Example, predicted: str) -> QueryPair:
+        return QueryPair(
             gold=example.query,
             predicted=predicted,
             databases=tuple(database.database_paths(parts.root, example.db_id)),

@@ -9,9 +9,9 @@ import ml_collections
 
 from t2sql.data.examples import Example
 from t2sql.data.prompts import Prompt
-from t2sql.evaluation.evaluate import judge_all
+from t2sql.evaluation.evaluate import evaluate_all
 from t2sql.evaluation.sandbox.executor import Executor
-from t2sql.evaluation.verdict import Pair
+from t2sql.evaluation.verdict import QueryPair
 from t2sql.model import factory as factory_lib
 from t2sql.runs import loader, predict
 
@@ -50,7 +50,7 @@ class Validator:
         factory: factory_lib.LLMModuleFactory,
         prompt: Prompt,
         held_out: Sequence[Example],
-        make_pair: Callable[[Example, str], Pair],
+        make_pair: Callable[[Example, str], QueryPair],
     ):
         self._config = config
         self._factory = factory
@@ -74,7 +74,7 @@ class Validator:
             for example, row in zip(unit.examples, rows, strict=True)
         ]
         with Executor(workers=1) as executor:
-            verdicts = list(judge_all(pairs, executor))
+            verdicts = list(evaluate_all(pairs, executor))
         return Score(
             execution=_share(verdict.execution for verdict in verdicts),
             exact_match=_share(verdict.exact_match for verdict in verdicts),

@@ -11,9 +11,9 @@ import pytest
 
 from t2sql.data.database import database_paths
 from t2sql.data.read_schema import read_tables, schema_from_sqlite
-from t2sql.evaluation.evaluate import judge, judge_all
+from t2sql.evaluation.evaluate import evaluate, evaluate_all
 from t2sql.evaluation.sandbox.executor import Executor, Limits
-from t2sql.evaluation.verdict import Pair
+from t2sql.evaluation.verdict import QueryPair
 
 ENDLESS = "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r) SELECT count(*) FROM r"
 
@@ -39,7 +39,7 @@ def _make(path: pathlib.Path, rows: list[tuple]) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory) -> pathlib.Path:
-    path = tmp_path_factory.mktemp("judge") / "singers.sqlite"
+    path = tmp_path_factory.mktemp("evaluate") / "singers.sqlite"
     return _make(path, [(1, "Ann", 3), (2, "Bob", 3), (3, "Bob", 5)])
 
 
@@ -47,8 +47,8 @@ def database(tmp_path_factory) -> pathlib.Path:
 def pair(database):
     schema = schema_from_sqlite(database)
 
-    def make(gold, predicted, *databases) -> Pair:
-        return Pair(
+    def make(gold, predicted, *databases) -> QueryPair:
+        return QueryPair(
             gold=gold, predicted=predicted, databases=databases or (database,), schema=schema
         )
 
@@ -56,7 +56,7 @@ def pair(database):
 
 
 def test_a_right_answer(pair, executor, database):
-    verdict = judge(pair("SELECT name FROM Singer", "select Name from SINGER"), executor)
+    verdict = evaluate(pair("SELECT name FROM Singer", "select Name from SINGER"), executor)
     assert (verdict.execution, verdict.exact_match, verdict.valid) == (True, True, True)
     assert verdict.hardness == "easy"
     assert not verdict.db_empty
@@ -96,72 +96,73 @@ def test_a_right_answer(pair, executor, database):
     ],
 )  # fmt: skip
 def test_verdicts(pair, executor, gold, predicted, execution, exact_match, valid):
-    verdict = judge(pair(gold, predicted), executor)
-    found = verdict.execution, verdict.exact_match, verdict.valid
-    assert found == (execution, exact_match, valid)
+    verdict = evaluate(pair(gold, predicted), executor)
+    measures = verdict.execution, verdict.exact_match, verdict.valid
+    assert measures == (execution, exact_match, valid)
 
 
 def test_results_are_shown_as_the_queries_are_written(pair, executor):
-    wanted = pair("SELECT DISTINCT name FROM Singer", "SELECT DISTINCT price FROM Singer; x")
-    verdict = judge(wanted, executor)
+    verdict = evaluate(
+        pair("SELECT DISTINCT name FROM Singer", "SELECT DISTINCT price FROM Singer; x"), executor
+    )
     assert verdict.gold_result.rows == (("Ann",), ("Bob",))
     assert verdict.predicted_result.rows == ((3,), (5,))
     assert not verdict.execution
 
 
 def test_a_gold_query_that_fails_is_told(pair, executor):
-    verdict = judge(pair("SELECT nome FROM Singer", "SELECT nome FROM Singer"), executor)
+    verdict = evaluate(pair("SELECT nome FROM Singer", "SELECT nome FROM Singer"), executor)
     assert verdict.execution is False
     assert (verdict.gold_result.status, verdict.gold_result.ok) == ("error", False)
     assert "the gold query fails on singers.sqlite: no such column: nome" in verdict.notes
 
 
 def test_a_gold_query_that_hangs_is_told(pair, executor):
-    verdict = judge(pair(ENDLESS, "SELECT 1"), executor)
+    verdict = evaluate(pair(ENDLESS, "SELECT 1"), executor)
     assert (verdict.execution, verdict.valid) == (False, True)
     assert verdict.gold_result.status == "timeout"
 
 
 def test_a_gold_query_outside_the_dialect_has_no_hardness(pair, executor):
     gold = "SELECT name FROM Singer WHERE price IS NULL"
-    verdict = judge(pair(gold, gold), executor)
+    verdict = evaluate(pair(gold, gold), executor)
     assert (verdict.hardness, verdict.execution, verdict.exact_match) == (None, True, True)
     assert "outside Spider's dialect" in verdict.notes[0]
-    other = judge(pair(gold, "SELECT name FROM Singer"), executor)
+    other = evaluate(pair(gold, "SELECT name FROM Singer"), executor)
     assert other.exact_match is False
 
 
-def test_without_gold_only_validity_is_judged(pair, executor):
-    verdict = judge(pair(None, "SELECT DISTINCT price FROM Singer"), executor)
+def test_without_gold_only_validity_is_evaluated(pair, executor):
+    verdict = evaluate(pair(None, "SELECT DISTINCT price FROM Singer"), executor)
     assert (verdict.execution, verdict.exact_match, verdict.hardness) == (None, None, None)
     assert verdict.valid
     assert verdict.gold_result is None
     assert verdict.predicted_result.rows == ((3,), (5,))
-    assert not judge(pair(None, "SELECT nome FROM Singer"), executor).valid
+    assert not evaluate(pair(None, "SELECT nome FROM Singer"), executor).valid
 
 
 def test_an_empty_database_is_flagged(pair, executor, tmp_path):
     empty = _make(tmp_path / "empty.sqlite", [])
-    wanted = pair("SELECT name FROM Singer", "SELECT id FROM Singer WHERE id > 7", empty)
-    verdict = judge(wanted, executor)
+    no_rows = pair("SELECT name FROM Singer", "SELECT id FROM Singer WHERE id > 7", empty)
+    verdict = evaluate(no_rows, executor)
     assert (verdict.db_empty, verdict.execution, verdict.exact_match) == (True, True, False)
 
 
 def test_all_databases_must_agree(pair, executor, database, tmp_path):
     other = _make(tmp_path / "other.sqlite", [(1, "Ann", 3), (2, "Cyd", 3)])
     same = pair("SELECT name FROM Singer", "SELECT name FROM Singer WHERE id > 0", database, other)
-    assert judge(same, executor).execution
+    assert evaluate(same, executor).execution
     lucky = pair(
         "SELECT name FROM Singer WHERE name = 'Bob'",
         "SELECT name FROM Singer WHERE id > 1",
         database,
         other,
     )
-    verdict = judge(lucky, executor)
+    verdict = evaluate(lucky, executor)
     assert (verdict.execution, verdict.database, verdict.database_count) == (False, other, 2)
     assert verdict.gold_result.rows == ()
     assert verdict.predicted_result.rows == (("Cyd",),)
-    assert verdict.notes == ("judged on other.sqlite, one of 2 databases",)
+    assert verdict.notes == ("evaluated on other.sqlite, one of 2 databases",)
 
 
 def test_a_comparison_without_end_does_not_hang(pair, executor, tmp_path):
@@ -177,7 +178,7 @@ def test_a_comparison_without_end_does_not_hang(pair, executor, tmp_path):
     connection.commit()
     connection.close()
     start = time.monotonic()
-    verdict = judge(pair("SELECT * FROM one", "SELECT * FROM two", path), executor)
+    verdict = evaluate(pair("SELECT * FROM one", "SELECT * FROM two", path), executor)
     assert time.monotonic() - start < 20
     assert verdict.execution or verdict.notes
 
@@ -188,15 +189,15 @@ def test_one_bad_query_changes_no_other_verdict(pair, executor):
     stuck = pair("SELECT 1", "SELECT instr(zeroblob(9000000), zeroblob(4500000) || x'01')")
     pairs = [good] * 60
     pairs[10], pairs[30], pairs[31] = bad, stuck, stuck
-    verdicts = list(judge_all(pairs, executor))
-    assert [verdict.execution for verdict in verdicts] == [each is good for each in pairs]
+    verdicts = list(evaluate_all(pairs, executor))
+    assert [verdict.execution for verdict in verdicts] == [one is good for one in pairs]
     assert verdicts[30].predicted_result.status == "timeout"
 
 
 def test_pairs_are_taken_as_verdicts_are_yielded(pair, executor):
     taken = itertools.count()
     endless = (pair("SELECT 1", f"SELECT {next(taken)}") for _ in itertools.count())
-    verdicts = judge_all(endless, executor)
+    verdicts = evaluate_all(endless, executor)
     right = [verdict.execution for verdict in itertools.islice(verdicts, 1_000)]
     assert right == [index == 1 for index in range(1_000)]
     assert next(taken) < 1_500
@@ -211,10 +212,12 @@ def spider_root() -> pathlib.Path:
     return pathlib.Path(root)
 
 
-def _spider_pairs(root: pathlib.Path, rows: list[dict], gold: str, predicted: str) -> list[Pair]:
+def _spider_pairs(
+    root: pathlib.Path, rows: list[dict], gold: str, predicted: str
+) -> list[QueryPair]:
     schemas = read_tables(root)
     return [
-        Pair(
+        QueryPair(
             gold=row[gold],
             predicted=row[predicted],
             databases=tuple(database_paths(root, row["db_id"])),
@@ -233,7 +236,7 @@ def test_agrees_with_the_official_evaluator(spider_root, executor):
     pairs = _spider_pairs(spider_root, rows, "gold", "pred")
     different = [
         (row, verdict)
-        for row, verdict in zip(rows, judge_all(pairs, executor), strict=True)
+        for row, verdict in zip(rows, evaluate_all(pairs, executor), strict=True)
         if any(
             row[name] != getattr(verdict, name)
             for name in ("hardness", "execution", "exact_match", "db_empty")
@@ -244,10 +247,10 @@ def test_agrees_with_the_official_evaluator(spider_root, executor):
 
 
 @pytest.mark.spider
-def test_gold_queries_are_right_and_judged_in_seconds(spider_root, executor):
+def test_gold_queries_are_right_and_evaluated_in_seconds(spider_root, executor):
     rows = json.loads((spider_root / "dev.json").read_text())
     start = time.monotonic()
-    verdicts = list(judge_all(_spider_pairs(spider_root, rows, "query", "query"), executor))
+    verdicts = list(evaluate_all(_spider_pairs(spider_root, rows, "query", "query"), executor))
     assert time.monotonic() - start < 20  # about 2 s on two idle cores
     assert len(verdicts) == 1034
     assert all(verdict.execution and verdict.exact_match and verdict.valid for verdict in verdicts)
@@ -255,13 +258,14 @@ def test_gold_queries_are_right_and_judged_in_seconds(spider_root, executor):
 
 
 @pytest.mark.spider
-def test_gold_queries_of_train_are_judged_or_told(spider_root, executor):
+def test_gold_queries_of_train_are_evaluated_or_told(spider_root, executor):
     first = 3_000
     rows = json.loads((spider_root / "train_spider.json").read_text())[first : first + 1_600]
-    verdicts = list(judge_all(_spider_pairs(spider_root, rows, "query", "query"), executor))
-    failing = {index for index, each in enumerate(verdicts) if not each.gold_result.ok}
+    verdicts = list(evaluate_all(_spider_pairs(spider_root, rows, "query", "query"), executor))
+    failing = {index for index, verdict in enumerate(verdicts) if not verdict.gold_result.ok}
     assert failing == {3153 - first, 4513 - first, 4514 - first}
     # The official evaluator puts 1 for the letters `value`, which breaks names that hold them.
     hit = {index for index, row in enumerate(rows) if "value" in row["query"]}
-    assert {index for index, each in enumerate(verdicts) if not each.execution} - hit == failing
-    assert {index for index, each in enumerate(verdicts) if not each.exact_match} <= hit
+    wrong = {index for index, verdict in enumerate(verdicts) if not verdict.execution}
+    assert wrong - hit == failing
+    assert {index for index, verdict in enumerate(verdicts) if not verdict.exact_match} <= hit

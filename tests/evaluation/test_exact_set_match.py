@@ -1,4 +1,4 @@
-"""Exact set match and hardness, rule by rule; the official verdicts are in test_judge.py."""
+"""Exact set match and hardness, rule by rule; the official verdicts are in test_evaluate.py."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from t2sql.evaluation.spider_dialect.parser import UnreadableError, read_query
 
 
 def _table(name: str, *columns: str) -> Table:
-    made = (Column(name=each, type="text", natural_name=each) for each in columns)
+    made = (Column(name=name, type="text", natural_name=name) for name in columns)
     return Table(name=name, natural_name=name, columns=tuple(made))
 
 

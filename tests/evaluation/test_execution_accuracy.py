@@ -20,8 +20,8 @@ def _agree_by_definition(gold, predicted, ordered):
     candidates = ([tuple(row[i] for i in order) for row in predicted] for order in orders)
     if ordered:
         return any(rows == gold for rows in candidates)
-    wanted = collections.Counter(gold)
-    return any(collections.Counter(rows) == wanted for rows in candidates)
+    bag = collections.Counter(gold)
+    return any(collections.Counter(rows) == bag for rows in candidates)
 
 
 _VALUES = st.sampled_from([None, 0, 1, 2, "", "a", "1", b"a"])

@@ -4,9 +4,9 @@ import pytest
 import report_world as world
 
 from t2sql.data import database, examples, read_schema
-from t2sql.evaluation.evaluate import judge
+from t2sql.evaluation.evaluate import evaluate
 from t2sql.evaluation.sandbox.executor import Executor
-from t2sql.evaluation.verdict import Pair
+from t2sql.evaluation.verdict import QueryPair
 from t2sql.report import bounds
 from t2sql.report import describe as describe_lib
 from t2sql.report.predictions import MISSING, Answer
@@ -26,8 +26,8 @@ def described(tmp_path_factory):
                 example = dataclasses.replace(example, query=gold)
             databases = tuple(database.database_paths(root, example.db_id))
             verdicts = tuple(
-                judge(
-                    Pair(
+                evaluate(
+                    QueryPair(
                         gold=example.query,
                         predicted=answer.sql,
                         databases=databases,

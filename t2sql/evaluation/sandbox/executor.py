@@ -4,7 +4,7 @@
         result = executor.run(database, "SELECT count(*) FROM singer")
 
 Nothing a query does reaches the parent but a result of bounded size: what the query may do is
-bounded in `sandbox.py`, and the process around it by the operating system. A worker that
+bounded in `sqlite_sandbox.py`, and the process around it by the operating system. A worker that
 overruns its time, or dies, is replaced; the step it was at is reported and every other task
 goes on.
 """
@@ -19,10 +19,10 @@ from multiprocessing import connection as connections
 from pathlib import Path
 from typing import Any
 
-from t2sql.evaluation.sandbox.process import Job, Process
+from t2sql.evaluation.sandbox.process import Job, WorkerProcess
 from t2sql.evaluation.sandbox.results import ExecutionResult, Limits, timeout_message
 from t2sql.evaluation.sandbox.sqlite_sandbox import Sandbox
-from t2sql.evaluation.sandbox.worker import StepFailedError, Steps, Task
+from t2sql.evaluation.sandbox.worker import StepFailedError, StepGuard, Task
 
 __all__ = ["ExecutionResult", "Executor", "Limits", "Query"]
 
@@ -37,7 +37,7 @@ class Query:
     database: Path
     sql: str
 
-    def __call__(self, sandbox: Sandbox, steps: Steps) -> ExecutionResult:
+    def __call__(self, sandbox: Sandbox, steps: StepGuard) -> ExecutionResult:
         """Runs it."""
         try:
             steps.begin("query")
@@ -55,7 +55,7 @@ class Executor:
     def __init__(self, limits: Limits = Limits(), *, workers: int | None = None):  # noqa: B008
         self.limits = limits
         self.workers = workers or cores()
-        self._pool: list[Process] = []
+        self._pool: list[WorkerProcess] = []
         self._mapping = False
 
     def __enter__(self) -> "Executor":
@@ -90,26 +90,26 @@ class Executor:
         finally:
             self._mapping = False
             # What an abandoned map left running is of no use to the next one.
-            for process in [each for each in self._pool if each.batch]:
+            for process in self.busy():
                 self.retire(process)
 
     def has_idle(self) -> bool:
         """Whether a process is without work, or one more may be started."""
         return len(self.busy()) < self.workers
 
-    def idle(self) -> Process:
+    def idle(self) -> WorkerProcess:
         """A process without work, started if need be."""
         for process in self._pool:
             if not process.batch:
                 return process
-        self._pool.append(Process(self.limits))
+        self._pool.append(WorkerProcess(self.limits))
         return self._pool[-1]
 
-    def busy(self) -> list[Process]:
+    def busy(self) -> list[WorkerProcess]:
         """The processes with work."""
         return [process for process in self._pool if process.batch]
 
-    def retire(self, process: Process) -> None:
+    def retire(self, process: WorkerProcess) -> None:
         """Kills a process for good; `idle` starts another one."""
         process.kill()
         self._pool.remove(process)
@@ -165,7 +165,7 @@ class _Run:
             if time.monotonic() > process.deadline:
                 self._bury(process, "timeout", timeout_message(self._executor.limits))
 
-    def _hear(self, process: Process) -> None:
+    def _hear(self, process: WorkerProcess) -> None:
         try:
             message = process.receive()
         except (EOFError, ConnectionResetError):
@@ -176,7 +176,7 @@ class _Run:
         if message.kind == "done":
             self._results[process.batch.popleft().index] = message.value
 
-    def _bury(self, process: Process, status: str, message: str) -> None:
+    def _bury(self, process: WorkerProcess, status: str, message: str) -> None:
         """Blames the step that a process was at, and has the rest of its work done again."""
         first, *others = process.batch
         first.blame(process.step, status, message)

@@ -56,7 +56,7 @@ class Job:
             raise RuntimeError(f"processes keep ending before they begin {self.task}: {message}")
 
 
-class Process:
+class WorkerProcess:
     """A child process, seen from its parent.
 
     Attributes:

@@ -23,7 +23,7 @@ PARENT_GONE_EXIT = 72
 class Task(Protocol):
     """Work for a worker; it is pickled, and its result too."""
 
-    def __call__(self, sandbox: Sandbox, steps: "Steps") -> Any:
+    def __call__(self, sandbox: Sandbox, steps: "StepGuard") -> Any:
         """Does the work, announcing each step that untrusted input can make go wrong."""
 
 
@@ -51,7 +51,7 @@ class StepFailedError(Exception):
         self.message = message
 
 
-class Steps:
+class StepGuard:
     """The steps of one task.
 
     Args:
@@ -125,7 +125,7 @@ def _serve(
 ) -> None:
     for position, (task, failures) in enumerate(batch):
         try:
-            result = task(sandbox, Steps(connection, position, failures))
+            result = task(sandbox, StepGuard(connection, position, failures))
         except MemoryError:
             sys.exit(OUT_OF_MEMORY_EXIT)
         except (EOFError, BrokenPipeError, ConnectionResetError):

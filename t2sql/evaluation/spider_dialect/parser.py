@@ -48,12 +48,12 @@ def read_query(sql: str, schema: Schema) -> SpiderQuery:
     """
     try:
         words = tokenize(sql)
-        return _Reader(words, Names(words, schema)).query()
+        return _SpiderParser(words, Names(words, schema)).query()
     except RecursionError:
         raise UnreadableError("it is nested too deeply") from None
 
 
-class _Reader:
+class _SpiderParser:
     """Reads words from left to right; every method takes what it reads."""
 
     def __init__(self, words: list[str], names: Names):
@@ -183,7 +183,7 @@ class _Reader:
         while end < len(self._words) and self._words[end] not in _ENDS_VALUE:
             end += 1
         self._at = end
-        return _Reader(self._words[start:end], self._names).column_use(names)
+        return _SpiderParser(self._words[start:end], self._names).column_use(names)
 
     def _group_by(self, names: list[str]) -> tuple[ColumnUse, ...]:
         if not self._take("group"):
@@ -199,10 +199,10 @@ class _Reader:
 
         def term() -> Term:
             nonlocal direction
-            found = self._term(names)
+            sorted_by = self._term(names)
             if self._word() in ("asc", "desc"):
                 direction = self._next()
-            return found
+            return sorted_by
 
         terms = self._listed(term)
         return OrderBy(direction, terms)

@@ -1,7 +1,7 @@
 """What the official evaluator does to a query's text before it looks at it.
 
-It judges predictions as they stand, but not quite: these are its changes
-(https://github.com/taoyds/test-suite-sql-eval, its defaults), found from its verdicts.
+It is said to take predictions as they stand, but changes them in these ways first
+(https://github.com/taoyds/test-suite-sql-eval with its defaults; inferred from its verdicts).
 """
 
 import re

@@ -36,8 +36,8 @@ def tokenize(sql: str) -> list[str]:
 
 def _unmask(word: str, literals: Iterator[str]) -> str:
     """A literal that stands alone is itself again; glued to a word it spoils that word."""
-    found = [next(literals) for _ in range(word.count(_MARK))]
-    return found[0] if word == _MARK else word
+    own = [next(literals) for _ in range(word.count(_MARK))]
+    return own[0] if word == _MARK else word
 
 
 def _join_operators(words: list[str]) -> list[str]:

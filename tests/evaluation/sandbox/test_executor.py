@@ -97,8 +97,8 @@ def test_the_step_that_ends_a_process_is_reported_and_the_others_go_on(
     work = [tasks.Double(number) for number in range(40)]
     work[20] = tasks.Harm(deed)
     results = list(executor.map(work))
-    found, message = results.pop(20)
-    assert found == status
+    reported, message = results.pop(20)
+    assert reported == status
     assert words in message
     assert results == [2 * number for number in range(40) if number != 20]
 

@@ -189,32 +189,32 @@ def _state(folder: pathlib.Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def folder(tmp_path_factory):
     """A folder with a database, in which the workers start; it must stay as it is."""
-    folder = tmp_path_factory.mktemp("hostile")
-    _make_database(folder / "db.sqlite")
-    before = _state(folder)
+    path = tmp_path_factory.mktemp("hostile")
+    _make_database(path / "db.sqlite")
+    before = _state(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("SQLITE_TMPDIR", str(folder))
-        patch.setattr(tempfile, "tempdir", str(folder))
-        yield folder
-    assert _state(folder) == before
+        patch.chdir(path)
+        patch.setenv("SQLITE_TMPDIR", str(path))
+        patch.setattr(tempfile, "tempdir", str(path))
+        yield path
+    assert _state(path) == before
 
 
 @pytest.fixture(scope="module")
-def executor(place):
+def executor(folder):
     with Executor(LIMITS, workers=2) as shared:
         yield shared
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_query(place, executor, name):
+def test_hostile_query(folder, executor, name):
     sql, expected = HOSTILE[name]
     # Where anything goes (None), SQLite's versions differ.
-    database, before = place / "db.sqlite", _state(place)
+    database, before = folder / "db.sqlite", _state(folder)
     probe = Query(database, "SELECT count(*), sum(a), group_concat(b) FROM t")
-    attack = Query(database, sql.replace("{outside}", str(place)))
+    attack = Query(database, sql.replace("{outside}", str(folder)))
     start = time.monotonic()
     first, attacked, second, third = executor.map([probe, attack, probe, probe])
     assert time.monotonic() - start < 20
@@ -222,22 +222,22 @@ def test_hostile_query(place, executor, name):
     assert bool(attacked.message) == (attacked.status != "ok")
     for result in (first, second, third):
         assert result.rows == ((3, 6, "x,y,z"),)
-    assert _state(place) == before
+    assert _state(folder) == before
 
 
 def test_there_are_enough_hostile_queries():
     assert len(HOSTILE) >= 40
 
 
-def test_a_call_into_c_is_ended_from_outside(place, executor):
+def test_a_call_into_c_is_ended_from_outside(folder, executor):
     sql, _ = HOSTILE["one call into C for hours"]
-    result = executor.run(place / "db.sqlite", sql)
+    result = executor.run(folder / "db.sqlite", sql)
     assert (result.status, result.message) == ("timeout", "stopped after 0.4 s")
 
 
-def test_useful_sql_runs(place, executor):
+def test_useful_sql_runs(folder, executor):
     def rows(sql: str) -> tuple:
-        result = executor.run(place / "db.sqlite", sql)
+        result = executor.run(folder / "db.sqlite", sql)
         assert result.ok, result.message
         return result.rows
 
@@ -276,9 +276,9 @@ def test_a_database_in_a_read_only_folder(tmp_path, executor):
         folder.chmod(0o700)
 
 
-def test_a_query_that_can_be_interrupted_is(place):
+def test_a_query_that_can_be_interrupted_is(folder):
     sql, _ = HOSTILE["endless recursion"]
     with Executor(Limits(seconds=0.4, grace=60), workers=1) as patient:
-        result = patient.run(place / "db.sqlite", sql)
+        result = patient.run(folder / "db.sqlite", sql)
     assert (result.status, result.message) == ("timeout", "stopped after 0.4 s")
     assert 0.4 <= result.seconds < 30

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from t2sql.evaluation.sandbox.sqlite_sandbox import Sandbox
-from t2sql.evaluation.sandbox.worker import StepFailedError, Steps
+from t2sql.evaluation.sandbox.worker import StepFailedError, StepGuard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Double:
     number: int
     seconds: float = 0.0
 
-    def __call__(self, sandbox: Sandbox, steps: Steps) -> int:
+    def __call__(self, sandbox: Sandbox, steps: StepGuard) -> int:
         time.sleep(self.seconds)
         return 2 * self.number
 
@@ -27,7 +27,7 @@ class Harm:
 
     deed: str
 
-    def __call__(self, sandbox: Sandbox, steps: Steps) -> Any:
+    def __call__(self, sandbox: Sandbox, steps: StepGuard) -> Any:
         steps.begin("harmless")
         try:
             steps.begin("harmful")
@@ -62,7 +62,7 @@ class Harm:
 class DieSilently:
     """Ends the process before it announces anything."""
 
-    def __call__(self, sandbox: Sandbox, steps: Steps) -> None:
+    def __call__(self, sandbox: Sandbox, steps: StepGuard) -> None:
         os._exit(9)
 
 
@@ -70,5 +70,5 @@ class DieSilently:
 class ProcessId:
     """Tells which process does the work."""
 
-    def __call__(self, sandbox: Sandbox, steps: Steps) -> int:
+    def __call__(self, sandbox: Sandbox, steps: StepGuard) -> int:
         return os.getpid()

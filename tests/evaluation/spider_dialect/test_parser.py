@@ -30,7 +30,7 @@ def schemas(spider_root) -> dict[str, Schema]:
 
 
 def _table(name: str, *columns: str) -> Table:
-    made = (Column(name=each, type="text", natural_name=each) for each in columns)
+    made = (Column(name=name, type="text", natural_name=name) for name in columns)
     return Table(name=name, natural_name=name, columns=tuple(made))
 
 
@@ -89,7 +89,7 @@ class _Shipped:
         return _ARITHMETIC[operator], *(self._use(use) for use in uses if use)
 
     def _conditions(self, conditions):
-        return [each if isinstance(each, str) else self._condition(each) for each in conditions]
+        return [part if isinstance(part, str) else self._condition(part) for part in conditions]
 
     def _condition(self, condition):
         negated, operator, term, *values = condition
@@ -103,35 +103,35 @@ class _Shipped:
 
 
 def _ours(query: SpiderQuery) -> dict:
-    def use(each):
-        return each.aggregate, each.column, each.distinct
+    def use(used):
+        return used.aggregate, used.column, used.distinct
 
-    def term(each):
-        return each.operator, *map(use, each.columns)
+    def term(part):
+        return part.operator, *map(use, part.columns)
 
-    def value(each):
-        if isinstance(each, ColumnUse):
-            return use(each)
-        return _ours(each) if isinstance(each, SpiderQuery) else each
+    def value(operand):
+        if isinstance(operand, ColumnUse):
+            return use(operand)
+        return _ours(operand) if isinstance(operand, SpiderQuery) else operand
 
-    def conditions(each: Conditions):
+    def conditions(clause: Conditions):
         units = [
             (
                 unit.negated,
                 unit.operator,
                 term(unit.term),
-                [value(each) for each in unit.values],
+                list(map(value, unit.values)),
             )
-            for unit in each.units
+            for unit in clause.units
         ]
-        connected = [part for pair in zip(units, each.connectors, strict=False) for part in pair]
-        return connected + units[len(each.connectors) :]
+        connected = [part for pair in zip(units, clause.connectors, strict=False) for part in pair]
+        return connected + units[len(clause.connectors) :]
 
     order, operation = query.order_by, query.set_operation
     return {
         "distinct": query.distinct,
         "select": [(item.aggregate, term(item.term)) for item in query.select],
-        "tables": [each if isinstance(each, str) else _ours(each) for each in query.tables],
+        "tables": [table if isinstance(table, str) else _ours(table) for table in query.tables],
         "joined_on": conditions(query.joined_on),
         "where": conditions(query.where),
         "group_by": list(map(use, query.group_by)),
