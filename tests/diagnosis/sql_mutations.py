@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 from sql_rewrites import select_of, tables_of
 from sqlglot import exp
-from t2sql.sql.names import fold
 
 from t2sql.data.schema import Schema, Table
+from t2sql.sql.names import fold
 
 Mutated = exp.Expression | str | None
 # error class -> ways to make it

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import sqlglot
 from sqlglot import exp
-from t2sql.sql.names import fold
 
 from t2sql.data.schema import Schema
+from t2sql.sql.names import fold
 from t2sql.sql.tokens import tokenize
 
 REWRITES: dict[str, Callable[[str, Schema], str | None]] = {}

@@ -4,10 +4,10 @@ import dataclasses
 import sqlite3
 
 import pytest
-from t2sql.sql.names import quote_name
 
 from t2sql.data import database, examples, read_schema
 from t2sql.data.schema import Column, ColumnRef, ForeignKey, Schema, Table
+from t2sql.sql.names import quote_name
 from t2sql.training import respelling
 from t2sql.training.gold_sql import normal_sql
 
