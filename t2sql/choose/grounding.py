@@ -16,6 +16,7 @@ from t2sql.diagnosis import conditions, parsing
 from t2sql.diagnosis.description import Core, all_cores
 from t2sql.diagnosis.reading import QueryReader
 from t2sql.diagnosis.terms import Column, Literal
+from t2sql.sql.names import quoted, quoted_text
 
 _EQUALITY = ("=", "!=")
 _LIKE = ("LIKE", "NOT LIKE")
@@ -89,10 +90,11 @@ def _is_whole(each: Comparison) -> bool:
 
 
 def _probe(each: Comparison) -> str:
-    table, column = ('"' + name.replace('"', '""') + '"' for name in (each.table, each.column))
-    value = each.value.replace("'", "''")
     operator = "LIKE" if each.operator in _LIKE else "="
-    return f"SELECT 1 FROM {table} WHERE {column} {operator} '{value}' LIMIT 1"
+    return (
+        f"SELECT 1 FROM {quoted(each.table)} "
+        f"WHERE {quoted(each.column)} {operator} {quoted_text(each.value)} LIMIT 1"
+    )
 
 
 @functools.lru_cache(maxsize=4)

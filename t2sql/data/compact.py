@@ -23,7 +23,7 @@ from typing import NamedTuple
 from t2sql.data.database import open_database
 from t2sql.data.read_schema import schema_from_sqlite
 from t2sql.data.schema import Column, ColumnRef, Schema, Table
-from t2sql.sql.names import quote_name
+from t2sql.sql.names import quote_name, quoted, quoted_text
 
 VALUES_PER_COLUMN = 2
 # Longer values say little of a column for their tokens, and are seldom asked for whole.
@@ -114,7 +114,7 @@ class CompactDatabase:
         # Each value's first column, then each one's second: none crowds out another.
         turns = itertools.zip_longest(*named)
         places = (place for turn in turns for place in turn if place is not None)
-        conditions = (f"{_dotted(place.column)} = {_literal(place.value)}" for place in places)
+        conditions = (f"{_dotted(place.column)} = {quoted_text(place.value)}" for place in places)
         return tuple(itertools.islice(dict.fromkeys(conditions), MATCHES))
 
     def named(self, question: str) -> tuple[tuple[str, ...], ...]:
@@ -150,7 +150,7 @@ def _columns(schema: Schema) -> Iterator[ColumnRef]:
 
 def _text_values(connection: sqlite3.Connection, ref: ColumnRef) -> list[str]:
     """A column's short values that are stored as text, the most frequent first."""
-    table, column = ('"' + name.replace('"', '""') + '"' for name in ref)
+    table, column = map(quoted, ref)
     rows = connection.execute(
         f"SELECT value FROM (SELECT {column} AS value FROM {table} LIMIT {MAX_ROWS}) "
         f"WHERE typeof(value) = 'text' AND length(value) BETWEEN 1 AND {MAX_MATCHED_CHARS} "
@@ -200,7 +200,7 @@ def _shown(values: list[str], count: int) -> Iterator[str]:
     if any(sum(map(str.isdigit, value)) > 3 for value in short):
         short = short[:1]
     if short:
-        yield ", ".join(map(_literal, short))
+        yield ", ".join(map(quoted_text, short))
 
 
 def _places_by_words(
@@ -225,7 +225,3 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _dotted(ref: ColumnRef) -> str:
     return ".".join(map(quote_name, ref))
-
-
-def _literal(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

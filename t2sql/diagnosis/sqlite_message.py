@@ -4,7 +4,7 @@ import collections
 import sqlite3
 
 from t2sql.data.schema import Schema, Table
-from t2sql.sql.names import fold
+from t2sql.sql.names import fold, quoted
 from t2sql.sql.tokens import first_statement
 
 _ALLOWED = frozenset(
@@ -44,7 +44,7 @@ def _create(schema: Schema) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     # SQLite keeps names with this prefix for its own tables, which Spider lists too.
     for table in (each for each in schema.tables if not fold(each.name).startswith("sqlite_")):
-        connection.execute(f"CREATE TABLE IF NOT EXISTS {_quoted(table.name)} ({_columns(table)})")
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {quoted(table.name)} ({_columns(table)})")
     connection.set_authorizer(
         lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
     )
@@ -53,8 +53,4 @@ def _create(schema: Schema) -> sqlite3.Connection:
 
 def _columns(table: Table) -> str:
     names = {fold(column.name): column.name for column in table.columns}
-    return ", ".join(map(_quoted, names.values())) or "_"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    return ", ".join(map(quoted, names.values())) or "_"

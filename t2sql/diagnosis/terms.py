@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from t2sql.sql.names import fold
+from t2sql.sql.names import fold, quoted_text
 
 _COMMUTATIVE = frozenset("+*")
 # Short enough to be exact; a text with leading zeros is a code, not a number.
@@ -63,7 +63,7 @@ class Literal:
         value = self.value
         if len(value) > _SHOWN_CHARACTERS:
             value = f"{value[:_SHOWN_CHARACTERS]}…"
-        return "'" + value.replace("'", "''") + "'" if self.is_text else value
+        return quoted_text(value) if self.is_text else value
 
 
 @dataclasses.dataclass(frozen=True)

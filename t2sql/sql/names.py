@@ -1,4 +1,4 @@
-"""Names in SQL: how they are quoted, and how SQLite compares them."""
+"""Names and text in SQL: how they are quoted, and how SQLite compares names."""
 
 import re
 
@@ -25,9 +25,18 @@ _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 def quote_name(name: str) -> str:
     """The name as SQL takes it: bare where that is safe, in double quotes elsewhere."""
-    if _PLAIN_NAME.fullmatch(name) and name.upper() not in KEYWORDS:
-        return name
+    bare = _PLAIN_NAME.fullmatch(name) and name.upper() not in KEYWORDS
+    return name if bare else quoted(name)
+
+
+def quoted(name: str) -> str:
+    """The name in double quotes."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def quoted_text(text: str) -> str:
+    """Text as SQL's constant, in single quotes."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def fold(name: str) -> str:

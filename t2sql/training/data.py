@@ -22,6 +22,7 @@ from t2sql.data.compact import CompactDatabase
 from t2sql.data.examples import Example
 from t2sql.data.prompts import Prompt
 from t2sql.sampling import prompt_groups as sampling_groups
+from t2sql.sql.names import quoted
 from t2sql.training import packing, respelling, sampled_softmax
 from t2sql.training.gold_sql import normal_sql
 
@@ -366,7 +367,6 @@ def _hash(db_id: str) -> str:
 def _has_rows(path: Path) -> bool:
     with database.open_database(path) as connection:
         names = read_schema.table_names(connection)
-        quoted = ('"' + name.replace('"', '""') + '"' for name in names)
         return any(
-            connection.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() for name in quoted
+            connection.execute(f"SELECT 1 FROM {quoted(name)} LIMIT 1").fetchone() for name in names
         )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from t2sql.data.schema import Schema
-from t2sql.sql.names import fold, quote_name
+from t2sql.sql.names import fold, quote_name, quoted_text
 from t2sql.sql.tokens import Token, first_statement, tokenize
 
 _KEYWORD_LIST = """
@@ -69,7 +69,7 @@ def _word(token: Token, before: str, after: str, spellings: dict[str, str]) -> s
         name = token.text[1:-1].replace(token.text[0] * 2, token.text[0])
         spelt = spellings.get(fold(name))
         if spelt is None and token.text[0] == '"':
-            return "'" + name.replace("'", "''") + "'"
+            return quoted_text(name)
         return quote_name(spelt or name)
     if token.kind != "word":
         return token.text

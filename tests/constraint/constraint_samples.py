@@ -9,6 +9,7 @@ from t2sql import constraint
 from t2sql.constraint import lexer
 from t2sql.data.schema import Column, ColumnRef, ForeignKey, Schema, Table
 from t2sql.model import dummy, factory
+from t2sql.sql.names import quoted
 
 END = 1
 ODD = {
@@ -74,12 +75,8 @@ def _column(name: str) -> Column:
 def make_database(tables: dict[str, tuple[str, ...]]) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:")
     for name, columns in tables.items():
-        connection.execute(f"CREATE TABLE {_quoted(name)} ({', '.join(map(_quoted, columns))})")
+        connection.execute(f"CREATE TABLE {quoted(name)} ({', '.join(map(quoted, columns))})")
     return connection
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def random_answer(

@@ -85,12 +85,11 @@ names = st.text(
     st.sampled_from(["", " int", " varchar( 20 )", " TEXT default 'a  --b'", " DEFAULT -1"]),
 )
 def test_any_names_survive(columns, declaration):
-    def quoted(name):
-        return '"' + name.replace('"', '""') + '"'
-
-    parts = [f"{quoted(name)}{declaration} -- comment\n" for name in columns]
-    key = ",\n".join(quoted(name) for name in columns[:2])
-    written = f"CREATE TABLE {quoted(columns[0])}({','.join(parts)}, primary  key( {key} ))"
+    parts = [f"{names_lib.quoted(name)}{declaration} -- comment\n" for name in columns]
+    key = ",\n".join(map(names_lib.quoted, columns[:2]))
+    written = (
+        f"CREATE TABLE {names_lib.quoted(columns[0])}({','.join(parts)}, primary  key( {key} ))"
+    )
     if columns[0].lower().startswith("sqlite_"):
         return
     found = ddl.canonical_table(written)

@@ -3,7 +3,7 @@
 This is the inner of two walls, and runs in a child process. SQLite itself refuses to write
 (read-only and immutable), to do anything but read (authorizer), to build huge values (limits)
 and to run for long (progress handler). One long call into C escapes the progress handler: the
-parent (`executor.py`) kills the process then.
+parent (`execute.py`) kills the process then.
 """
 
 import collections
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from t2sql.evaluation.sandbox.results import ExecutionResult, Limits, Row, one_line, timeout_message
-from t2sql.sql.names import quote_name
+from t2sql.sql.names import quoted
 
 _ALLOWED = frozenset(
     (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
@@ -72,11 +72,11 @@ class Sandbox:
 
     def remember(self, database: Path, sql: str) -> ExecutionResult:
         """`run`, or the result of an earlier call: for gold queries, which come in series."""
-        result = self._results.get((database, sql))
-        if result is None:
-            result = self.run(database, sql)
-            self._results.put((database, sql), result)
-        return result
+        found = self._results.get((database, sql))
+        if found is None:
+            found = self.run(database, sql)
+            self._results.put((database, sql), found)
+        return found
 
     def remembers(self, database: Path, sql: str) -> bool:
         """Whether `remember` has the result at hand."""
@@ -95,16 +95,16 @@ class Sandbox:
             "ESCAPE '\\'",
         )
         return any(
-            self.run(database, f"SELECT 1 FROM {quote_name(name)} LIMIT 1").rows
+            self.run(database, f"SELECT 1 FROM {quoted(name)} LIMIT 1").rows
             for (name,) in names.rows
         )
 
     def _connection(self, database: Path) -> sqlite3.Connection:
-        connection = self._connections.get(database)
-        if connection is None:
-            connection = open_read_only(database, self.limits, self._is_late)
-            self._connections.put(database, connection)
-        return connection
+        found = self._connections.get(database)
+        if found is None:
+            found = open_read_only(database, self.limits, self._is_late)
+            self._connections.put(database, found)
+        return found
 
     def _is_late(self) -> bool:
         return time.monotonic() > self._deadline
