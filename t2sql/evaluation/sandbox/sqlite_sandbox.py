@@ -3,7 +3,7 @@
 This is the inner of two walls, and runs in a child process. SQLite itself refuses to write
 (read-only and immutable), to do anything but read (authorizer), to build huge values (limits)
 and to run for long (progress handler). One long call into C escapes the progress handler: the
-parent (`execute.py`) kills the process then.
+parent (`executor.py`) kills the process then.
 """
 
 import collections
@@ -72,11 +72,11 @@ class Sandbox:
 
     def remember(self, database: Path, sql: str) -> ExecutionResult:
         """`run`, or the result of an earlier call: for gold queries, which come in series."""
-        found = self._results.get((database, sql))
-        if found is None:
-            found = self.run(database, sql)
-            self._results.put((database, sql), found)
-        return found
+        result = self._results.get((database, sql))
+        if result is None:
+            result = self.run(database, sql)
+            self._results.put((database, sql), result)
+        return result
 
     def remembers(self, database: Path, sql: str) -> bool:
         """Whether `remember` has the result at hand."""
@@ -100,11 +100,11 @@ class Sandbox:
         )
 
     def _connection(self, database: Path) -> sqlite3.Connection:
-        found = self._connections.get(database)
-        if found is None:
-            found = open_read_only(database, self.limits, self._is_late)
-            self._connections.put(database, found)
-        return found
+        connection = self._connections.get(database)
+        if connection is None:
+            connection = open_read_only(database, self.limits, self._is_late)
+            self._connections.put(database, connection)
+        return connection
 
     def _is_late(self) -> bool:
         return time.monotonic() > self._deadline
