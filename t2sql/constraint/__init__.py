@@ -1,8 +1,8 @@
-"""Decoding within a schema: which tokens keep an answer a SQLite SELECT over it."""
+"""Constrained decoding: which tokens keep an answer a SQLite SELECT over its schema."""
 
-from t2sql.constraint.constraint import RowState, SchemaConstraint
-from t2sql.constraint.guide import Guides
+from t2sql.constraint.constraint import SchemaConstraint
+from t2sql.constraint.guide import Guide, Guides
 from t2sql.constraint.masks import Mask
 from t2sql.constraint.vocabulary import Vocabulary
 
-__all__ = ["Guides", "Mask", "RowState", "SchemaConstraint", "Vocabulary"]
+__all__ = ["Guide", "Guides", "Mask", "SchemaConstraint", "Vocabulary"]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from t2sql.constraint import lexer
 from t2sql.constraint.lexer import Position
-from t2sql.constraint.parser import State
+from t2sql.constraint.parser import ParserState
 
 _MAX_LEXEMES = 400
 # The text of each class; a name may stand in the place of a "<text>".
@@ -92,7 +92,7 @@ def _endings(position: Position) -> Iterator[tuple[bytes, int]]:
                 yield bytes((letter,)), ended.cost
 
 
-def _following(state: State, space: bytes) -> Iterator[tuple[bytes, int]]:
+def _following(state: ParserState, space: bytes) -> Iterator[tuple[bytes, int]]:
     yield from ((space + word, cost) for word, cost in state.options("word"))
     yield from state.options("punctuation")
     for kind, text in _PLAIN.items():

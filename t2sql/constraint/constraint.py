@@ -13,12 +13,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Bool
 
-from t2sql import errors
 from t2sql.constraint import completion, identifiers, lexer
 from t2sql.constraint.foreign_keys import Links
 from t2sql.constraint.lexer import Position
 from t2sql.constraint.masks import Mask
-from t2sql.constraint.parser import Parser, State
+from t2sql.constraint.parser import Parser, ParserState
 from t2sql.constraint.scope import EARLY_ALIASES, ScopeCheck
 from t2sql.constraint.token_grammar import Engine
 from t2sql.constraint.vocabulary import Vocabulary
@@ -26,8 +25,6 @@ from t2sql.data.schema import Schema
 
 # Masks kept for a schema: some 2 kB each, 32 kB within quotes.
 _MAX_MASKS = 4096
-# What `completion.bound` may be short of, in tokens.
-_MARGIN = 4
 
 
 class SchemaConstraint:
@@ -43,7 +40,8 @@ class SchemaConstraint:
       vocabulary: of the model's tokenizer.
       db_id: the schema's.
       keyed: whether tables are joined along the schema's keys only.
-      begin: where an answer stands before its prefix.
+      begin: the position before the prefix.
+      start: the position where an answer begins, behind the prefix.
       encoded: the tokens of a text.
       bound: how many tokens it takes to end the query from a position, about, at most.
 
@@ -70,8 +68,8 @@ class SchemaConstraint:
         self._parser = Parser(ScopeCheck(tables, links), plain, self.count)
         self._prefix = prefix.encode()
         self.begin = Position(self._parser.start, lexer.GAP, b"")
-        self._start = lexer.steps(self.begin, self._prefix)
-        if self._start is None:
+        self.start = lexer.steps(self.begin, self._prefix)
+        if self.start is None:
             raise ValueError(f"no query begins with {prefix!r}")
         self._engine = Engine(
             vocabulary,
@@ -80,14 +78,6 @@ class SchemaConstraint:
         )
         self._masks: dict[Position, Mask] = {}
         self._usual_masks: dict[Position, Mask] = {}
-
-    def start(self, max_new_tokens: int) -> "RowState":
-        """A new answer of at most so many tokens, the end token included.
-
-        Raises:
-          InputError: no query is that short.
-        """
-        return RowState(self, self._start, max_new_tokens)
 
     def mask(self, position: Position, tokens: Sequence[int]) -> Mask:
         """The tokens that may follow, the end tokens among them where the query is whole.
@@ -139,7 +129,7 @@ class SchemaConstraint:
         text = state is None or "<text>" in state.classes
         return self.vocabulary.unusual(lone_space=lone, quotes=not self._needs_quotes, text=text)
 
-    def _find_usual(self, state: State) -> dict[tuple[bytes, bytes], set[int]]:
+    def _find_usual(self, state: ParserState) -> dict[tuple[bytes, bytes], set[int]]:
         """The tokens that the words of a state are cut into.
 
         Returns:
@@ -181,7 +171,9 @@ class SchemaConstraint:
         allowed[list(self.vocabulary.end_ids)] = lexer.is_complete(position)
         return allowed
 
-    def _wrong_words(self, words: Bool[np.ndarray, "V"], state: State, part: bytes) -> list[int]:
+    def _wrong_words(
+        self, words: Bool[np.ndarray, "V"], state: ParserState, part: bytes
+    ) -> list[int]:
         """Those of `words` that begin, after `part`, no word that may follow."""
         stems, known = self.vocabulary.stems, state.word_prefixes
         return [
@@ -211,136 +203,6 @@ class SchemaConstraint:
         if lexer.takes_any_word(position) and words[b""][token]:
             return True
         return bool(lexer.takes_any_word_after_space(position) and words[b" "][token])
-
-
-class RowState:
-    """How far one answer has come.
-
-    Attributes:
-      left: how many tokens may still come, the end token included.
-      ended: whether the end token has come.
-    """
-
-    def __init__(self, constraint: SchemaConstraint, position: Position, max_new_tokens: int):
-        self.left = max_new_tokens
-        self.ended = False
-        self._constraint = constraint
-        self._position = position
-        self._tokens: list[int] = []
-        self._planned_end: list[int] = []  # of the query, once it has been begun for want of room
-        if self._need(position) > self.left and len(self._completion()) + 1 > self.left:
-            raise errors.InputError(
-                f"--config.sampling.max_new_tokens={max_new_tokens} is too little for any query "
-                f"over {constraint.db_id!r} (--config.sampling.constrain)"
-            )
-
-    def allows(self, token: int) -> bool:
-        """Whether the token that the answer would have stands. Far quicker than `allowed`.
-
-        It has to go on with a query. Where joins follow keys, which may change an answer
-        anyway, it has to be as usual as well: a first letter of a name that is out of place
-        ("T" for "T2") would have to become another's ("TReatments").
-        """
-        if not self.goes_on(token):
-            return False
-        return not self._constraint.keyed or self._constraint.is_usual(self._position, token)
-
-    def goes_on(self, token: int) -> bool:
-        """Whether a token may come next, and the query can still be ended after it."""
-        vocabulary, position = self._constraint.vocabulary, self._position
-        if token in vocabulary.end_ids:
-            return lexer.is_complete(position)
-        literal = lexer.open_quote(position) is not None
-        fits = (vocabulary.in_literals if literal else vocabulary.outside_literals)[token]
-        if lexer.is_long_enough(position):
-            fits = fits and not vocabulary.words[b""][token]
-        piece = vocabulary.pieces[token]
-        after = lexer.steps(position, piece) if piece and fits else None
-        if after is None:
-            return False
-        return self._is_roomy() or self._leaves_room(token, after) or self._ends_best(token)
-
-    def allowed(self) -> Mask:
-        """The tokens to choose from where an answer cannot have the one it would have.
-
-        After each of them the query can still be ended.
-        """
-        mask = self._constraint.usual_mask(self._position, self._tokens)
-        return mask if self._is_roomy() else self._narrowed(mask)
-
-    def advance(self, token: int) -> None:
-        """Takes the next token.
-
-        Raises:
-          ValueError: the token is not one of `allowed`.
-        """
-        vocabulary = self._constraint.vocabulary
-        if token in vocabulary.end_ids and lexer.is_complete(self._position):
-            self.left -= 1
-            self.ended = True
-            return
-        piece = vocabulary.pieces[token]
-        position = lexer.steps(self._position, piece) if piece else None
-        if position is None:
-            raise ValueError(f"token {token} ({piece!r}) does not go on with a query here")
-        begun = self._planned_end[:1] == [token]
-        if not begun and not self._is_roomy() and not self._leaves_room(token, position):
-            self._planned_end = self._completion()
-            begun = self._planned_end[:1] == [token]
-        self._planned_end = self._planned_end[1:] if begun else []
-        self.left -= 1
-        self._tokens.append(int(token))
-        self._position = position
-
-    def _is_roomy(self) -> bool:
-        """Whether any token that goes on with the query leaves room for an end."""
-        state = self._position.state
-        # The lexeme at hand and the next token.
-        return self.left > state.cost + 2 * state.growth + 1
-
-    def _need(self, position: Position) -> int:
-        """Tokens to end the query from here, the end token included."""
-        return self._constraint.bound(position) + 1 + _MARGIN
-
-    def _narrowed(self, mask: Mask) -> Mask:
-        """The tokens that leave room for an end, and the first one of the shortest end."""
-        pieces = self._constraint.vocabulary.pieces
-        allowed = mask.unpacked(len(pieces))
-        within = allowed & self._constraint.sure(self._position)
-        if not self._leaves_room_within():
-            allowed &= ~within
-        for token in np.flatnonzero(allowed & ~within):
-            after = lexer.steps(self._position, pieces[token])
-            allowed[token] = not pieces[token] or self._need(after) < self.left
-        if not lexer.is_complete(self._position):
-            allowed[self._completion()[0]] = True
-        return Mask.of(allowed)
-
-    def _leaves_room(self, token: int, after: Position) -> bool:
-        """Whether the query can be ended after a token that goes on with it."""
-        if self._constraint.is_sure(self._position, token):
-            return self._leaves_room_within()
-        return self._need(after) < self.left
-
-    def _leaves_room_within(self) -> bool:
-        """The same of any token within a text or a name of the answer's own choice."""
-        if lexer.open_quote(self._position) is not None:
-            return self.left > self._need(self._position)
-        states = self._position.state, lexer.settle(self._position)
-        after = (each.cost_after_fresh for each in states if each and each.takes_fresh)
-        # A word that is taken, or a keyword, needs a letter more.
-        return self.left > max(after, default=0) + 2 + _MARGIN
-
-    def _ends_best(self, token: int) -> bool:
-        """Whether it is the first one of the shortest end."""
-        return not lexer.is_complete(self._position) and token == self._completion()[0]
-
-    def _completion(self) -> list[int]:
-        """The tokens of the shortest end that is found; one that was begun may be shorter."""
-        parts = completion.parts(self._position, self._constraint.count)
-        found = [token for part in parts for token in self._constraint.encoded(part)]
-        planned = self._planned_end
-        return planned if 0 < len(planned) <= len(found) else found
 
 
 def _kept(masks: dict[Position, Mask], position: Position, make: Callable[[], Mask]) -> Mask:

@@ -4,7 +4,7 @@ import functools
 import itertools
 from collections.abc import Iterable, Iterator
 
-from t2sql.constraint.from_clause import MAX_MORE, Choices, Name, Wanted
+from t2sql.constraint.from_clause import MAX_MORE, Choices, Name, Pending
 
 # Of the tables that a column may be of so many are tried; there may be dozens with a "name".
 _MAX_WAYS = 4
@@ -127,25 +127,25 @@ class LinkedChoices(Choices):
     def _more(
         self,
         present: frozenset[Name | None],
-        wanted: tuple[Wanted, ...],
+        pending: tuple[Pending, ...],
         bare: frozenset[Name],
         found: frozenset[Name],
     ) -> int | None:
         for spare in range(MAX_MORE + 1):
-            if self._fits(present, wanted, bare, found, spare):
-                return len(wanted) + spare
+            if self._fits(present, pending, bare, found, spare):
+                return len(pending) + spare
         return None
 
-    def _find(self, present, wanted, bare, found, spare: int) -> bool:
+    def _find(self, present, pending, bare, found, spare: int) -> bool:
         """Whether `spare` tables are enough besides those of the qualifiers."""
-        if wanted:
-            (name, columns), *rest = wanted
+        if pending:
+            (name, columns), *rest = pending
             tables = self._fitting(name, columns)
         elif missing := bare - found:
             tables, rest = min((self._having[column] for column in missing), key=_by_size), ()
         else:
             return True
-        left = spare if wanted else spare - 1  # with the table itself in its place
+        left = spare if pending else spare - 1  # with the table itself in its place
         for between, table in self._nearest(present, tables, bare, found):
             shared = self._tables[table] & bare
             if between > left:
@@ -154,7 +154,7 @@ class LinkedChoices(Choices):
                 after = [(present | {table}, tuple(rest), bare, found | shared, left)]
             else:
                 steps = self._links.steps(present, table, bare)
-                after = [(present | {step}, wanted, bare, found, spare - 1) for step in steps]
+                after = [(present | {step}, pending, bare, found, spare - 1) for step in steps]
             if any(self._fits(*each) for each in after):
                 return True
         return False

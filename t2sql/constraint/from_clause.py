@@ -7,19 +7,19 @@ from typing import NamedTuple
 
 # Names are bytes: UTF-8, ASCII letters in lower case.
 Name = bytes
-# A qualifier that no source has yet, and the columns that it qualifies.
-Wanted = tuple[Name, frozenset[Name]]
+# A qualifier that FROM has not introduced yet, and the columns that it qualifies.
+Pending = tuple[Name, frozenset[Name]]
 # A column that was named before its table: the qualifier, None without; b"*" for all.
 Ref = tuple[Name | None, Name]
 
-# More than these are closed.
-MAX_SOURCES = 8
+# FROM may name no more.
+MAX_FROM_ITEMS = 8
 # How many tables to look for besides those that are qualified.
 MAX_MORE = 4
 _NUMBERED = re.compile(rb"t([1-9]\d?)")
 
 
-class Source(NamedTuple):
+class FromItem(NamedTuple):
     """A table or a query in FROM.
 
     Attributes:
@@ -44,23 +44,25 @@ def numbered(count: int) -> Name:
     return b"t%d" % count
 
 
-def _turn(numbers: set[int], sources: tuple[Source, ...], *, apart: bool = False) -> int | None:
-    """The number of the next source that has one; 0 where any may, None where order is broken.
+def _turn(
+    numbers: set[int], from_items: tuple[FromItem, ...], *, apart: bool = False
+) -> int | None:
+    """The number of the next numbered alias; 0 where any may come, None where order is broken.
 
-    Numbered aliases name the sources of a FROM one after the other, T1 before T2: nearly all
+    Numbered aliases name the items of a FROM one after the other, T1 before T2: nearly all
     queries are written so (of 3,402 of Spider's that number them all but 2), and a text that
     is written from left to right depends on it. What SELECT calls T1 is then known to be the
-    first source.
+    first item.
 
     Args:
       numbers: of the aliases that SELECT has used.
-      sources: so far; the names of all are known.
-      apart: whether sources without a number may stand between two that have one.
+      from_items: so far; the names of all are known.
+      apart: whether items without a number may stand between two that have one.
     """
     last = 0
-    for source in sources:
-        waiting = [each for each in numbers if each > last]
-        own = number(source.name)
+    for item in from_items:
+        waiting = [number_ for number_ in numbers if number_ > last]
+        own = number(item.name)
         if own is None:
             fits = apart and last
         else:
@@ -83,7 +85,7 @@ class Choices:
       tables: each table's columns.
     """
 
-    # Whether sources without a number may stand between two that have one.
+    # Whether items without a number may stand between two that have one.
     _apart = False
 
     def __init__(self, tables: dict[Name, tuple[Name, ...]]):
@@ -91,79 +93,79 @@ class Choices:
         self.missing = functools.lru_cache(maxsize=100_000)(self._missing)
 
     def pending_qualifiers(
-        self, refs: frozenset[Ref], sources: tuple[Source, ...]
+        self, refs: frozenset[Ref], from_items: tuple[FromItem, ...]
     ) -> tuple[Name, ...]:
-        """The qualifiers that no source has yet, in order; numbered ones without a gap."""
-        named = {source.name for source in sources}
-        wanted = {qualifier for qualifier, _ in refs if qualifier} - named
-        numbers = {each for each in map(number, wanted) if each}
+        """The qualifiers that FROM has not introduced, in order; numbered ones without a gap."""
+        named = {item.name for item in from_items}
+        pending = {qualifier for qualifier, _ in refs if qualifier} - named
+        numbers = {each for each in map(number, pending) if each}
         if numbers:
-            known = tuple(source for source in sources if source.name is not None)
+            known = tuple(item for item in from_items if item.name is not None)
             turn = _turn(numbers, known, apart=self._apart) or 1
-            wanted |= {numbered(each) for each in range(turn, max(numbers))}
-        return tuple(sorted(wanted))
+            pending |= {numbered(each) for each in range(turn, max(numbers))}
+        return tuple(sorted(pending))
 
     def fewest(
-        self, refs: frozenset[Ref], sources: tuple[Source, ...], *, aliased: bool = False
+        self, refs: frozenset[Ref], from_items: tuple[FromItem, ...], *, aliased: bool = False
     ) -> int | None:
-        """As `missing`, where the last source may not have its name yet: with the best one.
+        """As `missing`, where the last item may not have its name yet: with the best one.
 
         Where it is `aliased` that is not its table's own.
         """
-        if not sources or sources[-1].name is not None:
-            return self.missing(refs, sources)
-        *others, last = sources
+        if not from_items or from_items[-1].name is not None:
+            return self.missing(refs, from_items)
+        *others, last = from_items
         counts = [
             self.missing(refs, (*others, last._replace(name=name)))
-            for name in (b"", *self.pending_qualifiers(refs, sources))
+            for name in (b"", *self.pending_qualifiers(refs, from_items))
             if name not in self._tables or (name == last.table and not aliased)
         ]
         return min((count for count in counts if count is not None), default=None)
 
-    def _missing(self, refs: frozenset[Ref], sources: tuple[Source, ...]) -> int | None:
-        """The fewest tables to add to `sources` so that each of `refs` has one meaning.
+    def _missing(self, refs: frozenset[Ref], from_items: tuple[FromItem, ...]) -> int | None:
+        """The fewest tables to add to `from_items` so that each of `refs` has one meaning.
 
         None where no choice of up to `MAX_MORE` tables besides the qualified ones does.
         """
-        named = {source.name: source for source in sources if source.name}
+        named = {item.name: item for item in from_items if item.name}
         numbers = {each for each in (number(qualifier) for qualifier, _ in refs) if each}
-        turn = _turn(numbers, sources, apart=self._apart)
+        turn = _turn(numbers, from_items, apart=self._apart)
         if turn is None:
             return None
         waiting = {each for each in numbers if each >= turn}
-        wanted: dict[Name, set[Name]] = {}
+        pending: dict[Name, set[Name]] = {}
         if waiting:
             between = range(turn or min(waiting), max(waiting))
-            wanted |= {numbered(each): set() for each in between}
+            pending |= {numbered(each): set() for each in between}
         for qualifier, column in refs:
             if qualifier in named:
                 if column != b"*" and column not in named[qualifier].columns:
                     return None
             elif qualifier:
-                wanted.setdefault(qualifier, set()).add(column)
+                pending.setdefault(qualifier, set()).add(column)
         bare = frozenset(column for qualifier, column in refs if not qualifier)
-        found = [column for source in sources for column in source.columns & bare]
+        found = [column for item in from_items for column in item.columns & bare]
         if len(found) != len(set(found)):
             return None
         # A star alone, or a constant, needs some table too.
-        least = 0 if sources or wanted or bare else 1
+        least = 0 if from_items or pending or bare else 1
         more = self._more(
-            frozenset(source.table for source in sources),
-            tuple((name, frozenset(wanted[name])) for name in sorted(wanted, key=_in_turn)),
+            frozenset(item.table for item in from_items),
+            tuple((name, frozenset(pending[name])) for name in sorted(pending, key=_in_turn)),
             bare,
             frozenset(found),
         )
-        if more is None or len(sources) + more > MAX_SOURCES:
+        if more is None or len(from_items) + more > MAX_FROM_ITEMS:
             return None
         return max(least, more)
 
     def _more(
-        self, present: frozenset[Name | None], wanted: tuple[Wanted, ...], bare, found
+        self, present: frozenset[Name | None], pending: tuple[Pending, ...], bare, found
     ) -> int | None:
         """Tables for the qualifiers, one by one, then for the columns without."""
-        if not wanted:
+        if not pending:
             return self._cover(bare, found)
-        (name, columns), *rest = wanted
+        (name, columns), *rest = pending
         ways = {self._tables[table] & bare for table in self._fitting(name, columns)}
         counts = [self._more(present, rest, bare, found | way) for way in ways if not way & found]
         counts = [count for count in counts if count is not None]

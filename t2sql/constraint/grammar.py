@@ -29,7 +29,7 @@ on            : !free | !free ON !on condition !off | !keyed ON !on link links !
 link          : <end> "." <key> "=" <end> "." <key>
 links         : | !again AND link links
 where         : | WHERE condition
-grouping      : !ungrouped | GROUP BY !group key keys !grouped having
+grouping      : | GROUP BY !group key keys !grouped having
 keys          : | "," key keys
 having        : | HAVING condition
 tail          : order limit | !first operation !arm core arms result_order limit

@@ -1,19 +1,163 @@
-"""The constraints of a run's schemas, made as they are needed."""
+"""What one answer may be: its state, and what starts one for each schema of a run."""
 
 import functools
 from collections.abc import Callable, Mapping
 
-from t2sql.constraint import identifiers
-from t2sql.constraint.constraint import RowState, SchemaConstraint
+import numpy as np
+
+from t2sql import errors
+from t2sql.constraint import completion, identifiers, lexer
+from t2sql.constraint.constraint import SchemaConstraint
+from t2sql.constraint.lexer import Position
+from t2sql.constraint.masks import Mask
 from t2sql.constraint.vocabulary import Vocabulary
 from t2sql.data.schema import Schema
 
 # Schemas whose masks are kept; a batch seldom spans more.
 _MAX_SCHEMAS = 4
+# What `completion.bound` may be short of, in tokens.
+_MARGIN = 4
+
+
+class Guide:
+    """The state of one answer: how far it has come, and what may come next.
+
+    Args:
+      constraint: of the answer's schema.
+      max_new_tokens: how many tokens the answer may have, the end token included.
+
+    Attributes:
+      left: how many tokens may still come, the end token included.
+      ended: whether the end token has come.
+
+    Raises:
+      InputError: no query is that short.
+    """
+
+    def __init__(self, constraint: SchemaConstraint, max_new_tokens: int):
+        self.left = max_new_tokens
+        self.ended = False
+        self._constraint = constraint
+        self._position = constraint.start
+        self._tokens: list[int] = []
+        self._planned_end: list[int] = []  # of the query, once it has been begun for want of room
+        if self._need(self._position) > self.left and len(self._completion()) + 1 > self.left:
+            raise errors.InputError(
+                f"--config.sampling.max_new_tokens={max_new_tokens} is too little for any query "
+                f"over {constraint.db_id!r} (--config.sampling.constrain)"
+            )
+
+    def allows(self, token: int) -> bool:
+        """Whether the model's own token may be kept. Far quicker than `allowed`.
+
+        It has to go on with a query. Where joins follow keys, which may change an answer
+        anyway, it has to be as usual as well: a first letter of a name that is out of place
+        ("T" for "T2") would have to become another's ("TReatments").
+        """
+        if not self.goes_on(token):
+            return False
+        return not self._constraint.keyed or self._constraint.is_usual(self._position, token)
+
+    def goes_on(self, token: int) -> bool:
+        """Whether a token may come next, and the query can still be ended after it."""
+        vocabulary, position = self._constraint.vocabulary, self._position
+        if token in vocabulary.end_ids:
+            return lexer.is_complete(position)
+        literal = lexer.open_quote(position) is not None
+        fits = (vocabulary.in_literals if literal else vocabulary.outside_literals)[token]
+        if lexer.is_long_enough(position):
+            fits = fits and not vocabulary.words[b""][token]
+        piece = vocabulary.pieces[token]
+        after = lexer.steps(position, piece) if piece and fits else None
+        if after is None:
+            return False
+        return self._is_roomy() or self._leaves_room(token, after) or self._ends_best(token)
+
+    def allowed(self) -> Mask:
+        """The tokens to choose from where the model's own may not be kept.
+
+        After each of them the query can still be ended.
+        """
+        mask = self._constraint.usual_mask(self._position, self._tokens)
+        return mask if self._is_roomy() else self._narrowed(mask)
+
+    def advance(self, token: int) -> None:
+        """Takes the next token.
+
+        Raises:
+          ValueError: the token is not one of `allowed`.
+        """
+        vocabulary = self._constraint.vocabulary
+        if token in vocabulary.end_ids and lexer.is_complete(self._position):
+            self.left -= 1
+            self.ended = True
+            return
+        piece = vocabulary.pieces[token]
+        position = lexer.steps(self._position, piece) if piece else None
+        if position is None:
+            raise ValueError(f"token {token} ({piece!r}) does not go on with a query here")
+        begun = self._planned_end[:1] == [token]
+        if not begun and not self._is_roomy() and not self._leaves_room(token, position):
+            self._planned_end = self._completion()
+            begun = self._planned_end[:1] == [token]
+        self._planned_end = self._planned_end[1:] if begun else []
+        self.left -= 1
+        self._tokens.append(int(token))
+        self._position = position
+
+    def _is_roomy(self) -> bool:
+        """Whether any token that goes on with the query leaves room for an end."""
+        state = self._position.state
+        # The lexeme at hand and the next token.
+        return self.left > state.cost + 2 * state.growth + 1
+
+    def _need(self, position: Position) -> int:
+        """Tokens to end the query from here, the end token included."""
+        return self._constraint.bound(position) + 1 + _MARGIN
+
+    def _narrowed(self, mask: Mask) -> Mask:
+        """The tokens that leave room for an end, and the first one of the shortest end."""
+        pieces = self._constraint.vocabulary.pieces
+        allowed = mask.unpacked(len(pieces))
+        within = allowed & self._constraint.sure(self._position)
+        if not self._leaves_room_within():
+            allowed &= ~within
+        for token in np.flatnonzero(allowed & ~within):
+            after = lexer.steps(self._position, pieces[token])
+            allowed[token] = not pieces[token] or self._need(after) < self.left
+        if not lexer.is_complete(self._position):
+            allowed[self._completion()[0]] = True
+        return Mask.of(allowed)
+
+    def _leaves_room(self, token: int, after: Position) -> bool:
+        """Whether the query can be ended after a token that goes on with it."""
+        if self._constraint.is_sure(self._position, token):
+            return self._leaves_room_within()
+        return self._need(after) < self.left
+
+    def _leaves_room_within(self) -> bool:
+        """The same of any token within a text or a name of the answer's own choice."""
+        if lexer.open_quote(self._position) is not None:
+            return self.left > self._need(self._position)
+        states = self._position.state, lexer.settle(self._position)
+        after = (each.cost_after_fresh for each in states if each and each.takes_fresh)
+        # A word that is taken, or a keyword, needs a letter more.
+        return self.left > max(after, default=0) + 2 + _MARGIN
+
+    def _ends_best(self, token: int) -> bool:
+        """Whether it is the first one of the shortest end."""
+        return not lexer.is_complete(self._position) and token == self._completion()[0]
+
+    def _completion(self) -> list[int]:
+        """The tokens of the shortest end that is found; one that was begun may be shorter."""
+        parts = completion.parts(self._position, self._constraint.count)
+        found = [token for part in parts for token in self._constraint.encoded(part)]
+        planned = self._planned_end
+        return planned if 0 < len(planned) <= len(found) else found
 
 
 class Guides:
-    """Makes the guide of each schema's answers.
+    """Starts the guides of a run's answers; the constraint of a schema is made when first needed.
 
     Args:
       vocabulary: of the model's tokenizer.
@@ -41,9 +185,9 @@ class Guides:
         self._keyed = keyed
         self._constraint = functools.lru_cache(_MAX_SCHEMAS)(self._make)
 
-    def of(self, db_id: str) -> Callable[[int], RowState]:
+    def of(self, db_id: str) -> Callable[[int], Guide]:
         """What starts an answer over a schema, given the most tokens it may have."""
-        return lambda max_new_tokens: self._constraint(db_id).start(max_new_tokens)
+        return lambda max_new_tokens: Guide(self._constraint(db_id), max_new_tokens)
 
     def _make(self, db_id: str) -> SchemaConstraint:
         schema = self._schemas[db_id]

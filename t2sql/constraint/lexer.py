@@ -7,7 +7,7 @@ is as long as it can be, words end where no letter follows, `--` begins a commen
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from t2sql.constraint.parser import State
+from t2sql.constraint.parser import ParserState
 
 # Modes: what the bytes since the last whole lexeme are.
 GAP = "gap"  # white space, or nothing
@@ -45,7 +45,7 @@ class Position(NamedTuple):
       part: its bytes, folded, as far as they matter.
     """
 
-    state: State
+    state: ParserState
     mode: str
     part: bytes
 
@@ -64,7 +64,7 @@ def steps(position: Position | None, text: bytes) -> Position | None:
     return position
 
 
-def settle(position: Position) -> State | None:
+def settle(position: Position) -> ParserState | None:
     """The state if the lexeme at hand ends here; None where it cannot."""
     state, mode, part = position
     if mode == GAP:
@@ -107,7 +107,7 @@ def takes_any_word_after_space(position: Position) -> bool:
     return state is not None and state.takes_fresh and len(position.part) < _MAX_SPACE
 
 
-def word_states(position: Position) -> Iterator[tuple[State, bytes, bytes]]:
+def word_states(position: Position) -> Iterator[tuple[ParserState, bytes, bytes]]:
     """Where only known words may come: the state, the word so far, and what comes before it.
 
     Before it comes nothing or one space.
@@ -158,7 +158,7 @@ def _in_gap(position: Position, byte: int) -> Position | None:
     return _open_name(state, byte)
 
 
-def _open_name(state: State, byte: int) -> Position | None:
+def _open_name(state: ParserState, byte: int) -> Position | None:
     mode = {34: TEXT, 96: TICK, 91: BRACKET}.get(byte)
     if mode is None:
         return None
@@ -194,7 +194,7 @@ def _in_number(position: Position, byte: int) -> Position | None:
     return Position(state, NUMBER, part) if fits else None
 
 
-def _after_number(state: State, part: bytes) -> State | None:
+def _after_number(state: ParserState, part: bytes) -> ParserState | None:
     return state.after("<number>" if "<number>" in state.classes else "<integer>")
 
 
@@ -265,7 +265,7 @@ def _in_quotes(position: Position, byte: int) -> Position | None:
     return None
 
 
-def _may_quote(state: State, mode: str, text: bytes) -> bool:
+def _may_quote(state: ParserState, mode: str, text: bytes) -> bool:
     """Whether a name that may follow in such quotes begins with `text`."""
     return (state.is_bracketed_prefix if mode == BRACKET else state.is_quoted_prefix)(text)
 

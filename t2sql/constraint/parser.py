@@ -1,6 +1,6 @@
 """Runs the rules of `grammar.py`, lexeme by lexeme, with the actions of `scope.py`.
 
-A prefix may be read in several ways; a `State` is the set of them. States are made once
+A prefix may be read in several ways; a `ParserState` is the set of them. States are made once
 and kept, so that rows that stand at the same place share them.
 """
 
@@ -40,7 +40,7 @@ class Way(NamedTuple):
     scopes: Scopes
 
 
-class State:
+class ParserState:
     """All ways to read a prefix that ends with a lexeme.
 
     Attributes:
@@ -61,7 +61,7 @@ class State:
         self.classes: dict[str, set[Way]] = {}
         self.punctuation: dict[bytes, set[Way]] = {}
         self._fresh: list[tuple[Stack | None, Callable[[Name], Scopes | None]]] = []
-        self._next: dict[tuple[str, bytes], State | None] = {}
+        self._next: dict[tuple[str, bytes], ParserState | None] = {}
         self._prices: dict[str, tuple[list[bytes], list[int]]] = {}
         for way in parser.expand(ways):
             self._add(way)
@@ -120,7 +120,7 @@ class State:
     def is_punctuation_prefix(self, text: bytes) -> bool:
         return any(mark.startswith(text) for mark in self.punctuation)
 
-    def after(self, kind: str, text: bytes = b"") -> "State | None":
+    def after(self, kind: str, text: bytes = b"") -> "ParserState | None":
         """The state after a lexeme; None where it may not follow.
 
         Args:
@@ -237,15 +237,15 @@ class Parser:
         self.costs = Costs(check, count)
         self._plain = plain
         self._stacks: dict[tuple[str, int], Stack] = {}
-        self._states: dict[frozenset[Way], State] = {}
+        self._states: dict[frozenset[Way], ParserState] = {}
         start = Way(self._push(("statement",), None), ())
         self.start = self.state([start])
 
-    def state(self, ways: Iterable[Way]) -> State | None:
+    def state(self, ways: Iterable[Way]) -> ParserState | None:
         """The state that these ways make; None for no way, or only dead ends."""
         ways = frozenset(ways)
         if ways not in self._states:
-            state = State(self, ways)
+            state = ParserState(self, ways)
             self._states[ways] = state if state.complete or state.goes_on else None
         return self._states[ways]
 

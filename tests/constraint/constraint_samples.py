@@ -89,10 +89,10 @@ def random_answer(
 
 def random_rows(
     made: constraint.SchemaConstraint, limit: int, seed: int, *, leave_literals: float = 0.7
-) -> Iterator[constraint.RowState]:
+) -> Iterator[constraint.Guide]:
     """Yields such an answer's row before each of its tokens, and when it has ended."""
     draw = np.random.default_rng(seed)
-    row = made.start(limit)
+    row = constraint.Guide(made, limit)
     pieces = made.vocabulary.pieces
     while not row.ended:
         yield row

@@ -210,11 +210,11 @@ def test_a_schema_without_a_column_is_refused(vocabulary, tables):
 
 def test_no_room_for_any_query_is_refused(singers):
     with pytest.raises(errors.InputError, match="max_new_tokens=5 is too little.*samples"):
-        singers.start(5)
+        constraint.Guide(singers, 5)
 
 
 def test_a_token_that_does_not_go_on_is_refused(singers, vocabulary):
-    row = singers.start(100)
+    row = constraint.Guide(singers, 100)
     (token,) = vocabulary.encode(b"x")
     assert not row.allows(token)
     with pytest.raises(ValueError, match="does not go on"):
@@ -222,7 +222,7 @@ def test_a_token_that_does_not_go_on_is_refused(singers, vocabulary):
 
 
 def test_the_end_comes_exactly_where_the_query_is_whole(singers, vocabulary):
-    row, text = singers.start(100), ""
+    row, text = constraint.Guide(singers, 100), ""
     for token in vocabulary.encode(b"SELECT age FROM singer WHERE age = 12"):
         assert row.allows(samples.END) == samples.is_query(singers, text)
         allowed = row.allowed().unpacked(vocabulary.size)
@@ -236,14 +236,10 @@ def test_the_end_comes_exactly_where_the_query_is_whole(singers, vocabulary):
 
 def test_a_valid_answer_up_to_the_limit_stays_possible(singers, vocabulary):
     tokens = vocabulary.encode(b"SELECT name FROM singer WHERE age = 12")
-    row = singers.start(len(tokens) + 40)
+    row = constraint.Guide(singers, len(tokens) + 40)
     for token in (*tokens, samples.END):
         assert row.allows(token)
         row.advance(token)
-
-
-def row_count(row: constraint.RowState, size: int) -> int:
-    return int(row.allowed().unpacked(size).sum())
 
 
 @pytest.mark.parametrize("keyed", [False, True])

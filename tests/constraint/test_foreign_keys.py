@@ -134,7 +134,7 @@ def test_many_tables_with_the_same_columns_are_searched_within_bounds(vocabulary
 
 def test_an_alias_has_room(papers, vocabulary):
     """Though the tables that could still come would take more than what is left."""
-    row = papers.start(200)
+    row = constraint.Guide(papers, 200)
     text = b"SELECT T1.title FROM papers AS T1 JOIN authorship AS "
     for token in vocabulary.encode(text):
         row.advance(token)
@@ -188,7 +188,7 @@ def test_a_word_that_could_only_become_another_is_not_begun():
     }
     keys = ("Teams.Paper_ID=Papers.Paper_ID", "Teams.Author_ID=Authors.Author_ID")
     made = constraint.SchemaConstraint(vocabulary, samples.make_schema(tables, keys), keyed=True)
-    row = made.start(128)
+    row = constraint.Guide(made, 128)
     text = b"SELECT T1.Title, T2.Name FROM Papers AS T1 JOIN Teams ON T1.Paper_ID ="
     for token in vocabulary.encode(text):
         assert row.allows(token)
