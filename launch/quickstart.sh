@@ -30,10 +30,10 @@ main() {
 
 # value_among FLAG ARGUMENT...: prints the value that the arguments give the flag, empty if none.
 value_among() {
-  local wanted=$1 argument before='' value=''
+  local flag=$1 argument before='' value=''
   for argument in "${@:2}"; do
-    [[ $argument != "$wanted="* ]] || value=${argument#*=}
-    [[ $before != "$wanted" ]] || value=$argument # it may be a word of its own
+    [[ $argument != "$flag="* ]] || value=${argument#*=}
+    [[ $before != "$flag" ]] || value=$argument # it may be a word of its own
     before=$argument
   done
   printf '%s\n' "$value"

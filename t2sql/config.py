@@ -4,8 +4,9 @@ import dataclasses
 import difflib
 import functools
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 from ml_collections import config_dict
@@ -80,12 +81,12 @@ def check_keys(
       InputError: names the key, and one that it may stand for.
     """
     known = set(_keys(train, "train.") if train else _keys(default_config()))
-    found = {key for key in _keys(config) if (key.partition(".")[0] == "train") == bool(train)}
-    for key in sorted(found - known):
+    given = {key for key in _keys(config) if (key.partition(".")[0] == "train") == bool(train)}
+    for key in sorted(given - known):
         close = difflib.get_close_matches(key, known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise errors.InputError(f"--config: its file sets {key!r}, which no value is called{hint}")
-    for key in sorted(known - found):
+    for key in sorted(known - given):
         of_train = ("t2sql.training.config", "configs/lora.py")
         module, example = of_train if train else ("t2sql.config", "configs/quickstart.py")
         raise errors.InputError(
@@ -120,10 +121,26 @@ def check(config: ml_collections.ConfigDict) -> None:
         "data.limit": (config.data.limit is None or config.data.limit >= 1, "at least 1"),
         "data.only": (not config.data.only or config.data.limit is None, "empty with data.limit"),
     }
+    check_rules(rules, config)
+
+
+def check_rules(
+    rules: Mapping[str, tuple[bool, str]], values: Mapping[str, Any], prefix: str = ""
+) -> None:
+    """Refuses a value that breaks its rule.
+
+    Args:
+      rules: by key, with a dot where nested: whether the rule holds, and the rule in words.
+      values: a config, or the part of one that `prefix` names.
+      prefix: such as "sampling.".
+
+    Raises:
+      InputError: names the key, its value and the rule.
+    """
     for key, (holds, rule) in rules.items():
         if not holds:
-            value = functools.reduce(operator.getitem, key.split("."), config)
-            raise errors.InputError(f"--config.{key} is {value!r}; it has to be {rule}")
+            value = functools.reduce(operator.getitem, key.split("."), values)
+            raise errors.InputError(f"--config.{prefix}{key} is {value!r}; it has to be {rule}")
 
 
 def storage_config(config: ml_collections.ConfigDict) -> StorageConfig:

@@ -10,7 +10,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from t2sql import config as config_lib
-from t2sql.runtime import cli, distributed, signals
+from t2sql.runtime import cli, cluster, distributed, signals
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/gpu.py.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of several.")
@@ -35,9 +35,9 @@ def main(argv) -> None:
 def _given() -> dict[str, str]:
     """The flags about processes that were given; without them the environment decides."""
     values = {
-        distributed.COORDINATOR: _COORDINATOR.value,
-        distributed.NUM_PROCESSES: _NUM_PROCESSES.value,
-        distributed.PROCESS_ID: _PROCESS_ID.value,
+        cluster.COORDINATOR: _COORDINATOR.value,
+        cluster.NUM_PROCESSES: _NUM_PROCESSES.value,
+        cluster.PROCESS_ID: _PROCESS_ID.value,
     }
     return {name: str(value) for name, value in values.items() if value is not None}
 

@@ -32,7 +32,7 @@ class GcsServer:
 
     def objects(self, bucket: str) -> dict[str, bytes]:
         """Returns all objects of a bucket by name, read without the client under test."""
-        found = {}
+        contents = {}
         token = ""
         while token is not None:
             page = requests.get(
@@ -43,9 +43,9 @@ class GcsServer:
                 reply = requests.get(
                     f"{self.url}/download/storage/v1/b/{bucket}/o/{name}?alt=media", timeout=10
                 )
-                found[item["name"]] = reply.content
+                contents[item["name"]] = reply.content
             token = page.get("nextPageToken")
-        return found
+        return contents
 
 
 @contextlib.contextmanager

@@ -72,11 +72,11 @@ def make_run(
     without_units: int = 0,
 ) -> storage.Storage:
     """Writes a run that answers example i with `sqls[i]`; may leave out its last units."""
-    found = examples.read_examples(data, split, limit=limit, only=only, with_schema=False)
-    plan = units.plan_units(found, unit_size=2, length=lambda example: len(example.question))
-    place = storage.open_storage(url)
+    questions = examples.read_examples(data, split, limit=limit, only=only, with_schema=False)
+    plan = units.plan_units(questions, unit_size=2, length=lambda example: len(example.question))
+    target = storage.open_storage(url)
     run = manifest.Run.open(
-        place,
+        target,
         units=plan,
         fingerprint={
             "data": {"split": split, "limit": limit, "sha256": "0" * 64}
@@ -89,7 +89,7 @@ def make_run(
         },
         recorded={"command": "python -m t2sql.main", "commit": "abc", "versions": {"jax": "0"}},
     )
-    by_id = {example.example_id: position for position, example in enumerate(found)}
+    by_id = {example.example_id: position for position, example in enumerate(questions)}
     for unit in plan[: len(plan) - without_units]:
         rows = [
             _row(example, sqls[by_id[example.example_id]], statuses or {}, by_id)
@@ -97,7 +97,7 @@ def make_run(
         ]
         run.write_unit(unit, rows)
     run.write_done_if_complete()
-    return place
+    return target
 
 
 def _row(example, sql: str, statuses: dict[int, str], by_id: dict[str, int]) -> Prediction:

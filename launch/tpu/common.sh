@@ -278,13 +278,13 @@ progress() {
 
 # Refuses where something else than a run lies there: the directory above several runs, perhaps.
 delete_output() {
-  local found other
-  found=$(object_url "$OUTPUT/**" "$OUTPUT/run.json")
+  local objects other
+  objects=$(object_url "$OUTPUT/**" "$OUTPUT/run.json")
   other=$(grep -vx -e ABSENT -e '' -e 'run\.json' -e 'done\.json' -e 'predictions/[^/]*' \
-    <<<"${found//"$OUTPUT/"/}" | head -n 1 || true)
+    <<<"${objects//"$OUTPUT/"/}" | head -n 1 || true)
   [[ -z $other ]] ||
     die "$OUTPUT is not one run alone, there is also $other: nothing was deleted" "$REFUSED"
-  [[ $found == ABSENT ]] || act storage rm --recursive --quiet "$OUTPUT"
+  [[ $objects == ABSENT ]] || act storage rm --recursive --quiet "$OUTPUT"
 }
 
 # generation_of ACCELERATOR_TYPE: v5litepod of v5litepod-16

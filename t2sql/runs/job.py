@@ -7,14 +7,14 @@ import jax
 import ml_collections
 
 from t2sql import config as config_lib
-from t2sql import errors, storage
+from t2sql import errors, sampling, storage
 from t2sql.data import from_config, prompts
 from t2sql.data.examples import Example
 from t2sql.model import factory as factory_lib
 from t2sql.runs import fingerprint, loader, manifest, predict, summary
-from t2sql.runs.summary import counted
 from t2sql.runs.units import Unit
 from t2sql.runtime import distributed, progress, signals
+from t2sql.runtime.progress import counted
 
 
 def run(
@@ -38,8 +38,8 @@ def run(
     config_lib.check(config)
     console, stopwatch = progress.make_console(), summary.Stopwatch()
     say = functools.partial(console.print, highlight=False)
-    if process.found:
-        say(f"host: {process.found}")
+    if process.description:
+        say(f"host: {process.description}")
 
     # The plan is a pure function of data and config: every host makes the same one.
     with stopwatch.time("data"):
@@ -49,60 +49,65 @@ def run(
     factory = factory_lib.make_factory(config)
     say(_describe_work(config, examples, units))
 
-    # What is wrong with the model is told before the run is begun: `run.json` would refuse
-    # the same output with the value put right.
+    # A wrong model is refused before `run.json` is created: that would refuse the right one.
     with stopwatch.time("load"):
         predict.check(config, factory, prompt)
-        open_run = _open_run(config, examples, units, prompt, factory, process)
-    finished = open_run.finished()
+        opened = _open_run(config, examples, units, prompt, factory, process)
+    finished = opened.finished()
     with stopwatch.time("data"):
-        groups = loader.load_groups(
-            config,
-            units,
-            prompt=prompt,
-            factory=factory,
-            process_index=process.index,
-            process_count=process.count,
-            finished=finished,
-        )
+        groups = loader.load_groups(config, units, prompt, factory, process, finished)
     if groups and finished:
         say(f"resuming: {len(finished)} of {counted(len(units), 'unit')} written before")
 
     totals = summary.Totals()
     try:
-        # A host that has nothing left to do reads no weights.
-        if groups:
-            sampler, programs = predict.load_sampler(config, factory, prompt, groups, stopwatch)
-            say(_describe_model(config, factory, prompt, sampler))
-            watch.keep_order()
-            with progress.Progress(sum(map(len, groups)), console).shown() as shown:
-                predicted = predict.predict(
-                    sampler,
-                    groups,
-                    prompt,
-                    on_finished=lambda generation: shown.advance(len(generation.tokens)),
-                    on_step=watch.check,
-                )
-                for unit, rows in predicted:
-                    with stopwatch.time("write"):
-                        open_run.write_unit(unit, rows)
-                    totals.add(rows)
-                    if config.show:
-                        summary.show_predictions(rows, console)
-            totals.counters = sampler.counters
-            programs.close()
+        if groups:  # A host that has nothing left to do reads no weights.
+            totals = _predict(config, factory, prompt, groups, opened, watch, console, stopwatch)
         # Whoever finds all units writes `done.json`, also a host that had nothing to do.
         with stopwatch.time("write"):
-            complete = open_run.write_done_if_complete()
+            complete = opened.write_done_if_complete()
     except (KeyboardInterrupt, signals.Terminated):
-        open_run.flush()
-        done = len(open_run.finished())
+        opened.flush()
         say(
-            f"Stopped with {done} of {counted(len(units), 'unit')} written; "
+            f"Stopped with {len(opened.finished())} of {counted(len(units), 'unit')} written; "
             f"the same command with --config.output={config.output} goes on from there."
         )
         raise
-    summary.print_summary(totals, open_run, complete, config.output, stopwatch.seconds, console)
+    summary.print_summary(totals, opened, complete, config.output, stopwatch.seconds, console)
+
+
+def _predict(
+    config: ml_collections.ConfigDict,
+    factory: factory_lib.LLMModuleFactory,
+    prompt: prompts.Prompt,
+    groups: Sequence[sampling.PromptGroup],
+    opened: manifest.Run,
+    watch: signals.TerminationWatch,
+    console: progress.Console,
+    stopwatch: summary.Stopwatch,
+) -> summary.Totals:
+    """Loads the model, answers the groups, and writes each unit when its last answer is there."""
+    totals = summary.Totals()
+    sampler, programs = predict.load_sampler(config, factory, prompt, groups, stopwatch)
+    console.print(_describe_model(config, factory, prompt, sampler), highlight=False)
+    watch.keep_order()
+    with progress.Progress(sum(map(len, groups)), console).shown() as shown:
+        predicted = predict.predict(
+            sampler,
+            groups,
+            prompt,
+            on_finished=lambda generation: shown.advance(len(generation.tokens)),
+            on_step=watch.check,
+        )
+        for unit, rows in predicted:
+            with stopwatch.time("write"):
+                opened.write_unit(unit, rows)
+            totals.add(rows)
+            if config.show:
+                summary.show_predictions(rows, console)
+    totals.counters = sampler.counters
+    programs.close()
+    return totals
 
 
 def _describe_work(

@@ -16,6 +16,7 @@ from t2sql.data.prompts import Prompt
 from t2sql.data.read_schema import schema_from_sqlite
 from t2sql.model.factory import LLMModuleFactory
 from t2sql.runs.units import Unit, plan_units
+from t2sql.runtime import distributed
 from t2sql.sampling import stops
 
 # Rough characters per token of SQL schemas in Gemma's vocabulary; for planning only.
@@ -23,7 +24,7 @@ CHARS_PER_TOKEN = 3
 
 
 def plan(examples: Sequence[Example], prompt: Prompt, *, unit_size: int) -> list[Unit[Example]]:
-    """All units of a run, the longest first; the same on every host."""
+    """All units of a run, the longest first; every host makes this plan."""
 
     def estimated_tokens(example: Example) -> int:
         return -(-len(prompt.text(example)) // CHARS_PER_TOKEN)
@@ -34,32 +35,30 @@ def plan(examples: Sequence[Example], prompt: Prompt, *, unit_size: int) -> list
 def load_groups(
     config: ml_collections.ConfigDict,
     units: Sequence[Unit[Example]],
-    *,
     prompt: Prompt,
     factory: LLMModuleFactory,
-    process_index: int = 0,
-    process_count: int = 1,
+    process: distributed.Process = distributed.ALONE,
     finished: Collection[str] = (),
 ) -> list[sampling.PromptGroup]:
-    """The prompts of one host's unfinished units, a group each, tagged with the unit.
+    """The prompts of one host's unfinished units: a group per unit, tagged with it.
 
-    With `sampling.constrain` each group has the guide that decides what its answers may be.
+    With `sampling.constrain` a group has the guide that decides what its answers may be.
 
     Raises:
       InputError: a database that answers have to keep to is missing, or has no table with a column.
     """
-    groups = load(
-        units,
-        encode=functools.partial(factory.tokenizer.encode, add_bos=True),
-        prompt=prompt,
-        longest=config.prompt_buckets[-1],
-        process_index=process_index,
-        process_count=process_count,
-        finished=finished,
-    )
-    if config.sampling.constrain:
-        return _with_guides(config, list(groups), prompt, factory)
-    return list(groups)
+    groups = [
+        *load(
+            units,
+            encode=functools.partial(factory.tokenizer.encode, add_bos=True),
+            prompt=prompt,
+            longest=config.prompt_buckets[-1],
+            process_index=process.index,
+            process_count=process.count,
+            finished=finished,
+        )
+    ]
+    return _with_guides(config, groups, prompt, factory) if config.sampling.constrain else groups
 
 
 def load(
@@ -74,9 +73,9 @@ def load(
 ) -> Iterator[sampling.PromptGroup]:
     """Yields the prompts of this host's unfinished units.
 
-    Every host deals the same full plan and then leaves out what is finished. The other
-    way round, hosts that list the finished units at different times would deal different
-    plans, and lose units between them.
+    Every host deals the full plan and then leaves out what is finished. If hosts left out
+    finished units first, those that list them at different times would deal different
+    plans, and units would be lost between them.
 
     Args:
       units: the plan of the run, longest first.

@@ -82,19 +82,19 @@ class Run:
             unit objects without a `run.json`.
           InputError: the `run.json` there cannot be read.
         """
-        wanted = _manifest(units, fingerprint, recorded)
-        found = read_record(storage, RUN_FILE)
-        if found is None:
+        ours = _manifest(units, fingerprint, recorded)
+        there = read_record(storage, RUN_FILE)
+        if there is None:
             _refuse_orphans(storage)
-            storage.create(RUN_FILE, _encode(wanted))
-            found = read_record(storage, RUN_FILE)
-        _refuse_difference(storage, found, wanted)
+            storage.create(RUN_FILE, _encode(ours))
+            there = read_record(storage, RUN_FILE)
+        _refuse_difference(storage, there, ours)
         return cls(storage, units, config)
 
     def finished(self) -> set[str]:
         """Returns the names of the units whose object exists."""
-        found = self.storage.names(*units_lib.listing_prefixes(len(self.units)))
-        return found & {unit.name for unit in self.units}
+        names = self.storage.names(*units_lib.listing_prefixes(len(self.units)))
+        return names & {unit.name for unit in self.units}
 
     def write_unit(self, unit: units_lib.Unit, rows: Sequence[predictions.Prediction]) -> None:
         """Writes a unit in the background; `flush` confirms it.
@@ -153,21 +153,21 @@ def read_record(storage: storage_lib.Storage, name: str) -> dict[str, Any] | Non
     """
     where = f"{storage.url}/{name}"
     try:
-        found = json.loads(storage.read(name))
+        record = json.loads(storage.read(name))
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise errors.InputError(f"{where}: not JSON: {error}") from error
-    version = found.get("format_version") if isinstance(found, dict) else None
+    version = record.get("format_version") if isinstance(record, dict) else None
     if version != FORMAT_VERSION:
         raise errors.InputError(
             f"{where}: format_version is {version!r}, this program reads {FORMAT_VERSION}; "
             "use the version of t2sql that wrote it"
         )
     for field, kind in _FIELDS[name].items():
-        if not isinstance(found.get(field), kind):
+        if not isinstance(record.get(field), kind):
             raise errors.InputError(f"{where}: no field {field!r} of type {kind.__name__}")
-    return found
+    return record
 
 
 def _manifest(units: Sequence[units_lib.Unit], fingerprint: Mapping, recorded: Mapping) -> dict:
@@ -195,9 +195,9 @@ def _refuse_orphans(storage: storage_lib.Storage) -> None:
         )
 
 
-def _refuse_difference(storage: storage_lib.Storage, found: dict, wanted: dict) -> None:
-    before = dict(_flatten(found["fingerprint"]))
-    now = dict(_flatten(json.loads(json.dumps(wanted["fingerprint"]))))
+def _refuse_difference(storage: storage_lib.Storage, there: dict, ours: dict) -> None:
+    before = dict(_flatten(there["fingerprint"]))
+    now = dict(_flatten(json.loads(json.dumps(ours["fingerprint"]))))
     fields = [
         field for field in sorted(before | now) if before.get(field, ...) != now.get(field, ...)
     ]
@@ -246,8 +246,8 @@ def _done_record(
 
 
 def _refuse_other_done(storage: storage_lib.Storage, done: dict) -> None:
-    found = (read_record(storage, DONE_FILE) or {}).get("objects", {})
-    changed = [name for name, entry in done["objects"].items() if found.get(name) != entry]
+    noted = (read_record(storage, DONE_FILE) or {}).get("objects", {})
+    changed = [name for name, entry in done["objects"].items() if noted.get(name) != entry]
     example = f", such as {changed[0]}" if changed else ""
     raise errors.RefusedError(
         f"{storage.url}/{DONE_FILE} lists other bytes for {len(changed)} of the "

@@ -14,6 +14,7 @@ from t2sql.model.factory import LLMModuleFactory
 from t2sql.runs.predictions import Prediction
 from t2sql.runs.summary import Stopwatch
 from t2sql.runs.units import Unit
+from t2sql.runtime import statuses
 from t2sql.runtime.compilation_cache import CompilationCache
 from t2sql.sql.clean import clean_sql
 
@@ -111,7 +112,7 @@ def predict(
 def _row(
     example: Example, prompt_tokens: int, generation: sampling.Generation, prompt: Prompt
 ) -> Prediction:
-    answered = generation.status != sampling.STATUS_TOO_LONG
+    answered = generation.status != statuses.PROMPT_TOO_LONG
     return Prediction(
         example_id=example.example_id,
         db_id=example.db_id,

@@ -5,8 +5,7 @@ import json
 from collections.abc import Iterable
 
 from t2sql import errors
-
-STATUSES = ("ok", "max_tokens", "prompt_too_long")
+from t2sql.runtime.statuses import STATUSES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

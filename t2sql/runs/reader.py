@@ -104,14 +104,14 @@ def read_run(url: str, config: storage_lib.StorageConfig | None = None) -> RunCo
       InputError: there is no `run.json`, or it or `done.json` cannot be read.
     """
     storage = storage_lib.open_storage(url, config)
-    found = manifest.read_record(storage, manifest.RUN_FILE)
-    if found is None:
+    record = manifest.read_record(storage, manifest.RUN_FILE)
+    if record is None:
         raise errors.InputError(f"{url}: no {manifest.RUN_FILE} there, so this is no run directory")
-    expected = [units_lib.unit_name(index, found["units"]) for index in range(found["units"])]
+    expected = [units_lib.unit_name(index, record["units"]) for index in range(record["units"])]
     there = storage.names(units_lib.PREFIX)
     return RunContents(
         storage=storage,
-        manifest=found,
+        manifest=record,
         done=manifest.read_record(storage, manifest.DONE_FILE),
         present=tuple(name for name in expected if name in there),
         missing=tuple(name for name in expected if name not in there),

@@ -50,11 +50,6 @@ class Stopwatch:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things, such as "1 unit" or "2 units"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def show_predictions(rows: Sequence[Prediction], console: rich.console.Console) -> None:
     """Prints question, gold and prediction of each row, in the order of the data."""
     for row in sorted(rows, key=lambda row: (len(row.example_id), row.example_id)):

@@ -17,7 +17,6 @@ from absl import app, flags
 from t2sql import errors
 from t2sql.runtime import signals
 
-EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141
 # Imports and JAX's traces make some 200,000 objects that stay: looking for garbage among them after
 # every 700 new ones is a tenth of a start.
@@ -54,7 +53,7 @@ def _guarded(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # the next one ends it at once
         print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return signals.EXIT_INTERRUPTED
 
 
 def _is_read() -> bool:

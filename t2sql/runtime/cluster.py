@@ -1,7 +1,7 @@
 """What the environment says about the processes of a job: flags, Slurm, a TPU slice.
 
-JAX can find out the same by itself, but then always takes port 8482 on a TPU, which the automatic
-firewall rule of v6e does not open, and under Slurm always one GPU for each process.
+JAX could find this out by itself, but it always takes port 8482 on a TPU, which the automatic
+firewall rule of v6e does not open, and under Slurm one GPU per process.
 """
 
 import dataclasses
@@ -68,8 +68,8 @@ def detect(environ: Mapping[str, str]) -> Cluster | None:
         _find_slurm,
         _find_tpu_hosts,
     )
-    found = next(filter(None, (find(environ) for find in finders)), None)
-    return found if found and found.count > 1 else None
+    job = next(filter(None, (find(environ) for find in finders)), None)
+    return job if job and job.count > 1 else None
 
 
 def is_tpu_vm() -> bool:
@@ -119,10 +119,10 @@ def _find_slurm(environ: Mapping[str, str]) -> Cluster | None:
 
 def _first_node(nodes: str) -> str:
     """`node[007-009,011],other` begins with node007."""
-    found = re.match(r"([^,\[]+)(?:\[(\w+))?", nodes)
-    if not found:
+    first = re.match(r"([^,\[]+)(?:\[(\w+))?", nodes)
+    if not first:
         raise errors.InputError(f"SLURM_STEP_NODELIST is {nodes!r}: it names no node")
-    return found[1] + (found[2] or "")
+    return first[1] + (first[2] or "")
 
 
 def _slurm_gpus(environ: Mapping[str, str]) -> tuple[int, ...] | None:
@@ -193,5 +193,5 @@ def _number(environ: Mapping[str, str], name: str) -> int:
     try:
         return int(environ[name])
     except (KeyError, ValueError):
-        found = repr(environ[name]) if name in environ else "not set"
-        raise errors.InputError(f"{name} is {found}; expected a number") from None
+        value = repr(environ[name]) if name in environ else "not set"
+        raise errors.InputError(f"{name} is {value}; expected a number") from None

@@ -21,18 +21,19 @@ _logger = logging.getLogger(__name__)
 class CompilationCache:
     """Keeps compiled programs across runs, and shares them between processes.
 
-    JAX writes an entry in place, and never again: another process may read half of it, and
-    what a killed one left stays. So JAX gets a directory of this process alone, with links to
-    what is there, and what it adds is created in the shared place whole.
+    JAX writes an entry where it stays, and never again: another process may read half of it,
+    and half of one stays when its writer is killed. So JAX gets a directory of this process
+    alone, with links to the entries that exist, and what it adds is created whole in the
+    shared directory.
 
     Args:
-      place: a directory, local or gs://; "auto" for one in `cache_dir`; empty for none.
+      location: a directory, local or gs://; "auto" for one in `cache_dir`; empty for none.
       cache_dir: local directory for what is fetched and kept.
       config: how gs:// is reached.
     """
 
-    def __init__(self, place: str, cache_dir: Path, config: storage.StorageConfig):
-        self._place = str(cache_dir / "xla") if place == "auto" else place
+    def __init__(self, location: str, cache_dir: Path, config: storage.StorageConfig):
+        self._location = str(cache_dir / "xla") if location == "auto" else location
         self._cache_dir = cache_dir
         self._config = config
         self._publishing: threading.Thread | None = None
@@ -45,7 +46,7 @@ class CompilationCache:
           InputError: the cache cannot be read, or a local one cannot be written.
           TryAgainError: the network failed for too long.
         """
-        if not self._place:
+        if not self._location:
             yield
             return
         own = tempfile.TemporaryDirectory(prefix="t2sql-programs-")
@@ -65,11 +66,11 @@ class CompilationCache:
             self._publishing.join()
 
     def _local_copy(self) -> Path:
-        if self._place.startswith(_REMOTE):
+        if self._location.startswith(_REMOTE):
             return stage.stage_directory(
-                self._place, self._cache_dir / "xla-remote", self._config, may_be_empty=True
+                self._location, self._cache_dir / "xla-remote", self._config, may_be_empty=True
             )
-        directory = Path(self._place).expanduser()
+        directory = Path(self._location).expanduser()
         try:
             directory.mkdir(parents=True, exist_ok=True)
             writable = os.access(directory, os.W_OK | os.X_OK)
@@ -86,7 +87,7 @@ class CompilationCache:
         """Adds what the shared cache lacks; other hosts may be doing the same."""
         with own:
             try:
-                stage.publish_directory(Path(own.name), self._place, self._config)
+                stage.publish_directory(Path(own.name), self._location, self._config)
             except errors.T2SQLError as error:  # The results do not hang on it.
                 _logger.warning("the compiled programs are not kept: %s", error)
 

@@ -14,9 +14,6 @@ from collections.abc import Mapping
 from t2sql import errors
 from t2sql.runtime import cluster
 
-COORDINATOR = cluster.COORDINATOR
-NUM_PROCESSES = cluster.NUM_PROCESSES
-PROCESS_ID = cluster.PROCESS_ID
 RESTARTS = "T2SQL_RESTARTS"
 MEETING_SECONDS = "T2SQL_MEETING_SECONDS"
 # A host of a slice opens its own chips only, all four: else the TPU runtime waits for every host
@@ -36,12 +33,12 @@ class Process:
     Attributes:
       index: from 0.
       count: processes in the job.
-      found: how that was found out, for the log; empty for a process of its own.
+      description: which process this is and how that is known, for the log; empty when alone.
     """
 
     index: int
     count: int
-    found: str = ""
+    description: str = ""
 
 
 ALONE = Process(index=0, count=1)
@@ -54,17 +51,18 @@ def start(environ: Mapping[str, str] = os.environ) -> Process:
       InputError: the variables are incomplete or no numbers.
       TryAgainError: the metadata server of a TPU VM does not answer.
     """
-    found = cluster.detect(environ)
-    if found is None:
+    job = cluster.detect(environ)
+    if job is None:
         return ALONE
     if cluster.is_tpu_vm():
         for name, value in _OWN_CHIPS.items():
             os.environ.setdefault(name, value)
     if environ.get(RESTARTS, "0") != "0":
         # The others have left the coordinator, and may be done.
-        return _process(found, "again after a crash")
-    _meet(found, environ)
-    return _process(found, f"met at {found.address}")
+        return _describe(job, "again after a crash")
+    _initialize(job, environ)
+    _leave()
+    return _describe(job, f"met at {job.address}")
 
 
 def join(environ: Mapping[str, str] = os.environ) -> Process:
@@ -76,24 +74,23 @@ def join(environ: Mapping[str, str] = os.environ) -> Process:
       InputError: the variables are incomplete or no numbers.
       TryAgainError: the metadata server of a TPU VM does not answer.
     """
-    found = cluster.detect(environ)
-    if found is None:
+    job = cluster.detect(environ)
+    if job is None:
         return ALONE
-    _initialize(found, environ)
-    return _process(found, "in step")
+    _initialize(job, environ)
+    return _describe(job, "in step")
 
 
-def _process(found: cluster.Cluster, how: str) -> Process:
-    text = f"process {found.index} of {found.count} ({found.kind}), {how}"
-    return Process(index=found.index, count=found.count, found=text)
+def _describe(job: cluster.Cluster, how: str) -> Process:
+    text = f"process {job.index} of {job.count} ({job.kind}), {how}"
+    return Process(index=job.index, count=job.count, description=text)
 
 
-def _meet(found: cluster.Cluster, environ: Mapping[str, str]) -> None:
-    """Waits for all processes at the coordinator, leaves it, and is a process of its own."""
+def _leave() -> None:
+    """Leaves the coordinator; from here on this is a process of its own."""
     import jax
     from jax._src import distributed
 
-    _initialize(found, environ)
     jax.distributed.shutdown()
     # JAX forgets the others, but not this process's number among them: then only process 0 would
     # write the compilation cache, and the devices of each have other numbers and other keys in it.
@@ -101,21 +98,21 @@ def _meet(found: cluster.Cluster, environ: Mapping[str, str]) -> None:
     distributed.global_state.num_processes = 1
 
 
-def _initialize(found: cluster.Cluster, environ: Mapping[str, str]) -> None:
+def _initialize(job: cluster.Cluster, environ: Mapping[str, str]) -> None:
     """Waits for all processes at the coordinator."""
     import jax
 
     seconds = _meeting_seconds(environ)
     # It would take SIGTERM for itself.
     jax.config.update("jax_enable_preemption_service", False)
-    alarm = threading.Timer(seconds, _give_up, (found, seconds))
+    alarm = threading.Timer(seconds, _give_up, (job, seconds))
     alarm.daemon = True
     alarm.start()
     jax.distributed.initialize(
-        found.address,
-        num_processes=found.count,
-        process_id=found.index,
-        local_device_ids=found.gpus,
+        job.address,
+        num_processes=job.count,
+        process_id=job.index,
+        local_device_ids=job.gpus,
         cluster_detection_method="deactivate",  # else one GPU for each process under Slurm
         initialization_timeout=int(seconds) + 60,  # it ends the process with a stack trace
     )
@@ -132,10 +129,10 @@ def _meeting_seconds(environ: Mapping[str, str]) -> float:
     raise errors.InputError(f"{MEETING_SECONDS} is {given!r}; expected a number above 0")
 
 
-def _give_up(found: cluster.Cluster, seconds: float) -> None:
+def _give_up(job: cluster.Cluster, seconds: float) -> None:
     """Ends the process: nothing interrupts JAX while it waits."""
     print(
-        f"error: not all {found.count} processes ({found.kind}) came to {found.address} within "
+        f"error: not all {job.count} processes ({job.kind}) came to {job.address} within "
         f"{seconds:g} s ({MEETING_SECONDS}). See the logs of the others; the port has to be open "
         f"between the hosts ({cluster.COORDINATOR_PORT}).",
         file=sys.stderr,

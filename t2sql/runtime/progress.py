@@ -14,6 +14,11 @@ SECONDS_PER_LINE = 10.0
 SHARE_TO_JUDGE_BY = 0.1
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, such as "1 unit" or "1,034 units"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 class Progress:
     """Counts finished examples and shows how fast they come.
 

@@ -2,13 +2,10 @@
 
 from t2sql.sampling.prompt_groups import PROMPT_BUCKETS, PromptGroup, group_prompts, in_order
 from t2sql.sampling.sampler import BatchSampler, SamplingConfig, check
-from t2sql.sampling.stops import STATUS_MAX_TOKENS, STATUS_OK, STATUS_TOO_LONG, Generation
+from t2sql.sampling.stops import Generation
 
 __all__ = [
     "PROMPT_BUCKETS",
-    "STATUS_MAX_TOKENS",
-    "STATUS_OK",
-    "STATUS_TOO_LONG",
     "BatchSampler",
     "Generation",
     "PromptGroup",

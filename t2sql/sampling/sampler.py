@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from t2sql import config as config_lib
 from t2sql import errors
 from t2sql.sampling import constrained, next_token, prompt_groups, scheduler
 from t2sql.sampling import decode as decode_lib
@@ -258,8 +259,4 @@ def check(
         "constrain": (config.constrain in ("", "schema", "keys"), "empty, 'schema' or 'keys'"),
         "stop": (all(config.stop), "strings that are not empty"),
     }
-    for name, (holds, rule) in rules.items():
-        if not holds:
-            raise errors.InputError(
-                f"--config.sampling.{name} is {getattr(config, name)!r}; it has to be {rule}"
-            )
+    config_lib.check_rules(rules, vars(config), "sampling.")

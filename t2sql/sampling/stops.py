@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 
-STATUS_OK = "ok"
-STATUS_MAX_TOKENS = "max_tokens"
-STATUS_TOO_LONG = "prompt_too_long"
+from t2sql.runtime import statuses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,8 +22,7 @@ class Generation:
     Attributes:
       text: up to, and without, the end token or stop string.
       tokens: the sampled ids up to and with the one that ended the text.
-      status: "ok" when the text ended by itself, "max_tokens" when it was cut,
-        "prompt_too_long" when nothing was sampled.
+      status: one of `statuses.STATUSES`.
     """
 
     text: str
@@ -34,7 +31,7 @@ class Generation:
 
 
 # What a prompt gets that is longer than any that is answered.
-TOO_LONG = Generation(text="", tokens=(), status=STATUS_TOO_LONG)
+TOO_LONG = Generation(text="", tokens=(), status=statuses.PROMPT_TOO_LONG)
 
 
 class Stops:
@@ -86,11 +83,11 @@ class Stops:
         stop = self._first_stop(text)
         if stop is not None:
             used = self._tokens_until_stop(body)
-            return Generation(text=text[:stop], tokens=tuple(body[:used]), status=STATUS_OK)
+            return Generation(text=text[:stop], tokens=tuple(body[:used]), status=statuses.OK)
         if end is not None:
-            return Generation(text=text, tokens=tuple(tokens[: end + 1]), status=STATUS_OK)
+            return Generation(text=text, tokens=tuple(tokens[: end + 1]), status=statuses.OK)
         if len(tokens) >= max_new_tokens:
-            return Generation(text=text, tokens=tuple(tokens), status=STATUS_MAX_TOKENS)
+            return Generation(text=text, tokens=tuple(tokens), status=statuses.MAX_TOKENS)
         return None
 
     def _decode(self, tokens: Sequence[int]) -> str:

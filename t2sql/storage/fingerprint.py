@@ -16,14 +16,14 @@ def of_file(path: Path, *, cache_dir: Path) -> str:
 def of_folder(folder: Path, *, cache_dir: Path) -> str:
     """Returns a SHA-256 of the names and contents of a folder's files.
 
-    It is the same on every host and wherever the folder lies.
+    It does not depend on the host or on where the folder lies.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return of_files(folder, files, cache_dir=cache_dir)
 
 
 def of_files(folder: Path, files: Sequence[Path], *, cache_dir: Path) -> str:
-    """The same of some of the files below a folder, in the order given."""
+    """Returns a SHA-256 of names and contents of the given files below a folder, in order."""
 
     def compute() -> str:
         digest = hashlib.sha256()
@@ -35,10 +35,10 @@ def of_files(folder: Path, files: Sequence[Path], *, cache_dir: Path) -> str:
     return _remembered(folder, files, cache_dir, compute)
 
 
-def _remembered(place: Path, files: Sequence[Path], cache_dir: Path, compute) -> str:
-    """Returns `compute()`, or what it was when the files had the sizes and times they have."""
+def _remembered(root: Path, files: Sequence[Path], cache_dir: Path, compute) -> str:
+    """Returns `compute()`, kept for as long as the files keep their sizes and times."""
     stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    key = hashlib.sha256(json.dumps([str(place.absolute()), stats]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([str(root.absolute()), stats]).encode()).hexdigest()
     memo = cache_dir / "sha256" / key
     if not memo.exists():
         local_cache.make_folder(memo.parent)

@@ -75,17 +75,17 @@ class GcsStorage:
 
     def read(self, name: str) -> bytes:
         blob = self._blob(name)
-        return self._try(lambda: self._found(name, blob.download_as_bytes, checksum="crc32c"))
+        return self._try(lambda: self._request(name, blob.download_as_bytes, checksum="crc32c"))
 
     def download(self, name: str, path: pathlib.Path) -> None:
         fetch = functools.partial(self._blob(name).download_to_filename, str(path))
         with local.explained(path, passing=FileNotFoundError):
-            self._try(lambda: self._found(name, fetch, checksum="crc32c"))
+            self._try(lambda: self._request(name, fetch, checksum="crc32c"))
 
     def exists(self, name: str) -> bool:
         blob = self._blob(name)
         try:
-            self._try(lambda: self._found(name, blob.reload))
+            self._try(lambda: self._request(name, blob.reload))
         except FileNotFoundError:
             return False
         return True
@@ -94,13 +94,13 @@ class GcsStorage:
         return {self._name(blob) for blob in self._blobs(prefixes, "name")}
 
     def list(self, *prefixes: str) -> list[base.ObjectInfo]:
-        found = {
+        infos = {
             self._name(blob): base.ObjectInfo(
                 name=self._name(blob), size=blob.size, crc32c=blob.crc32c
             )
             for blob in self._blobs(prefixes, "name,size,crc32c")
         }
-        return [found[name] for name in sorted(found)]
+        return [infos[name] for name in sorted(infos)]
 
     def delete(self, names: Iterable[str]) -> None:
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
@@ -136,7 +136,7 @@ class GcsStorage:
 
     def _delete_one(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self._try(lambda: self._found(name, self._blob(name).delete))
+            self._try(lambda: self._request(name, self._blob(name).delete))
 
     def _blobs(self, prefixes: Sequence[str], fields: str) -> Iterator[storage.Blob]:
         """Lists objects; those that stand for an empty folder (a name ending in /) aside."""
@@ -156,7 +156,7 @@ class GcsStorage:
         )
         return [*pages]
 
-    def _found(self, name: str, request: Callable[..., Any], *args, **kwargs) -> Any:
+    def _request(self, name: str, request: Callable[..., Any], *args, **kwargs) -> Any:
         """Runs one request; raises FileNotFoundError if the object is what is missing."""
         try:
             return request(*args, **kwargs, **self._once)

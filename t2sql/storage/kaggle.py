@@ -1,13 +1,12 @@
 """Downloads from Kaggle, with what can go wrong explained."""
 
-import fcntl
 import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 from t2sql import errors
-from t2sql.storage import local_cache
+from t2sql.storage import local_cache, locks
 
 _LOGIN = (
     "Make an API token at https://www.kaggle.com/settings and put it into ~/.kaggle/kaggle.json,"
@@ -47,8 +46,7 @@ def _download(fetch: Callable[[str], str], handle: str, page: str, cache_dir: Pa
     from kagglehub import exceptions
 
     local_cache.make_folder(cache_dir)
-    with (cache_dir / "kaggle.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.held(cache_dir / "kaggle.lock"):
         try:
             return Path(fetch(handle))
         except exceptions.KaggleApiHTTPError as error:

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import pathlib
 import secrets
@@ -10,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 
 from t2sql import errors
-from t2sql.storage import base
+from t2sql.storage import base, locks
 
 # Files of unfinished writes start with this; no listing shows names that start with a dot.
 ASIDE = ".aside-"
@@ -128,9 +127,7 @@ def _open_aside(directory: pathlib.Path) -> tuple[int, pathlib.Path]:
     while True:
         path = directory / f"{ASIDE}{secrets.token_hex(8)}"
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
-        # Some network file systems have no locks; there nobody sweeps either.
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        locks.acquire(descriptor, wait=True)  # Where there are no locks, nobody sweeps either.
         if os.fstat(descriptor).st_nlink:
             return descriptor, path
         os.close(descriptor)  # Swept away between the opening and the lock: once more.
@@ -142,8 +139,8 @@ def _sweep(directory: pathlib.Path) -> None:
         with contextlib.suppress(OSError):
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
+                if locks.acquire(descriptor, wait=False):
+                    path.unlink()
             finally:
                 os.close(descriptor)
 

@@ -5,19 +5,18 @@ with a manifest of its files. What a killed process or a full disk left behind
 does not match a manifest and is made again.
 """
 
-import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from t2sql import errors
+from t2sql.storage import locks
 
 ENVIRONMENT_VARIABLE = "T2SQL_CACHE"
 _MANIFEST = "manifest.json"
@@ -38,7 +37,8 @@ def get_or_build(entry: Path, build: Callable[[Path], None]) -> Path:
     Raises:
       InputError: the cache cannot be written, or its disk is full.
     """
-    with _locked(entry):
+    make_folder(entry.parent)
+    with locks.held(entry.with_name(f"{entry.name}.lock")):
         damage = _find_damage(entry)
         if damage is None:
             return entry
@@ -88,14 +88,6 @@ def _build(entry: Path, build: Callable[[Path], None]) -> None:
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(entry: Path) -> Iterator[None]:
-    make_folder(entry.parent)
-    with (entry.parent / f"{entry.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def make_folder(path: Path) -> None:

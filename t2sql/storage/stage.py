@@ -2,19 +2,17 @@
 
 import base64
 import concurrent.futures
-import contextlib
-import fcntl
 import hashlib
 import logging
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import google_crc32c
 
 from t2sql import errors
 from t2sql import storage as storage_lib
-from t2sql.storage import base, local
+from t2sql.storage import base, local, locks
 
 _THREADS = 8
 _logger = logging.getLogger(__name__)
@@ -51,7 +49,7 @@ def stage_directory(
     target = cache_dir / _copy_name(url, objects)
     with local.explained(target):
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with _locked(cache_dir / f"{target.name}.lock"):
+        with locks.held(cache_dir / f"{target.name}.lock"):
             if not _is_whole(target, objects):
                 _stage(source, objects, target)
     return target
@@ -130,10 +128,3 @@ def _copy_name(url: str, objects: Sequence[storage_lib.ObjectInfo]) -> str:
     for info in objects:
         digest.update(f"\n{info.name}\t{info.size}\t{info.crc32c}".encode())
     return f"{url.rstrip('/').rpartition('/')[2]}-{digest.hexdigest()[:16]}"
-
-
-@contextlib.contextmanager
-def _locked(path: pathlib.Path) -> Iterator[None]:
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

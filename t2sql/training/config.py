@@ -84,6 +84,4 @@ def check(config: ml_collections.ConfigDict) -> None:
         "validate_every": (train.validate_every >= 0, "at least 0"),
         "validation_questions": (train.validation_questions >= 1, "at least 1"),
     }
-    for key, (holds, rule) in rules.items():
-        if not holds:
-            raise errors.InputError(f"--config.train.{key} is {train[key]!r}; it has to be {rule}")
+    config_lib.check_rules(rules, train, "train.")

@@ -77,8 +77,8 @@ def run(
       Terminated, KeyboardInterrupt: a signal has come; a checkpoint is written.
     """
     console = progress.make_console()
-    if process.found:
-        console.print(f"host: {process.found}", highlight=False)
+    if process.description:
+        console.print(f"host: {process.description}", highlight=False)
     output = storage.local_folder(config.output, "--config.output")
     parts = plan.prepare(config)
     checkpoints = None

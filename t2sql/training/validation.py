@@ -58,7 +58,7 @@ class Validator:
         self._make_pair = make_pair
         chosen = sorted(held_out, key=_hash)[: config.train.validation_questions]
         units = loader.plan(chosen, prompt, unit_size=config.unit_size)
-        self._groups = loader.load_groups(config, units, prompt=prompt, factory=factory)
+        self._groups = loader.load_groups(config, units, prompt, factory)
 
     def score(self, params: Any, *, on_step: Callable[[], None] = lambda: None) -> Score:
         """Judges a model.

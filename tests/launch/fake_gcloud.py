@@ -237,12 +237,12 @@ def remove_workers() -> None:
 def worker_processes() -> list[int]:
     """Processes that came from a session on one of the workers."""
     mark = f"FAKE_WORKER_OF={STATE}".encode()
-    found = []
+    pids = []
     for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
             if mark in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
-    return found
+                pids.append(int(path.parent.name))
+    return pids
 
 
 def api(path: str, method: str = "GET", **query: str) -> bytes:
@@ -259,10 +259,10 @@ def matching(url: str) -> list[tuple[str, str]]:
     bucket, _, name = url.removeprefix("gs://").partition("/")
     prefix = name.removesuffix("**")
     listed = json.loads(api(f"/storage/v1/b/{bucket}/o", prefix=prefix, maxResults="10000"))
-    found = [item["name"] for item in listed.get("items", [])]
+    names = [item["name"] for item in listed.get("items", [])]
     if prefix == name and not name.endswith("/"):
-        found = [other for other in found if other == name]
-    return [(bucket, name) for name in found]
+        names = [other for other in names if other == name]
+    return [(bucket, name) for name in names]
 
 
 def put(url: str) -> None:
@@ -272,10 +272,10 @@ def put(url: str) -> None:
 
 
 def list_objects(names, flags):
-    found = matching(names[0])
-    if not found:
+    objects = matching(names[0])
+    if not objects:
         raise Refusal("One or more URLs matched no objects.")
-    print("\n".join(f"gs://{bucket}/{name}" for bucket, name in found))
+    print("\n".join(f"gs://{bucket}/{name}" for bucket, name in objects))
 
 
 def cat(names, flags):

@@ -26,11 +26,11 @@ def expected(pods) -> dict[str, bytes]:
 def run_undisturbed(pods, *, hosts: int) -> dict[str, bytes]:
     output = pods.root / f"undisturbed-{hosts}"
     pods.run(output, hosts=hosts)
-    found = pods_lib.objects(output)
-    rows = b"".join(body for name, body in found.items() if name != "done.json").splitlines()
+    written = pods_lib.objects(output)
+    rows = b"".join(body for name, body in written.items() if name != "done.json").splitlines()
     assert len(rows) == pods_lib.EXAMPLES
-    assert "done.json" in found
-    return found
+    assert "done.json" in written
+    return written
 
 
 def wait_for_objects(output, count: int, process) -> None:
@@ -101,8 +101,8 @@ def await_moment(process, seconds: float) -> None:
 
 def await_more_objects(process, output, count: int) -> None:
     """Waits for `count` more units than are there, or for the end."""
-    wanted = len(pods_lib.objects(output)) + count
-    while process.poll() is None and len(pods_lib.objects(output)) < wanted:
+    target = len(pods_lib.objects(output)) + count
+    while process.poll() is None and len(pods_lib.objects(output)) < target:
         time.sleep(0.005)
 
 

@@ -141,12 +141,12 @@ def test_submit_starts_the_job_of_one_commit_on_every_worker(pod):
     pod.run("submit", "--output=gs://bucket/run", "--", "--config.prompt=few_shot")
     assert states(pod) == [f"worker {i} running, restarted 0 times" for i in range(4)]
     for worker in range(4):
-        arguments, place, directory = (home(pod, worker) / "ran").read_text().splitlines()
+        arguments, worker_line, directory = (home(pod, worker) / "ran").read_text().splitlines()
         assert arguments == (
             "-m t2sql.main --config=configs/tpu_pod.py --config.output=gs://bucket/run"
             " --config.prompt=few_shot"
         )
-        assert place == f"{worker} of 4 at 127.0.0.1:8476"
+        assert worker_line == f"{worker} of 4 at 127.0.0.1:8476"
         head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=directory, text=True)
         assert head.strip() == pod.commit
 
@@ -320,7 +320,7 @@ def test_a_bucket_that_cannot_be_read_shows_no_progress(project):
     project.environment["STORAGE_EMULATOR_HOST"] = "http://127.0.0.1:1"
     line = "set -euo pipefail; source launch/tpu/common.sh; OUTPUT=gs://bucket/run"
     said = subprocess.run(
-        ["bash", "-c", f'{line}; found=$(progress) || found=nothing; echo "found $found"'],
+        ["bash", "-c", f'{line}; said=$(progress) || said=nothing; echo "found $said"'],
         cwd=pods.ROOT,
         env=project.environment,
         capture_output=True,

@@ -40,10 +40,10 @@ def test_a_host_with_nothing_to_do_still_confirms_the_run(url):
 def test_the_first_opening_records_and_later_ones_keep_it(url):
     open_run(url, hosts=4, command="first")
     open_run(url, hosts=2, command="second")
-    found = json.loads(storage.open_storage(url).read("run.json"))
-    assert found["recorded"] == {"hosts": 4, "command": "first"}
-    assert found["fingerprint"]["output_version"] == manifest.OUTPUT_VERSION
-    assert (found["units"], found["examples"]) == (len(PLAN), len(EXAMPLES))
+    record = json.loads(storage.open_storage(url).read("run.json"))
+    assert record["recorded"] == {"hosts": 4, "command": "first"}
+    assert record["fingerprint"]["output_version"] == manifest.OUTPUT_VERSION
+    assert (record["units"], record["examples"]) == (len(PLAN), len(EXAMPLES))
 
 
 @pytest.mark.parametrize(
@@ -173,5 +173,5 @@ def test_processes_that_fill_the_same_run_at_once_agree(tmp_path):
     assert [results.get(timeout=60) for _ in processes] == [True] * 3
     for process in processes:
         process.join()
-    found = reader.read_run(str(tmp_path))
-    assert [unit.damage for unit in found.units()] == [None] * len(PLAN)
+    contents = reader.read_run(str(tmp_path))
+    assert [unit.damage for unit in contents.units()] == [None] * len(PLAN)

@@ -17,10 +17,10 @@ def test_a_complete_run_is_read_back_row_by_row(url):
     run = open_run(url)
     write(run, PLAN)
     run.write_done_if_complete()
-    found = reader.read_run(url)
-    assert found.done is not None
-    assert (found.missing, found.foreign) == ((), ())
-    read = list(found.units())
+    contents = reader.read_run(url)
+    assert contents.done is not None
+    assert (contents.missing, contents.foreign) == ((), ())
+    read = list(contents.units())
     assert [unit.name for unit in read] == [unit.name for unit in PLAN]
     assert [list(unit.rows) for unit in read] == [make_rows(unit) for unit in PLAN]
 
@@ -31,11 +31,11 @@ def test_missing_and_foreign_objects_are_listed_all_at_once(url):
     other = units.unit_name(1, len(PLAN) + 1)
     for name in (other, "predictions/notes.txt"):
         run.storage.create(name, b"")
-    found = reader.read_run(url)
-    assert found.done is None
-    assert found.missing == (PLAN[0].name, PLAN[1].name)
-    assert set(found.foreign) == {other, "predictions/notes.txt"}
-    assert len(list(found.units())) == len(PLAN) - 2
+    contents = reader.read_run(url)
+    assert contents.done is None
+    assert contents.missing == (PLAN[0].name, PLAN[1].name)
+    assert set(contents.foreign) == {other, "predictions/notes.txt"}
+    assert len(list(contents.units())) == len(PLAN) - 2
 
 
 def _damage(tmp_path, name, change):

@@ -2,7 +2,6 @@
 
 import io
 
-import pytest
 import rich.console
 
 from t2sql.runs import summary
@@ -36,8 +35,3 @@ def test_what_is_not_there_is_said_and_markup_is_text():
 def test_a_question_cannot_command_the_terminal():
     shown = _shown(_row("dev/0001", question="Wie groß\x1b[2J ist\x07 東京?"))
     assert "Wie groß\ufffd[2J ist\ufffd 東京?" in shown
-
-
-@pytest.mark.parametrize(("number", "said"), [(0, "0 units"), (1, "1 unit"), (1034, "1,034 units")])
-def test_one_of_a_kind_is_no_plural(number, said):
-    assert summary.counted(number, "unit") == said

@@ -110,8 +110,8 @@ def test_prefixes_for_listing_cover_each_name_once_a_page_at_most(count):
     pages = collections.Counter()
     for index in range(count):
         name = units.unit_name(index, count)
-        found = [prefix for prefix in prefixes[index // 1000 :][:1] if name.startswith(prefix)]
-        pages.update(found)
+        starts = [prefix for prefix in prefixes[index // 1000 :][:1] if name.startswith(prefix)]
+        pages.update(starts)
     assert pages.total() == count
     assert max(pages.values(), default=0) <= 1000
     assert len(set(prefixes)) == len(prefixes)

@@ -19,9 +19,9 @@ def test_nothing_in_the_environment_is_a_process_of_its_own():
 
 
 def test_what_is_given_explicitly_comes_first(tpu_vm):
-    found = cluster.detect(EXPLICIT | SLURM)
-    assert (found.index, found.count, found.address) == (2, 4, "10.0.0.1:8476")
-    assert found.gpus is None
+    job = cluster.detect(EXPLICIT | SLURM)
+    assert (job.index, job.count, job.address) == (2, 4, "10.0.0.1:8476")
+    assert job.gpus is None
 
 
 def test_one_process_needs_nobody():
@@ -51,12 +51,12 @@ def test_half_of_the_variables_is_an_error_and_no_single_process(missing):
 
 
 def test_a_task_of_slurm():
-    found = cluster.detect(SLURM)
-    assert (found.index, found.count) == (5, 8)
-    assert found.address == f"gpu007:{61440 + 4711 % 4096}"
-    assert found.kind == "Slurm job 4711"
+    job = cluster.detect(SLURM)
+    assert (job.index, job.count) == (5, 8)
+    assert job.address == f"gpu007:{61440 + 4711 % 4096}"
+    assert job.kind == "Slurm job 4711"
     assert cluster.detect(SLURM | {"T2SQL_COORDINATOR_PORT": "99"}).address == "gpu007:99"
-    assert cluster.detect(SLURM | {"SLURM_STEP_ID": "1"}).address != found.address
+    assert cluster.detect(SLURM | {"SLURM_STEP_ID": "1"}).address != job.address
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_a_task_of_slurm():
     ],
 )
 def test_the_first_node_of_a_step(nodes, first):
-    found = cluster.detect(SLURM | {"SLURM_STEP_NODELIST": nodes})
-    assert found.address.partition(":")[0] == first
+    job = cluster.detect(SLURM | {"SLURM_STEP_NODELIST": nodes})
+    assert job.address.partition(":")[0] == first
 
 
 def test_a_batch_script_without_srun_is_a_process_of_its_own():
@@ -116,10 +116,10 @@ def test_together_the_tasks_of_a_node_have_every_gpu_once():
 )
 def test_a_worker_of_a_tpu_slice(tpu_vm, endpoints):
     with metadata_server(agent_worker_number="1", worker_network_endpoints=endpoints) as server:
-        found = cluster.detect(server.environ)
-    assert (found.index, found.count) == (1, 3)
-    assert found.address == "10.0.0.2:8476"  # not JAX's 8482, closed on v6e
-    assert found.kind == "TPU slice"
+        job = cluster.detect(server.environ)
+    assert (job.index, job.count) == (1, 3)
+    assert job.address == "10.0.0.2:8476"  # not JAX's 8482, closed on v6e
+    assert job.kind == "TPU slice"
 
 
 def test_a_single_tpu_vm(tpu_vm):
@@ -152,5 +152,5 @@ def test_no_server_is_asked_where_there_is_no_tpu():
 
 
 def test_a_slice_of_gke_is_in_the_environment():
-    found = cluster.detect({"TPU_WORKER_HOSTNAMES": "tpu-0.svc,tpu-1.svc", "TPU_WORKER_ID": "1"})
-    assert (found.index, found.count, found.address) == (1, 2, "tpu-0.svc:8476")
+    job = cluster.detect({"TPU_WORKER_HOSTNAMES": "tpu-0.svc,tpu-1.svc", "TPU_WORKER_ID": "1"})
+    assert (job.index, job.count, job.address) == (1, 2, "tpu-0.svc:8476")

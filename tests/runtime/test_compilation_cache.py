@@ -27,22 +27,22 @@ def own_cache():
 @pytest.fixture
 def hits() -> Iterator[list[str]]:
     """A name for each program that JAX finds in its cache."""
-    found = []
+    names = []
 
     def listen(name: str, **_) -> None:
         if name.endswith("compilation_cache/cache_hits"):
-            found.append(name)
+            names.append(name)
 
     jax.monitoring.register_event_listener(listen)
-    yield found
+    yield names
     jax.monitoring.clear_event_listeners()
 
 
-def _compile(place: str, cache_dir) -> None:
-    """Compiles a program as a new process would, with the cache at `place`."""
+def _compile(location: str, cache_dir) -> None:
+    """Compiles a program as a new process would, with the cache at `location`."""
     jax.clear_caches()
     jax_cache.reset_cache()
-    cache = compilation_cache.CompilationCache(place, cache_dir, storage.StorageConfig())
+    cache = compilation_cache.CompilationCache(location, cache_dir, storage.StorageConfig())
     with cache.open():
         jax.jit(lambda x: jnp.sin(x) @ x).lower(jnp.ones((8, 8))).compile()
     cache.close()
@@ -50,11 +50,11 @@ def _compile(place: str, cache_dir) -> None:
 
 @pytest.mark.parametrize("remote", [False, True])
 def test_programs_are_kept_and_found_again(tmp_path, bucket, hits, remote):
-    place = f"{bucket}/xla" if remote else str(tmp_path / "xla")
-    _compile(place, tmp_path / "host1")
-    assert storage.open_storage(place).names()
+    location = f"{bucket}/xla" if remote else str(tmp_path / "xla")
+    _compile(location, tmp_path / "host1")
+    assert storage.open_storage(location).names()
     hits.clear()
-    _compile(place, tmp_path / "host2")
+    _compile(location, tmp_path / "host2")
     assert hits
 
 
@@ -70,9 +70,9 @@ def test_a_second_run_finds_all_of_its_programs(tmp_path, hits):
 
 def test_a_cache_that_cannot_be_written_is_bad_input(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    place = str(tmp_path / "file" / "xla")
+    location = str(tmp_path / "file" / "xla")
     with pytest.raises(errors.InputError, match="compilation_cache: cannot write to .*xla"):
-        _compile(place, tmp_path)
+        _compile(location, tmp_path)
 
 
 def test_a_bucket_that_may_only_be_read_costs_a_warning(
@@ -90,7 +90,7 @@ def test_a_bucket_that_may_only_be_read_costs_a_warning(
 
 def test_jax_has_its_own_cache_back_afterwards(tmp_path):
     before = jax.config.jax_compilation_cache_dir
-    place = tmp_path / "xla"
-    _compile(str(place), tmp_path)
+    location = tmp_path / "xla"
+    _compile(str(location), tmp_path)
     assert jax.config.jax_compilation_cache_dir == before
-    assert any(place.iterdir()) and not any(path.is_symlink() for path in place.iterdir())
+    assert any(location.iterdir()) and not any(path.is_symlink() for path in location.iterdir())

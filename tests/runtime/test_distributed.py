@@ -31,8 +31,8 @@ with programs.open():
     jax.jit(lambda x: x * 3 + 1).lower(1.0).compile()
 programs.close()
 print(json.dumps({
-    "found": process.found, "hits": len(hits), "devices": [d.id for d in jax.devices()],
-    "place": [jax.process_index(), jax.process_count()],
+    "host": process.description, "hits": len(hits), "devices": [d.id for d in jax.devices()],
+    "as_jax_says": [jax.process_index(), jax.process_count()],
     "chips": os.environ.get("TPU_PROCESS_BOUNDS"),
     "preemption": jax.config.jax_enable_preemption_service,
 }))
@@ -67,17 +67,17 @@ def test_the_tasks_of_a_slurm_step_meet_and_part(tmp_path):
     slurm |= {"T2SQL_COORDINATOR_PORT": free_port()}
     tasks = [start(tmp_path / str(i), slurm | {"SLURM_PROCID": str(i)}) for i in range(2)]
     first, second = map(told, tasks)
-    assert first["found"].startswith("process 0 of 2 (Slurm job 4711), met at localhost:")
-    assert second["found"].startswith("process 1 of 2")
+    assert first["host"].startswith("process 0 of 2 (Slurm job 4711), met at localhost:")
+    assert second["host"].startswith("process 1 of 2")
     for task in (first, second):
-        assert task["place"] == [0, 1]
+        assert task["as_jax_says"] == [0, 1]
         assert task["devices"] == [0, 1]
         assert not task["preemption"]
     names = [{path.name for path in (tmp_path / str(i) / "xla").iterdir()} for i in range(2)]
     assert names[0] == names[1] != set()
     again = EXPLICIT | {"T2SQL_RESTARTS": "1"}
     restarted = told(start(tmp_path / "1", again))
-    assert restarted["found"] == "process 2 of 4 (given explicitly), again after a crash"
+    assert restarted["host"] == "process 2 of 4 (given explicitly), again after a crash"
     assert restarted["hits"] == 1
 
 
@@ -93,7 +93,7 @@ def test_the_workers_of_a_tpu_slice_meet_with_their_own_chips(tmp_path):
             for server in (first, second)
         ]
         for index, worker in enumerate(map(told, workers)):
-            assert worker["found"] == f"process {index} of 2 (TPU slice), met at 127.0.0.1:{port}"
+            assert worker["host"] == f"process {index} of 2 (TPU slice), met at 127.0.0.1:{port}"
             assert worker["chips"] == "1,1,1"
 
 
@@ -118,13 +118,13 @@ def test_the_flags_of_the_job_say_where_it_is(tmp_path):
     """They are more than the environment, and all three belong together."""
     environ = os.environ | {"T2SQL_COORDINATOR": "elsewhere:1", "T2SQL_NUM_PROCESSES": "9"}
     job = ["--config=configs/quickstart.py", f"--config.output={tmp_path / 'run'}"]
-    place = ["--coordinator=127.0.0.1:1", "--num_processes=2"]
+    flags = ["--coordinator=127.0.0.1:1", "--num_processes=2"]
     for more, message in (
         ([], "given, but not T2SQL_PROCESS_ID"),
         (["--process_id=2"], "process 2 of 2; they are numbered from 0"),
     ):
         done = subprocess.run(
-            [sys.executable, "-m", "t2sql.main", *job, *place, *more],
+            [sys.executable, "-m", "t2sql.main", *job, *flags, *more],
             cwd=pathlib.Path(__file__).parents[2],
             env=environ,
             capture_output=True,

@@ -24,9 +24,9 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=found))
-    return found
+    fake = Clock()
+    monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=fake))
+    return fake
 
 
 def _shown(clock, seconds: list[float], *, total: int, terminal: bool = False) -> str:
@@ -61,3 +61,8 @@ def test_a_terminal_has_one_line_that_changes(clock):
 
 def test_nothing_done_says_nothing(clock):
     assert _shown(clock, [], total=4) == ""
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 units"), (1, "1 unit"), (1034, "1,034 units")])
+def test_one_of_a_kind_is_no_plural(number, said):
+    assert progress.counted(number, "unit") == said

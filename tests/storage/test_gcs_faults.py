@@ -180,8 +180,8 @@ def test_a_run_of_200_units_through_a_random_mix_of_faults(through, gcs_server, 
     run, proxy = through(_random_mix(seed=4), config)
     assert _work(run.url, config)
     _assert_complete(gcs_server, bucket)
-    found = reader.read_run(run.url, config)
-    read = [row.example_id for unit in found.units() for row in unit.rows]
+    contents = reader.read_run(run.url, config)
+    read = [row.example_id for unit in contents.units() for row in unit.rows]
     assert sorted(read) == [f"dev/{i:04d}" for i in range(600)]
     assert {fault for _, fault in proxy.seen} >= {*UPLOAD_FAULTS, *DOWNLOAD_FAULTS}
 
