@@ -1,8 +1,8 @@
 """Whether the values that a query compares are where it looks for them.
 
-`SELECT count(*) FROM player WHERE team = 'UCLA'` runs, and even returns a row; but where no
-team is called so, and a college is, it is hardly what was asked. Likewise a query that leaves
-out a value of the database which the question names.
+`SELECT count(*) FROM player WHERE team = 'UCLA'` runs, and even returns a row. But if no team is
+called UCLA and a college is, it hardly answers the question; nor does a query that leaves out a
+value of the database which the question names.
 """
 
 import functools
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from t2sql.data import read_schema
 from t2sql.data import schema as schema_lib
 from t2sql.diagnosis import conditions, parsing
-from t2sql.diagnosis.description import Core, all_cores
+from t2sql.diagnosis.description import all_cores
 from t2sql.diagnosis.reading import QueryReader
 from t2sql.diagnosis.terms import Column, Literal
 from t2sql.sql.names import quoted, quoted_text
@@ -39,20 +39,17 @@ class Comparison(NamedTuple):
 
 
 def comparisons(sql: str, schema: schema_lib.Schema) -> list[Comparison]:
-    """Those in WHERE and HAVING, of nested queries too; none where the SQL cannot be read."""
+    """The comparisons in WHERE and HAVING, nested queries included; none if sqlglot reads none."""
     try:
         tree = parsing.parse(sql)
         cores = all_cores(QueryReader(schema, sql).read(tree)) if tree else []
     except parsing.TooComplexError:
         return []
-    return [found for core in cores for found in _of_core(core)]
-
-
-def _of_core(core: Core) -> list[Comparison]:
     return [
         Comparison(
             atom.left.table, atom.left.name, atom.operator, atom.right.value, atom.right.is_text
         )
+        for core in cores
         for condition in (core.where, core.having)
         for atom in conditions.atoms(condition)
         if isinstance(atom.left, Column) and isinstance(atom.right, Literal)
@@ -74,26 +71,27 @@ def faults(
       holds: whether a query on the database returns a row.
     """
     schema = _schema(database)
-    found = comparisons(sql, schema)
-    texts = dict.fromkeys(each for each in found if each.is_text and _is_whole(each))
+    compared = comparisons(sql, schema)
+    texts = dict.fromkeys(test for test in compared if test.is_text and _is_whole(test))
     misplaced = sum(
-        bool(schema.column(each.table, each.column)) and not holds(_probe(each)) for each in texts
+        bool(schema.column(test.table, test.column)) and not holds(_probe(test)) for test in texts
     )
-    used = {each.value.strip("%").casefold() for each in found}
+    used = {test.value.strip("%").casefold() for test in compared}
     return misplaced + sum(used.isdisjoint(map(str.casefold, spellings)) for spellings in named)
 
 
-def _is_whole(each: Comparison) -> bool:
+def _is_whole(test: Comparison) -> bool:
     """Whether the constant is compared with whole values, not with parts of them."""
-    wild = "%" in each.value or "_" in each.value
-    return each.operator in _EQUALITY or (each.operator in _LIKE and not wild)
+    wild = "%" in test.value or "_" in test.value
+    return test.operator in _EQUALITY or (test.operator in _LIKE and not wild)
 
 
-def _probe(each: Comparison) -> str:
-    operator = "LIKE" if each.operator in _LIKE else "="
+def _probe(test: Comparison) -> str:
+    """A query that returns a row if the column holds the text."""
+    operator = "LIKE" if test.operator in _LIKE else "="
     return (
-        f"SELECT 1 FROM {quoted(each.table)} "
-        f"WHERE {quoted(each.column)} {operator} {quoted_text(each.value)} LIMIT 1"
+        f"SELECT 1 FROM {quoted(test.table)} "
+        f"WHERE {quoted(test.column)} {operator} {quoted_text(test.value)} LIMIT 1"
     )
 
 

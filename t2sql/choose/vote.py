@@ -1,11 +1,10 @@
-"""Execution-guided choice: of several queries for one question, the one whose result most share.
+"""A vote among several queries for one question: the result that most of them return wins.
 
-Answers that fail are not considered. Of those that run, the ones that are most faithful to the
-values of the question and the database are kept (`grounding`), and of these the ones that
-return rows, where there are any: a question is asked to be answered. The result that most of
-the rest agree on wins (as in majority voting, Wang et al. 2022), and of the queries that have
-it the first; among results with as many votes wins the one that came first. So put the answer
-that you trust most first.
+Who may vote: queries that run; of these, the ones most faithful to the values of the question and
+the database (`grounding`); of these, the ones that return rows, if any do, for a question is asked
+to be answered. Each votes for its result (as in majority voting, Wang et al. 2022). At a tie the
+result that came first wins, and of the queries that return it the first is chosen: so put the
+answer that you trust most first.
 """
 
 import dataclasses
@@ -26,10 +25,10 @@ class Choice:
 
     Attributes:
       index: its place among the candidates; the first one where none runs.
-      votes: how many candidates have its result, itself included; 0 where none runs.
+      votes: how many voters have its result, itself included; 0 where none runs.
       ran: how many candidates run.
-      doubtful: whether it fails, or the database has rows and it returns none, or is not
-        faithful to the values.
+      doubtful: whether it fails; or, on a database with rows, returns none or is unfaithful to
+        the values.
     """
 
     index: int
@@ -63,12 +62,12 @@ class ChooseQuery:
             for sql in dict.fromkeys(self.candidates[index] for index in ran)
         }
         fewest = min(faults.values())
-        grounded = [index for index in ran if faults[self.candidates[index]] == fewest]
-        with_rows = [index for index in grounded if results[self.candidates[index]].rows]
-        camps: list[list[int]] = []
-        for index in with_rows or grounded:
+        voters = [index for index in ran if faults[self.candidates[index]] == fewest]
+        with_rows = [index for index in voters if results[self.candidates[index]].rows]
+        camps: list[list[int]] = []  # the voters, by result
+        for index in with_rows or voters:
             self._join(camps, index, results, steps)
-        largest = max(camps, key=len)  # the first one of them
+        largest = max(camps, key=len)  # of several, the first
         return Choice(
             index=largest[0],
             votes=len(largest),
@@ -85,7 +84,7 @@ class ChooseQuery:
                 self.named,
                 lambda probe: bool(self._run(probe, probe, sandbox, steps).rows),
             )
-        except StepFailedError:  # It takes too long to tell: as one that uses none of them.
+        except StepFailedError:  # Too slow to tell: as if it used none of the values.
             return len(self.named)
 
     def _run_distinct(self, sandbox: Sandbox, steps: StepGuard) -> dict[str, ExecutionResult]:
@@ -104,7 +103,7 @@ class ChooseQuery:
         return sandbox.run(self.database, preprocess.runnable(sql))
 
     def _join(self, camps: list[list[int]], index: int, results, steps: StepGuard) -> None:
-        """Puts a candidate to those with its result."""
+        """Adds a candidate to the camp of its result."""
         result = results[self.candidates[index]]
         for camp in camps:
             if self._agree(results[self.candidates[camp[0]]], result, f"{camp[0]}:{index}", steps):
@@ -117,6 +116,6 @@ class ChooseQuery:
     ) -> bool:
         try:
             steps.begin(f"comparing {name}")
-        except StepFailedError:  # It takes too long to tell: no vote.
+        except StepFailedError:  # Too slow to tell: no vote.
             return False
         return results_match(one.rows, other.rows, ordered=False)

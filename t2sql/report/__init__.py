@@ -1,1 +1,1 @@
-"""Judges predictions, says what went wrong and shows it: `python -m t2sql.report`."""
+"""Evaluates predictions, says what went wrong and shows it: `python -m t2sql.report`."""

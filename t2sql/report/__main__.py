@@ -1,4 +1,4 @@
-"""Judges predictions against Spider's gold SQL and says what went wrong.
+"""Evaluates predictions against Spider's gold SQL and says what went wrong.
 
     python -m t2sql.report --predictions=runs/quickstart-TIME --data=sample --output=report
 
@@ -27,7 +27,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "Directory for the report.", requi
 _GOLD = flags.DEFINE_string(
     "gold", None, "Gold file, SQL<TAB>db_id a line; default: the split's own gold."
 )
-_SPLIT = flags.DEFINE_string("split", None, "Split to judge; default: the run's, else dev.")
+_SPLIT = flags.DEFINE_string("split", None, "Split to evaluate; default: the run's, else dev.")
 _BASELINE = flags.DEFINE_string(
     "baseline", None, "Run directory or file to compare with, over the same examples."
 )
@@ -38,7 +38,7 @@ _ALLOW_INCOMPLETE = flags.DEFINE_bool(
     "allow_incomplete", False, "Exit with 0 although the run is incomplete."
 )
 _WORKERS = flags.DEFINE_integer(
-    "workers", None, "Processes that judge; default: one per core.", lower_bound=1
+    "workers", None, "Processes that evaluate; default: one per core.", lower_bound=1
 )
 _TIMEOUT = flags.DEFINE_float("timeout", 10.0, "Seconds that one query may run, 0.1 to 86400.")
 # Not as bounds of the flag: NaN lies within any.

@@ -1,11 +1,11 @@
-"""The report from end to end: gather, judge, count, write."""
+"""The report from end to end: read, evaluate, diagnose, count, write."""
 
 import contextlib
 import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich import progress
@@ -13,14 +13,14 @@ from rich.console import Console
 
 from t2sql import errors
 from t2sql.data import database, read_schema, sources
-from t2sql.diagnosis import diagnose
-from t2sql.report import evaluate, markdown, outputs, page, report_json, terminal
+from t2sql.diagnosis.findings import ERROR_CLASSES
+from t2sql.report import evaluate, markdown, page, report_json, spider_files, terminal
 from t2sql.report import predictions as predictions_lib
-from t2sql.report import questions as questions_lib
-from t2sql.report.judged import Judged
-from t2sql.report.questions import Questions
+from t2sql.report.case import Case
+from t2sql.report.predictions import Predictions
+from t2sql.report.questions import Questions, read_questions
 from t2sql.runs import reader
-from t2sql.storage import local_cache
+from t2sql.storage import local_cache, output_files
 
 DEFAULT_SPLIT = "dev"
 
@@ -40,6 +40,11 @@ class Options:
     workers: int | None = None
     timeout: float = 10.0
 
+    @property
+    def systems(self) -> list[str]:
+        """The runs and files to evaluate: the predictions, then the baseline if there is one."""
+        return [source for source in (self.predictions, self.baseline) if source]
+
 
 def report(options: Options) -> int:
     """Writes the report and prints its summary.
@@ -50,53 +55,45 @@ def report(options: Options) -> int:
     Raises:
       InputError: a flag or a file is wrong; nothing is written then.
     """
-    _refuse_useless_clean(options)
-    with outputs.open_outputs(options.output) as files:
-        runs = _open_runs(options)
-        _refuse_partial_baseline(options, runs)
+    with output_files.open_output_files(options.output) as files:
+        runs = {
+            source: predictions_lib.open_run(source)
+            for source in options.systems
+            if predictions_lib.is_run(source)
+        }
+        _check(options, runs)
         questions = _read_questions(options, runs)
-        predictions = _gather(options, options.predictions, runs, questions)
-        baseline = None
-        if options.baseline:
-            baseline = _gather(options, options.baseline, runs, questions, partial=True)
-        found = _write(options, files, questions, predictions, baseline)
-    terminal.show(found)
+        systems = [
+            predictions_lib.gather_run(source, runs[source], questions, partial=index > 0)
+            if source in runs
+            else predictions_lib.gather_file(source, questions, cleaned=options.clean)
+            for index, source in enumerate(options.systems)
+        ]
+        summary = _write(options, files, questions, systems)
+    terminal.show(summary)
     print(f"report: {Path(options.output) / 'report.html'}")
-    return _exit_code(options, predictions, baseline)
+    return _exit_code(options, systems)
 
 
-def _refuse_useless_clean(options: Options) -> None:
-    sources_given = [source for source in (options.predictions, options.baseline) if source]
-    if options.clean and all(map(predictions_lib.is_run, sources_given)):
+def _check(options: Options, runs: Mapping[str, reader.RunContents]) -> None:
+    """Refuses flags that do not go together."""
+    if options.clean and all(source in runs for source in options.systems):
         raise errors.InputError(
-            "--clean: there is no predictions file to clean; a run is judged by its field 'sql', "
-            "which is clean already"
+            "--clean: there is no predictions file to clean; a run is evaluated by its field "
+            "'sql', which is clean already"
+        )
+    asked, answered = (
+        runs[source].manifest["fingerprint"]["data"].get("only") if source in runs else None
+        for source in (options.predictions, options.baseline)
+    )
+    if answered is not None and (asked is None or not set(asked) <= set(answered)):
+        raise errors.InputError(
+            f"--baseline={options.baseline} answers {len(set(answered))} examples of the split "
+            "only (config.data.only), and the predictions others too: they cannot be compared"
         )
 
 
-def _refuse_partial_baseline(options: Options, runs: dict[str, reader.RunContents]) -> None:
-    def only(source: str | None) -> set[str] | None:
-        data = runs[source].manifest["fingerprint"]["data"] if source in runs else {}
-        return set(data["only"]) if "only" in data else None
-
-    asked, answered = only(options.predictions), only(options.baseline)
-    if answered is not None and (asked is None or not asked <= answered):
-        raise errors.InputError(
-            f"--baseline={options.baseline} answers {len(answered)} examples of the split only "
-            "(config.data.only), and the predictions others too: they cannot be compared"
-        )
-
-
-def _open_runs(options: Options) -> dict[str, reader.RunContents]:
-    given = [source for source in (options.predictions, options.baseline) if source]
-    return {
-        source: predictions_lib.open_run(source)
-        for source in given
-        if predictions_lib.is_run(source)
-    }
-
-
-def _read_questions(options: Options, runs: dict[str, reader.RunContents]) -> Questions:
+def _read_questions(options: Options, runs: Mapping[str, reader.RunContents]) -> Questions:
     run = runs.get(options.predictions) or runs.get(options.baseline or "")
     data = run.manifest["fingerprint"]["data"] if run else {}
     if options.split and data and options.split != data["split"]:
@@ -105,7 +102,7 @@ def _read_questions(options: Options, runs: dict[str, reader.RunContents]) -> Qu
             f"{data['split']!r}"
         )
     limited = options.predictions in runs
-    return questions_lib.read_questions(
+    return read_questions(
         sources.resolve_data(options.data, cache_dir=local_cache.default_dir()),
         split=options.split or data.get("split") or DEFAULT_SPLIT,
         limit=data.get("limit") if limited else None,
@@ -115,82 +112,73 @@ def _read_questions(options: Options, runs: dict[str, reader.RunContents]) -> Qu
     )
 
 
-def _gather(
-    options: Options,
-    source: str,
-    runs: dict[str, reader.RunContents],
-    questions: Questions,
-    *,
-    partial: bool = False,
-) -> predictions_lib.Predictions:
-    if source in runs:
-        return predictions_lib.gather_run(source, runs[source], questions, partial=partial)
-    return predictions_lib.gather_file(source, questions, cleaned=options.clean)
-
-
 def _write(
     options: Options,
-    files: outputs.Outputs,
+    files: output_files.OutputFiles,
     questions: Questions,
-    predictions: predictions_lib.Predictions,
-    baseline: predictions_lib.Predictions | None,
+    systems: list[Predictions],
 ) -> dict:
-    counts = report_json.Summary(compared=baseline is not None)
-    shown = page.Page()
-    judge = evaluate.Judge(questions, workers=options.workers, timeout=options.timeout)
-    wanted = page.sample(len(questions))
-    with contextlib.closing(judge.judge(predictions, baseline, shown=wanted)) as examples:
-        for example in _with_progress(examples, len(questions)):
-            counts.add(example)
-            files.add(example)
-            if example.details is not None:
-                shown.add(example)
-    found = counts.to_json(
+    """Streams all cases into the files, and returns what `report.json` holds."""
+    root, db_ids = questions.root, questions.db_ids
+    databases = {db_id: tuple(database.database_paths(root, db_id)) for db_id in db_ids}
+    cases = evaluate.evaluate(
         questions,
-        predictions,
-        baseline,
+        systems,
+        schemas=read_schema.read_schemas(root, db_ids),
+        databases=databases,
+        shown=page.sample(len(questions)),
+        workers=options.workers,
+        timeout=options.timeout,
+    )
+    counts = report_json.Summary(compared=len(systems) > 1)
+    shown = page.Page()
+    console = Console(stderr=True)
+    with contextlib.closing(cases):
+        for case in progress.track(
+            cases,
+            "evaluating",
+            total=len(questions),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ):
+            counts.add(case)
+            write_case(files, case)
+            if case.details is not None:
+                shown.add(case)
+    summary = counts.to_json(
+        questions,
+        systems,
         command=shlex.join(["python", "-m", "t2sql.report", *sys.argv[1:]]),
-        several_files=judge.several_files,
+        several_files={db_id: len(paths) for db_id, paths in databases.items() if len(paths) > 1},
         page_examples=shown.examples,
     )
-    files.write("report.json", json.dumps(found, indent=1, ensure_ascii=True) + "\n")
-    files.write("report.md", markdown.render(found))
-    files.write("report.html", shown.render(found, _schemas(questions), diagnose.ERROR_CLASSES))
-    files.publish()
-    return found
-
-
-def _with_progress(examples: Iterable[Judged], total: int) -> Iterable[Judged]:
-    """Shows a bar on a terminal."""
-    console = Console(stderr=True)
-    return progress.track(
-        examples,
-        "judging",
-        total=total,
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-
-
-def _schemas(questions: Questions) -> dict[str, str]:
-    return {
-        db_id: read_schema.read_db_definitions(database.database_path(questions.root, db_id))
-        for db_id in questions.db_ids
+    definitions = {
+        db_id: read_schema.read_db_definitions(canonical)
+        for db_id, (canonical, *_) in databases.items()
     }
+    files.write("report.json", json.dumps(summary, indent=1, ensure_ascii=True) + "\n")
+    files.write("report.md", markdown.render(summary))
+    files.write("report.html", shown.render(summary, definitions, ERROR_CLASSES))
+    files.publish()
+    return summary
 
 
-def _exit_code(
-    options: Options,
-    predictions: predictions_lib.Predictions,
-    baseline: predictions_lib.Predictions | None,
-) -> int:
+def write_case(files: output_files.OutputFiles, case: Case) -> None:
+    """Writes the case's verdict, and its lines in the official format if it has gold."""
+    files.write("verdicts.jsonl", json.dumps(case.to_json(), ensure_ascii=True) + "\n")
+    gold, db_id = case.example.query, case.example.db_id
+    if gold is not None:
+        files.write("predict.txt", spider_files.query_line(case.answer.sql) + "\n")
+        files.write("gold.txt", f"{spider_files.query_line(gold)}\t{db_id}\n")
+
+
+def _exit_code(options: Options, systems: list[Predictions]) -> int:
     """Says every problem in full on stderr."""
-    incomplete = [source for source in (predictions, baseline) if source and source.problems]
-    for source in incomplete:
-        for problem in source.problems:
-            print(f"incomplete: {source.source}: {problem}", file=sys.stderr)
-    if not incomplete or options.allow_incomplete:
+    for system in systems:
+        for problem in system.problems:
+            print(f"incomplete: {system.source}: {problem}", file=sys.stderr)
+    if options.allow_incomplete or not any(system.problems for system in systems):
         return 0
     print(
         "error: the report above counts what is missing as wrong; finish the run, or give "

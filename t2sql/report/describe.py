@@ -1,146 +1,215 @@
-"""From verdicts to what is said of an example; runs in worker processes, sqlglot is slow."""
+"""From verdicts to findings and what the page shows; in worker processes, for sqlglot is slow."""
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+import math
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from t2sql.data.examples import Example
 from t2sql.data.schema import Schema
+from t2sql.diagnosis import parsing
 from t2sql.diagnosis.diagnose import diagnose
+from t2sql.diagnosis.findings import Finding
 from t2sql.evaluation.features import features
-from t2sql.evaluation.spider_dialect import preprocess
-from t2sql.evaluation.verdict import Verdict
-from t2sql.report import bounds, details, predictions
-from t2sql.report.judged import Judged, Judgement, is_diagnosed
-from t2sql.report.predictions import Answer
+from t2sql.evaluation.sandbox.results import ExecutionResult
+from t2sql.report.case import MISSING, Answer, Case
+from t2sql.sql import tokens
+
+# What the text of one query, which may be hostile, may cost.
+SECONDS = 10.0
+_MEMORY = 2 << 30
+
+_SHOWN_ROWS = 10
+_CELL_CHARS = 200
+_TEXT_CHARS = 20_000
+_CLAUSES = {"SELECT", "FROM", "JOIN", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT"}
+_CLAUSES |= {"UNION", "INTERSECT", "EXCEPT"}
+
+_schemas: Mapping[str, Schema] = {}
+_shown: Container[int] = ()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Case:
-    """A question with its answers, judged but not yet described.
+def start_worker(schemas: Mapping[str, Schema], shown: Container[int]) -> None:
+    """Prepares a worker process.
 
-    Attributes:
-      position: its place among the questions.
-      example: the question, with its gold query.
-      answers: the answer, then the baseline's if there is one.
-      verdicts: what the judge says of each answer.
-      shown: whether the page shows it in any case.
+    Args:
+      schemas: of every database, by db_id.
+      shown: positions of the cases that the page shows in any case.
     """
+    global _schemas, _shown
+    _schemas, _shown = schemas, shown
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    position: int
-    example: Example
-    answers: tuple[Answer, ...]
-    verdicts: tuple[Verdict, ...]
-    shown: bool
+
+def _end_with_parent() -> None:
+    """A killed parent tells its pool nothing: without this, workers would wait for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
-def describe(case: Case, schemas: Mapping[str, Schema]) -> Judged:
-    """Diagnoses the answers that are wrong and lays out what the page shows."""
-    example, verdict = case.example, case.verdicts[0]
-    schema = schemas[example.db_id]
-    judgements = [
-        _judgement(example, answer, verdict, schema)
-        for answer, verdict in zip(case.answers, case.verdicts, strict=True)
+def describe_all(cases: Sequence[Case]) -> list[Case]:
+    """`describe` for each case, in a process that `start_worker` prepared."""
+    return [
+        describe(case, _schemas[case.example.db_id], shown=case.position in _shown)
+        for case in cases
     ]
-    found = Judged(
-        position=case.position,
-        example_id=example.example_id,
-        db_id=example.db_id,
-        question=example.question,
-        gold=example.query,
-        hardness=verdict.hardness,
+
+
+def describe(case: Case, schema: Schema, *, shown: bool) -> Case:
+    """Adds the findings of wrong answers and, if it is shown or has changed, the details."""
+    example = case.example
+    described = dataclasses.replace(
+        case,
+        answer=_diagnosed(example, case.answer, schema),
+        baseline=case.baseline and _diagnosed(example, case.baseline, schema),
         features=features(example.query) if example.query is not None else {},
-        empty_database=verdict.db_empty,
-        gold_error=_failure(verdict.gold_result),
-        notes=_notes(case.answers[0], verdict),
-        sql=case.answers[0].sql,
-        status=case.answers[0].status,
-        verdict=judgements[0],
-        baseline=judgements[1] if len(judgements) > 1 else None,
-        baseline_status=case.answers[1].status if len(judgements) > 1 else None,
     )
-    if not (case.shown or found.change):
-        return found
-    return dataclasses.replace(found, details=_details(case, judgements, schema))
+    if not (shown or described.change):
+        return described
+    return dataclasses.replace(described, details=_details(described, schema))
 
 
-def _judgement(example: Example, answer: Answer, verdict: Verdict, schema: Schema) -> Judgement:
-    judgement = Judgement(
-        execution=verdict.execution, exact_match=verdict.exact_match, valid=verdict.valid
-    )
-    if not is_diagnosed(judgement, verdict.db_empty):
-        return judgement
-    return dataclasses.replace(judgement, findings=_findings(example, answer, verdict, schema))
+def _diagnosed(example: Example, answer: Answer, schema: Schema) -> Answer:
+    if not answer.is_diagnosed:
+        return answer
+    return dataclasses.replace(answer, findings=_findings(example, answer, schema))
 
 
-def _findings(
-    example: Example, answer: Answer, verdict: Verdict, schema: Schema
-) -> tuple[tuple[str, str], ...]:
-    if answer.status == predictions.MISSING:
-        return (("empty", "the run holds no answer to this question"),)
+def _findings(example: Example, answer: Answer, schema: Schema) -> tuple[Finding, ...]:
+    if answer.status == MISSING:
+        return (Finding("empty", "the run holds no answer to this question"),)
     try:
-        with bounds.bounded():
-            found = diagnose(
+        with bounded(SECONDS):
+            findings = diagnose(
                 example.query,
                 answer.sql,
                 schema,
-                execution=verdict.predicted_result,
+                execution=answer.verdict.predicted_result,
                 status=answer.status,
             )
-    except bounds.ExceededError as error:
-        return (("wrong_nesting", f"cannot be compared with gold: {error}"),)
-    return tuple((finding.error, finding.message) for finding in found)
+    except ExceededError as error:
+        return (Finding("wrong_nesting", f"cannot be compared with gold: {error}"),)
+    return tuple(findings)
 
 
-def _failure(result: Any) -> str | None:
-    return None if result is None or result.ok else f"{result.status}: {result.message}"
+class ExceededError(Exception):
+    """The work took more time or memory than it may."""
 
 
-def _details(case: Case, judgements: list[Judgement], schema: Schema) -> dict[str, Any]:
-    gold, answer, verdict = case.example.query, case.answers[0], case.verdicts[0]
-    findings = judgements[0].findings
+@contextlib.contextmanager
+def bounded(seconds: float) -> Iterator[None]:
+    """Ends the work within it after `seconds`; main thread only, Python code only.
+
+    Raises:
+      ExceededError: the time is over, or the process ran out of memory.
+    """
+
+    def stop(*_: object) -> None:
+        raise ExceededError(f"it takes more than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    except MemoryError as error:
+        raise ExceededError("it needs too much memory") from error
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _details(case: Case, schema: Schema) -> dict[str, Any]:
+    """What the page shows of a case beyond its row, as JSON values."""
+    gold, answer, verdict = case.example.query, case.answer, case.answer.verdict
+    findings = answer.findings
     if gold is None:
         # Not counted as errors, but worth telling: names that do not exist, SQLite's message.
-        findings = _findings(case.example, answer, verdict, schema)
-    shown = {
-        "gold": None if gold is None else details.laid_out(gold),
-        "predicted": _laid_out(answer, verdict),
-        "text": None if answer.text is None else details.shortened(answer.text),
-        "note": "; ".join(_notes(answer, verdict)),
-        "findings": findings,
-        "goldResult": details.shown_result(verdict.gold_result),
-        "predictedResult": details.shown_result(verdict.predicted_result),
+        findings = _findings(case.example, answer, schema)
+    details = {
+        "gold": None if gold is None else laid_out(gold),
+        "predicted": _query(answer),
+        "text": None if answer.text is None else shortened(answer.text),
+        "note": "; ".join(answer.notes),
+        "findings": [dataclasses.astuple(finding) for finding in findings],
+        "goldResult": shown_result(verdict.gold_result),
+        "predictedResult": shown_result(verdict.predicted_result),
     }
-    if len(judgements) > 1:
-        shown["baseline"] = {
-            "predicted": _laid_out(case.answers[1], case.verdicts[1]),
-            "findings": judgements[1].findings,
-            "result": details.shown_result(case.verdicts[1].predicted_result),
+    if case.baseline is not None:
+        details["baseline"] = {
+            "predicted": _query(case.baseline),
+            "findings": [dataclasses.astuple(finding) for finding in case.baseline.findings],
+            "result": shown_result(case.baseline.verdict.predicted_result),
         }
-    return shown
+    return details
 
 
-def _laid_out(answer: Answer, verdict: Verdict) -> str:
+def _query(answer: Answer) -> str:
     """The SQL over several lines; sqlglot would repair what SQLite refuses."""
-    if verdict.valid:
-        with contextlib.suppress(bounds.ExceededError), bounds.bounded():
-            return details.laid_out(answer.sql)
-    return details.broken_up(answer.sql)
+    if answer.verdict.valid:
+        with contextlib.suppress(ExceededError), bounded(SECONDS):
+            return laid_out(answer.sql)
+    return broken_up(answer.sql)
 
 
-def _notes(answer: Answer, verdict: Verdict) -> tuple[str, ...]:
-    """What explains the verdict besides the findings."""
-    notes = list(verdict.notes)
-    if answer.status in _STATUS_NOTES:
-        notes.append(_STATUS_NOTES[answer.status])
-    if verdict.execution is False and preprocess.fill_values(answer.sql) != answer.sql:
-        notes.append("judged with `value` read as 1, as the official evaluator does")
-    return tuple(notes)
+def laid_out(sql: str) -> str:
+    """A query that runs, over several lines; unchanged where it is no single statement."""
+    try:
+        query = parsing.parse(sql) if ";" not in sql.rstrip("; \n") else None
+    except parsing.TooComplexError:
+        query = None
+    return broken_up(sql) if query is None else query.sql(dialect="sqlite", pretty=True)
 
 
-_STATUS_NOTES = {
-    predictions.MISSING: "the run holds no answer to this question; it counts as wrong",
-    "max_tokens": "the answer was cut at the token limit",
-    "prompt_too_long": "the prompt was too long for the model, so there is no answer",
-}
+def broken_up(sql: str) -> str:
+    """Any text, with line breaks before clauses; nothing but white space ever changes."""
+    text = shortened(sql)
+    if "\n" in text.strip():
+        return text
+    parts = []
+    for token in tokens.tokenize(text):
+        parts.append("\n" if parts and token.upper in _CLAUSES else "")
+        parts.append(text[token.start : token.end])
+    return "".join(parts)
+
+
+def shortened(text: str) -> str:
+    """The text, or its start and how much was left out."""
+    if len(text) <= _TEXT_CHARS:
+        return text
+    return f"{text[:_TEXT_CHARS]}\n… {len(text) - _TEXT_CHARS:,} more characters"
+
+
+def shown_result(result: ExecutionResult | None) -> dict[str, Any] | None:
+    """A result as the page shows it: its first rows, with cells that JSON can hold."""
+    if result is None:
+        return None
+    return {
+        "status": result.status,
+        "message": shortened(result.message),
+        "columns": [_cell(name) for name in result.columns],
+        "rows": [[_cell(value) for value in row] for row in result.rows[:_SHOWN_ROWS]],
+        "total": result.row_count,
+    }
+
+
+def _cell(value: Any) -> str | int | float | None:
+    """A SQLite value that JSON and JavaScript hold without loss, or as text."""
+    if isinstance(value, bytes):
+        value = f"x'{value[:_CELL_CHARS].hex()}'"
+    elif isinstance(value, int | float) and not _fits_a_double(value):
+        value = str(value)
+    if isinstance(value, str) and len(value) > _CELL_CHARS:
+        return f"{value[:_CELL_CHARS]}…"
+    return value
+
+
+def _fits_a_double(value: float) -> bool:
+    return math.isfinite(value) and (isinstance(value, float) or abs(value) <= 2**53)

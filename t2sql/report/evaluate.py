@@ -1,135 +1,110 @@
-"""Judges and describes all examples on all cores; a stream in the order of the questions."""
+"""Evaluates and describes all answers on all cores; a stream in the order of the questions."""
 
 import collections
 import concurrent.futures
+import dataclasses
 import itertools
 import multiprocessing
-import os
-import resource
-import signal
-import threading
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
-from t2sql.data import database, read_schema
 from t2sql.data.examples import Example
 from t2sql.data.schema import Schema
 from t2sql.evaluation.evaluate import evaluate_all
 from t2sql.evaluation.sandbox.executor import Executor, Limits, cores
 from t2sql.evaluation.verdict import QueryPair
-from t2sql.report import bounds, describe
-from t2sql.report.describe import Case
-from t2sql.report.judged import Judged
-from t2sql.report.predictions import Answer, Predictions
+from t2sql.report import describe
+from t2sql.report.case import Answer, Case
+from t2sql.report.predictions import Predictions
 from t2sql.report.questions import Questions
 
 _CHUNK = 16
 _CHUNKS_AHEAD = 4
 
 
-class Judge:
-    """Two pools in a row: one runs the queries, one diagnoses what it says is wrong.
+def evaluate(
+    questions: Questions,
+    sources: Sequence[Predictions],
+    *,
+    schemas: Mapping[str, Schema],
+    databases: Mapping[str, tuple[Path, ...]],
+    shown: Container[int],
+    workers: int | None,
+    timeout: float,
+) -> Iterator[Case]:
+    """Yields every question with its answers evaluated, in order; holds only a few at a time.
 
-    Attributes:
-      several_files: databases that consist of more than one SQLite file, with their number.
+    Two pools in a row: one runs the queries, one diagnoses what is wrong.
+
+    Args:
+      questions: what was asked.
+      sources: the answers, and the baseline's if there is one.
+      schemas: by db_id.
+      databases: the SQLite files by db_id, the canonical one first.
+      shown: positions of the questions that the page shows in any case.
+      workers: processes of each pool; None for one per core.
+      timeout: seconds that one query may run.
     """
+    workers = workers or cores()
+    with Executor(Limits(seconds=timeout), workers=workers) as executor:
+        cases = _evaluated(questions, sources, schemas, databases, executor)
+        yield from _described(cases, schemas, shown, workers)
 
-    def __init__(self, questions: Questions, *, workers: int | None, timeout: float):
-        self._questions = questions
-        self._workers = workers or cores()
-        self._limits = Limits(seconds=timeout)
-        self._schemas = read_schema.read_schemas(questions.root, questions.db_ids)
-        self._databases = {
-            db_id: tuple(database.database_paths(questions.root, db_id))
-            for db_id in questions.db_ids
-        }
-        self.several_files = {
-            db_id: len(paths) for db_id, paths in self._databases.items() if len(paths) > 1
-        }
 
-    def judge(
-        self, predictions: Predictions, baseline: Predictions | None, *, shown: Container[int]
-    ) -> Iterator[Judged]:
-        """Yields every question, judged, in order; holds only a few at a time.
+def _evaluated(
+    questions: Questions,
+    sources: Sequence[Predictions],
+    schemas: Mapping[str, Schema],
+    databases: Mapping[str, tuple[Path, ...]],
+    executor: Executor,
+) -> Iterator[Case]:
+    waiting: collections.deque[tuple[Example, Sequence[Answer]]] = collections.deque()
 
-        Args:
-          predictions: the answers to judge.
-          baseline: other answers to the same questions, or None.
-          shown: positions whose details the page wants.
-        """
-        sources = [predictions] if baseline is None else [predictions, baseline]
-        with Executor(self._limits, workers=self._workers) as executor:
-            cases = self._cases(sources, executor, shown)
-            yield from self._described(cases)
+    def pairs() -> Iterator[QueryPair]:
+        streams = [source.answers(questions) for source in sources]
+        for example, *answers in zip(questions, *streams, strict=True):
+            waiting.append((example, answers))
+            for answer in answers:
+                yield QueryPair(
+                    gold=example.query,
+                    predicted=answer.sql,
+                    databases=databases[example.db_id],
+                    schema=schemas[example.db_id],
+                )
 
-    def _cases(
-        self, sources: list[Predictions], executor: Executor, shown: Container[int]
-    ) -> Iterator[Case]:
-        waiting: collections.deque[tuple] = collections.deque()
-
-        def pairs() -> Iterator[QueryPair]:
-            streams = [source.answers(self._questions) for source in sources]
-            for example, *answers in zip(self._questions, *streams, strict=True):
-                waiting.append((example, tuple(answers)))
-                for answer in answers:
-                    yield self._pair(example, answer)
-
-        verdicts = evaluate_all(pairs(), executor)
-        grouped = itertools.batched(verdicts, len(sources))
-        for position, group in enumerate(grouped):
-            example, answers = waiting.popleft()
-            yield Case(
-                position=position,
-                example=example,
-                answers=answers,
-                verdicts=group,
-                shown=position in shown,
-            )
-
-    def _pair(self, example: Example, answer: Answer) -> QueryPair:
-        return QueryPair(
-            gold=example.query,
-            predicted=answer.sql,
-            databases=self._databases[example.db_id],
-            schema=self._schemas[example.db_id],
+    verdicts = evaluate_all(pairs(), executor)
+    for position, group in enumerate(itertools.batched(verdicts, len(sources))):
+        example, answers = waiting.popleft()
+        answer, *baseline = (
+            dataclasses.replace(answer, verdict=verdict)
+            for answer, verdict in zip(answers, group, strict=True)
+        )
+        yield Case(
+            position=position,
+            example=example,
+            answer=answer,
+            baseline=baseline[0] if baseline else None,
         )
 
-    def _described(self, cases: Iterable[Case]) -> Iterator[Judged]:
-        # A fork of this process would copy the threads' locks of the storage client.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([describe.__name__])
-        with concurrent.futures.ProcessPoolExecutor(
-            self._workers, context, initializer=_start_worker, initargs=(self._schemas,)
-        ) as pool:
-            pending: collections.deque[concurrent.futures.Future] = collections.deque()
-            try:
-                for chunk in itertools.batched(cases, _CHUNK):
-                    pending.append(pool.submit(_describe_chunk, chunk))
-                    if len(pending) > _CHUNKS_AHEAD * self._workers:
-                        yield from pending.popleft().result()
-                while pending:
+
+def _described(
+    cases: Iterable[Case], schemas: Mapping[str, Schema], shown: Container[int], workers: int
+) -> Iterator[Case]:
+    # A fork of this process would copy the threads' locks of the storage client.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([describe.__name__])
+    pool = concurrent.futures.ProcessPoolExecutor(
+        workers, context, initializer=describe.start_worker, initargs=(schemas, shown)
+    )
+    pending: collections.deque[concurrent.futures.Future] = collections.deque()
+    with pool:
+        try:
+            for chunk in itertools.batched(cases, _CHUNK):
+                pending.append(pool.submit(describe.describe_all, chunk))
+                if len(pending) > _CHUNKS_AHEAD * workers:
                     yield from pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()
-
-
-_schemas: Mapping[str, Schema] = {}
-
-
-def _start_worker(schemas: Mapping[str, Schema]) -> None:
-    """Prepares a worker process: what all cases need, and how it ends."""
-    global _schemas
-    _schemas = schemas
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_AS, (bounds.MEMORY, bounds.MEMORY))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A killed parent tells its pool nothing: without this, workers would wait for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _describe_chunk(cases: tuple[Case, ...]) -> list[Judged]:
-    return [describe.describe(case, _schemas) for case in cases]
+            while pending:
+                yield from pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from t2sql.report import formats, wording
+from t2sql.report import wording
+from t2sql.runs.summary import counted
 
 _MOST_ERRORS = 15
 
@@ -26,7 +27,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     split = bool(report["data"]["empty_databases"])
     yield from _groups("Hardness", report["by"]["hardness"], split=split)
     for feature, groups in report["by"]["feature"].items():
-        yield from _groups(formats.words(feature).capitalize(), groups, split=split)
+        yield from _groups(wording.words(feature).capitalize(), groups, split=split)
     yield from _groups("Database", report["by"]["database"])
     yield from _errors(report)
     yield from ["", "## How this was made", ""]
@@ -37,7 +38,7 @@ def _measures(report: dict[str, Any]) -> Iterator[str]:
     rows = []
     for scope, measure, name, note in wording.MEASURES:
         share = report["accuracy"][scope][measure]
-        rows.append((f"{name}, {note}", *_share(share), formats.count(share["total"])))
+        rows.append((f"{name}, {note}", *_share(share), wording.count(share["total"])))
     yield ""
     yield from _table(("Measure", "%", "95 % interval", "Examples"), rows)
 
@@ -51,10 +52,10 @@ def _groups(name: str, groups: dict[str, Any], *, split: bool = False) -> Iterat
         (
             group + (" (no rows)" if scores.get("empty") else ""),
             *_share(scores["execution"]),
-            *[formats.percent(scores["execution_with_rows"]["share"])] * split,
-            formats.percent(scores["exact_match"]["share"]),
-            formats.percent(scores["valid"]["share"]),
-            formats.count(scores["examples"]),
+            *[wording.percent(scores["execution_with_rows"]["share"])] * split,
+            wording.percent(scores["exact_match"]["share"]),
+            wording.percent(scores["valid"]["share"]),
+            wording.count(scores["examples"]),
         )
         for group, scores in groups.items()
     ]
@@ -68,12 +69,12 @@ def _errors(report: dict[str, Any]) -> Iterator[str]:
         return
     shown = list(shares.items())[:_MOST_ERRORS]
     yield from ["", "## What went wrong", ""]
-    diagnosed = formats.counted(report["diagnosed"], "diagnosed example")
+    diagnosed = counted(report["diagnosed"], "diagnosed example")
     yield f"Of {diagnosed}; one may show several."
     if len(shares) > len(shown):
         yield f"The {len(shown)} most frequent of {len(shares)} classes; report.json has all."
     yield ""
-    rows = [(error, formats.count(share["count"]), *_share(share)) for error, share in shown]
+    rows = [(error, wording.count(share["count"]), *_share(share)) for error, share in shown]
     yield from _table(("Class", "Examples", "%", "95 % interval"), rows)
 
 
@@ -85,11 +86,11 @@ def _baseline(baseline: dict[str, Any]) -> Iterator[str]:
     rows = [
         (
             name,
-            formats.percent(baseline["accuracy"][scope][measure]["share"]),
-            formats.signed(change["points"]),
-            formats.count(change["better"]),
-            formats.count(change["worse"]),
-            formats.p_value(change["p_value"]),
+            wording.percent(baseline["accuracy"][scope][measure]["share"]),
+            wording.signed(change["points"]),
+            wording.count(change["better"]),
+            wording.count(change["worse"]),
+            wording.p_value(change["p_value"]),
         )
         for name, scope, measure, change in (
             ("Execution accuracy", "all", "execution", baseline["execution"]),
@@ -105,8 +106,8 @@ def _baseline(baseline: dict[str, Any]) -> Iterator[str]:
         [
             (
                 error,
-                *(formats.count(change[key]) for key in ("baseline", "now", "gone", "new")),
-                formats.p_value(change["p_value"]),
+                *(wording.count(change[key]) for key in ("baseline", "now", "gone", "new")),
+                wording.p_value(change["p_value"]),
             )
             for error, change in baseline["errors"].items()
         ],
@@ -114,7 +115,7 @@ def _baseline(baseline: dict[str, Any]) -> Iterator[str]:
 
 
 def _share(share: dict[str, Any]) -> tuple[str, str]:
-    return formats.percent(share["share"]), formats.interval(share)
+    return wording.percent(share["share"]), wording.interval(share)
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:

@@ -12,8 +12,10 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from t2sql.report import formats, judged, wording
-from t2sql.report.judged import Judged
+from t2sql.evaluation.hardness import HARDNESS
+from t2sql.report import wording
+from t2sql.report.case import Case
+from t2sql.runs.summary import counted
 
 MOST_EXAMPLES = 10_000
 SAMPLE_SEED = 0
@@ -31,7 +33,7 @@ def sample(examples: int) -> frozenset[int] | range:
 
 
 class Page:
-    """Takes examples one by one, packs their details as they come, and writes the page."""
+    """Takes cases one by one, packs their details as they come, and writes the page."""
 
     def __init__(self) -> None:
         self._databases: dict[str, dict[str, Any]] = {}
@@ -45,19 +47,14 @@ class Page:
         """How many examples it shows."""
         return len(self._rows)
 
-    def add(self, example: Judged) -> None:
-        """Takes an example that has details."""
-        database = self._databases.setdefault(
-            example.db_id,
-            {
-                "index": len(self._databases),
-                "name": example.db_id,
-                "empty": example.empty_database,
-            },
-        )
-        errors = [self._errors.setdefault(e, len(self._errors)) for e in example.verdict.errors]
-        self._rows.append(_index_row(example, database["index"], errors))
-        self._block.append(example.details)
+    def add(self, case: Case) -> None:
+        """Takes a case that has details."""
+        db_id, index = case.example.db_id, len(self._databases)
+        entry = {"index": index, "name": db_id, "empty": case.answer.verdict.db_empty}
+        database = self._databases.setdefault(db_id, entry)
+        errors = [self._errors.setdefault(e, len(self._errors)) for e in case.answer.errors]
+        self._rows.append(_index_row(case, database["index"], errors))
+        self._block.append(case.details)
         if len(self._block) == _BLOCK:
             self._close_block()
 
@@ -76,7 +73,7 @@ class Page:
         index = {
             "block": _BLOCK,
             "databases": list(self._databases.values()),
-            "hardness": judged.HARDNESS,
+            "hardness": HARDNESS,
             "errors": list(self._errors),
             "rows": self._rows,
             "schemas": {name: schemas[name] for name in self._databases},
@@ -103,25 +100,26 @@ class Page:
         self._block = []
 
 
-def _index_row(example: Judged, database: int, errors: list[int]) -> list[Any]:
-    verdict = example.verdict
-    row = [
+def _index_row(case: Case, database: int, errors: list[int]) -> list[Any]:
+    """What the page's script reads of a case before it is opened (`assets/1_data.js`)."""
+    example, verdict = case.example, case.answer.verdict
+    flags = [verdict.execution, verdict.exact_match, verdict.valid]
+    if case.baseline is not None:
+        flags.append(case.baseline.verdict.execution)
+    execution, exact_match, valid, *before = (None if flag is None else int(flag) for flag in flags)
+    return [
         example.example_id,
         database,
-        judged.HARDNESS.index(example.hardness) if example.hardness else -1,
-        _flag(verdict.execution),
-        _flag(verdict.exact_match),
-        _flag(verdict.valid),
+        HARDNESS.index(verdict.hardness) if verdict.hardness else -1,
+        execution,
+        exact_match,
+        valid,
         errors,
         example.question,
-        _one_line(example.gold or ""),
-        _one_line(example.sql),
+        _one_line(example.query or ""),
+        _one_line(case.answer.sql),
+        *before,
     ]
-    return row if example.baseline is None else [*row, _flag(example.baseline.execution)]
-
-
-def _flag(value: bool | None) -> int | None:
-    return None if value is None else int(value)
 
 
 def _one_line(sql: str) -> str:
@@ -189,8 +187,8 @@ def _sample_note(report: dict[str, Any]) -> str:
         return "All examples, in the order of the data. Open one for its queries and results."
     changes = " and all that changed against the baseline" if report["baseline"] else ""
     return (
-        f"{formats.count(shown)} of {formats.count(total)} examples: a uniform sample of "
-        f"{formats.count(MOST_EXAMPLES)} (seed {SAMPLE_SEED}){changes}. The charts count all "
+        f"{wording.count(shown)} of {wording.count(total)} examples: a uniform sample of "
+        f"{wording.count(MOST_EXAMPLES)} (seed {SAMPLE_SEED}){changes}. The charts count all "
         "examples; verdicts.jsonl beside this page lists all of them."
     )
 
@@ -213,12 +211,12 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.filters.update(
-        percent=formats.percent,
-        count=formats.count,
-        counted=formats.counted,
-        signed=formats.signed,
-        p_value=formats.p_value,
-        words=formats.words,
+        percent=wording.percent,
+        count=wording.count,
+        counted=counted,
+        signed=wording.signed,
+        p_value=wording.p_value,
+        words=wording.words,
         breakable=_breakable,
     )
     return environment.from_string(_asset("page.html.j2"))

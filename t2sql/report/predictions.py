@@ -5,37 +5,26 @@ wrong about the source told as problems. Nothing is dropped: a question without 
 gets one that says `missing`.
 """
 
+import array
 import collections
 import dataclasses
+import pickle
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from t2sql import errors
 from t2sql.data.examples import Example
-from t2sql.report import formats, spider_files, spool
+from t2sql.report import spider_files, wording
+from t2sql.report.case import MISSING, Answer
 from t2sql.report.questions import Questions
-from t2sql.runs import predictions
-from t2sql.runs import reader as reader_lib
+from t2sql.runs import predictions as rows_lib
+from t2sql.runs import reader
+from t2sql.runs.summary import counted
 from t2sql.sql import clean
 
-MISSING = "missing"
 _NAMED = 20
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a system said to one question.
-
-    Attributes:
-      sql: the SQL to judge; empty where there is none.
-      text: what the model wrote, where it differs from `sql`; else None.
-      status: a status of `t2sql.runs.predictions`, or `missing`.
-    """
-
-    sql: str
-    text: str | None = None
-    status: str = "ok"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,9 +43,8 @@ class Problem:
     names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        shown = ", ".join(self.names[:_NAMED])
-        more = f" and {len(self.names) - _NAMED:,} more" if len(self.names) > _NAMED else ""
-        return f"{self.message}: {shown}{more}" if shown else self.message
+        names = wording.some(self.names, _NAMED)
+        return f"{self.message}: {names}" if names else self.message
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,16 +64,46 @@ class Predictions:
     cleaned: bool
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
-    _answers: spool.Spool[Answer] | spider_files.LineFile = dataclasses.field(repr=False)
+    _answers: "_AnswersOnDisk | spider_files.LineFile" = dataclasses.field(repr=False)
 
     def answers(self, questions: Questions) -> Iterator[Answer]:
         """Yields one answer for each question, in their order."""
         if isinstance(self._answers, spider_files.LineFile):
             for question, line in zip(questions, self._answers, strict=False):
-                yield _line_answer(question, line, self.cleaned)
+                # A db_id after a tab, as in a gold file, is no part of the query.
+                sql = line.removesuffix(f"\t{question.db_id}").strip()
+                cleaned = clean.clean_sql(sql) if self.cleaned else sql
+                yield Answer(sql=cleaned, text=sql if cleaned != sql else None)
             return
         for position in range(len(questions)):
             yield self._answers.get(position) or Answer(sql="", status=MISSING)
+
+
+class _AnswersOnDisk:
+    """Answers by position, so that memory does not grow with what they hold.
+
+    The file has no name: it is gone with this object, however the process ends.
+    """
+
+    _ABSENT = -1
+
+    def __init__(self, size: int):
+        self._file = tempfile.TemporaryFile(prefix="t2sql-report-")  # noqa: SIM115
+        self._offsets = array.array("q", [self._ABSENT]) * size
+
+    def put(self, position: int, answer: Answer) -> None:
+        self._offsets[position] = self._file.seek(0, 2)
+        pickle.dump(answer, self._file, protocol=pickle.HIGHEST_PROTOCOL)
+
+    def get(self, position: int) -> Answer | None:
+        if position not in self:
+            return None
+        self._file.seek(self._offsets[position])
+        # Only what this process wrote into its own nameless file is ever read here.
+        return pickle.load(self._file)
+
+    def __contains__(self, position: int) -> bool:
+        return self._offsets[position] != self._ABSENT
 
 
 def is_run(source: str) -> bool:
@@ -93,20 +111,20 @@ def is_run(source: str) -> bool:
     return source.startswith("gs://") or Path(source).expanduser().is_dir()
 
 
-def open_run(source: str) -> reader_lib.RunContents:
+def open_run(source: str) -> reader.RunContents:
     """Lists a run.
 
     Raises:
       InputError: there is no run, or its `run.json` does not say what was run.
     """
-    run = reader_lib.read_run(source)
+    run = reader.read_run(source)
     data = run.manifest["fingerprint"].get("data")
     if not isinstance(data, dict) or not isinstance(data.get("split"), str):
         raise errors.InputError(
             f"{source}/run.json: fingerprint.data.split is missing: it must name the split"
         )
     only = data.get("only", [""])
-    if not isinstance(only, list) or not only or not all(isinstance(each, str) for each in only):
+    if not isinstance(only, list) or not only or not all(isinstance(name, str) for name in only):
         raise errors.InputError(
             f"{source}/run.json: fingerprint.data.only has to be a list of example ids"
         )
@@ -122,17 +140,17 @@ def gather_file(source: str, questions: Questions, *, cleaned: bool) -> Predicti
     file = spider_files.LineFile(Path(source).expanduser())
     physical = sum(1 for _ in file)
     if physical < len(questions) or len(file) > len(questions):
-        found = physical if physical < len(questions) else len(file)
+        lines = physical if physical < len(questions) else len(file)
         raise errors.InputError(
-            f"{source}: {formats.counted(found, 'line')}, but {questions.described} has "
-            f"{formats.counted(len(questions), 'example')}; line i has to be the prediction for "
+            f"{source}: {counted(lines, 'line')}, but {questions.described} has "
+            f"{counted(len(questions), 'example')}; line i has to be the prediction for "
             "example i (leave a line blank where there is none)"
         )
     return Predictions(source=source, manifest=None, cleaned=cleaned, _answers=file)
 
 
 def gather_run(
-    source: str, run: reader_lib.RunContents, questions: Questions, *, partial: bool = False
+    source: str, run: reader.RunContents, questions: Questions, *, partial: bool = False
 ) -> Predictions:
     """Reads every unit of a run and says what is missing, damaged, duplicated or foreign.
 
@@ -146,35 +164,40 @@ def gather_run(
     Raises:
       InputError: the run answers other questions.
     """
-    _refuse_other_split(source, run, questions)
-    reader = _RunReader(source, questions)
-    for unit in run.units():
-        reader.add(unit)
-    if reader.foreign and not any(i in reader.answers for i in range(len(questions))):
+    data = run.manifest["fingerprint"]["data"]
+    if data["split"] != questions.split:
         raise errors.InputError(
-            f"{source}: none of its examples (such as {reader.foreign[0]}) is in "
+            f"{source}: a run over the split {data['split']!r}, but {questions.described} is "
+            "evaluated"
+        )
+    rows = _RowsOfRun(source, questions)
+    for unit in run.units():
+        rows.add(unit)
+    if rows.foreign and not any(i in rows.answers for i in range(len(questions))):
+        raise errors.InputError(
+            f"{source}: none of its examples (such as {rows.foreign[0]}) is in "
             f"{questions.described}; give the data that the run was made from"
         )
     notes = []
-    if "only" in run.manifest["fingerprint"]["data"]:
+    if "only" in data:
         notes.append(
             f"{source} answers some examples of the split only, which were chosen for it "
             "(config.data.only)"
         )
-    if partial and reader.foreign:
-        notes.append(f"{source} holds {len(reader.foreign):,} more examples, left out here")
-        reader.foreign.clear()
+    if partial and rows.foreign:
+        notes.append(f"{source} holds {len(rows.foreign):,} more examples, left out here")
+        rows.foreign.clear()
     return Predictions(
         source=source,
         manifest=run.manifest,
         cleaned=True,
-        problems=tuple(_unit_problems(run) + reader.problems()),
+        problems=tuple(_unit_problems(run) + rows.problems()),
         notes=tuple(notes),
-        _answers=reader.answers,
+        _answers=rows.answers,
     )
 
 
-class _RunReader:
+class _RowsOfRun:
     """Sorts the rows of a run's units to the questions that they answer."""
 
     def __init__(self, source: str, questions: Questions):
@@ -183,12 +206,12 @@ class _RunReader:
         self._positions = {
             example.example_id: position for position, example in enumerate(questions.examples)
         }
-        self.answers: spool.Spool[Answer] = spool.Spool(len(questions))
+        self.answers = _AnswersOnDisk(len(questions))
         self.foreign: list[str] = []
         self._damaged: list[str] = []
         self._copies: collections.Counter[str] = collections.Counter()
 
-    def add(self, unit: reader_lib.UnitContents) -> None:
+    def add(self, unit: reader.UnitContents) -> None:
         if unit.damage is not None:
             self._damaged.append(unit.damage)
         for row in unit.rows:
@@ -208,17 +231,15 @@ class _RunReader:
             for position, example in enumerate(self._questions.examples)
             if position not in self.answers
         ]
-        found = (
+        kinds = (
             ("damaged_units", "damaged unit", "", self._damaged),
             ("missing_examples", "example", " missing, counted as wrong", missing),
             ("duplicated_examples", "example", " repeated, the first taken", list(self._copies)),
             ("foreign_examples", "example", " not in the data, left out", self.foreign),
         )
-        return [_problem(*problem) for problem in found if problem[-1]]
+        return [_problem(*kind) for kind in kinds if kind[-1]]
 
-    def _refuse_other_question(
-        self, unit: str, row: predictions.Prediction, example: Example
-    ) -> None:
+    def _refuse_other_question(self, unit: str, row: rows_lib.Prediction, example: Example) -> None:
         """A row made from another question has nothing to say on this one."""
         for field, ours, theirs in (
             ("db_id", example.db_id, row.db_id),
@@ -232,38 +253,21 @@ class _RunReader:
 
 
 def _problem(kind: str, noun: str, what: str, names: Sequence[str]) -> Problem:
-    message = formats.counted(len(names), noun) + what
+    message = counted(len(names), noun) + what
     return Problem(kind=kind, message=message, names=tuple(names))
 
 
-def _unit_problems(run: reader_lib.RunContents) -> list[Problem]:
-    found = []
+def _unit_problems(run: reader.RunContents) -> list[Problem]:
+    problems = []
     if run.missing:
-        found.append(_problem("missing_units", "unit", " missing", run.missing))
+        problems.append(_problem("missing_units", "unit", " missing", run.missing))
     elif run.done is None:
-        found.append(
+        problems.append(
             Problem(
                 kind="not_done",
                 message="done.json is missing: the run did not end, checksums are unknown",
             )
         )
     if run.foreign:
-        found.append(_problem("foreign_units", "object", " of no unit of this run", run.foreign))
-    return found
-
-
-def _refuse_other_split(source: str, run: reader_lib.RunContents, questions: Questions) -> None:
-    split = run.manifest["fingerprint"]["data"]["split"]
-    if split != questions.split:
-        raise errors.InputError(
-            f"{source}: a run over the split {split!r}, but {questions.described} is judged"
-        )
-
-
-def _line_answer(question: Example, line: str, cleaned: bool) -> Answer:
-    """The query of one line; a db_id after a tab, as in a gold file, is no part of it."""
-    sql = line.removesuffix(f"\t{question.db_id}").strip()
-    if not cleaned:
-        return Answer(sql=sql)
-    found = clean.clean_sql(sql)
-    return Answer(sql=found, text=sql if found != sql else None)
+        problems.append(_problem("foreign_units", "object", " of no unit of this run", run.foreign))
+    return problems

@@ -1,4 +1,4 @@
-"""What is judged against: the examples of a split, or the lines of a gold file."""
+"""What was asked: the examples of a split, or the lines of a gold file."""
 
 import dataclasses
 from collections.abc import Collection, Iterator, Sequence
@@ -12,7 +12,7 @@ from t2sql.report import spider_files
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Questions:
-    """The examples to judge, in the order of the data; iterates over them anew each time.
+    """The examples to evaluate, in the order of the data; iterates over them anew each time.
 
     Attributes:
       root: the data directory; holds the databases.
@@ -71,24 +71,24 @@ def read_questions(
       InputError: a file is missing or malformed, or a database is missing.
     """
     file = spider_files.LineFile(gold) if gold else None
-    found = []
+    examples = []
     if file is None or required or split in examples_lib.split_names(root):
-        found = examples_lib.read_examples(root, split, limit=limit, only=only, with_schema=False)
-    if file is not None and not _aligned(file, found):
+        examples = examples_lib.read_examples(
+            root, split, limit=limit, only=only, with_schema=False
+        )
+    if file is not None and not _aligned(file, examples):
         if required:
             raise errors.InputError(
                 f"--gold={gold}: its {len(file):,} lines do not align with the "
-                f"{len(found):,} examples of the run (split {split})"
+                f"{len(examples):,} examples of the run (split {split})"
             )
-        found = []
-    db_ids = _databases(root, file, found)
-    standalone = file is not None and not found
+        examples = []
     return Questions(
         root=root,
-        split=None if standalone else split,
+        split=split if file is None or examples else None,
         gold=file,
-        examples=found,
-        db_ids=db_ids,
+        examples=examples,
+        db_ids=_databases(root, file, examples),
     )
 
 

@@ -7,60 +7,68 @@ import collections
 import datetime
 import platform
 import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import sqlglot
 
 import t2sql
-from t2sql.report import predictions as predictions_lib
-from t2sql.report import provenance, tally
-from t2sql.report.judged import Judged
+from t2sql.report import tally
+from t2sql.report.case import Case
+from t2sql.report.predictions import Predictions
 from t2sql.report.questions import Questions
 
 FORMAT_VERSION = 1
 
 
 class Summary:
-    """Counts judged examples as they come and says what they amount to."""
+    """Counts cases as they come and says what they amount to."""
 
     def __init__(self, compared: bool):
         """`compared`: whether there is a baseline."""
         self._now = tally.Tally()
         self._before = tally.Tally() if compared else None
-        self._comparison = tally.Comparison() if compared else None
+        self._changes = tally.Changes() if compared else None
         self._empty: collections.Counter[str] = collections.Counter()
         self._gold_failures: list[dict[str, str]] = []
         self._unjudged = 0
 
-    def add(self, example: Judged) -> None:
-        """Counts one example."""
-        self._now.add(example, example.verdict, example.status)
+    def add(self, case: Case) -> None:
+        """Counts one case."""
+        example, verdict = case.example, case.answer.verdict
+        self._now.add(case, case.answer)
         if self._before is not None:
-            self._before.add(example, example.baseline, example.baseline_status)
-            self._comparison.add(example)
-        if example.empty_database:
+            self._before.add(case, case.baseline)
+            self._changes.add(case)
+        if verdict.db_empty:
             self._empty[example.db_id] += 1
-        if example.gold_error is not None:
-            failure = {"example_id": example.example_id, "message": example.gold_error}
+        if case.gold_error is not None:
+            failure = {"example_id": example.example_id, "message": case.gold_error}
             self._gold_failures.append(failure)
-        self._unjudged += example.verdict.execution is None
+        self._unjudged += verdict.execution is None
 
     def to_json(
         self,
         questions: Questions,
-        predictions: predictions_lib.Predictions,
-        baseline: predictions_lib.Predictions | None,
+        systems: Sequence[Predictions],
         *,
         command: str,
         several_files: dict[str, int],
         page_examples: int,
     ) -> dict[str, Any]:
-        """The whole of `report.json`."""
+        """The whole of `report.json`; `systems` are the predictions and the baseline, if any."""
+        predictions, *baseline = systems
         return {
             "format_version": FORMAT_VERSION,
-            "created": _now(),
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "command": command,
-            "versions": _versions(),
+            "versions": {
+                "t2sql": t2sql.__version__,
+                "python": platform.python_version(),
+                "sqlite": sqlite3.sqlite_version,
+                "sqlglot": sqlglot.__version__,
+            },
             "system": _system(predictions, self._now),
             "data": {
                 "path": str(questions.root),
@@ -77,22 +85,22 @@ class Summary:
             "by": self._now.by(),
             "diagnosed": self._now.diagnosed,
             "errors": self._now.error_shares(),
-            "baseline": self._baseline(baseline) if baseline else None,
+            "baseline": self._baseline(*baseline) if baseline else None,
             "page": {"examples": page_examples},
         }
 
-    def _baseline(self, baseline: predictions_lib.Predictions) -> dict[str, Any]:
+    def _baseline(self, baseline: Predictions) -> dict[str, Any]:
         return {
             "system": _system(baseline, self._before),
             "accuracy": self._before.accuracy(),
             "by": self._before.by(),
-            **self._comparison.to_json(),
+            **self._changes.to_json(),
         }
 
 
-def _system(predictions: predictions_lib.Predictions, counts: tally.Tally) -> dict[str, Any]:
+def _system(predictions: Predictions, counts: tally.Tally) -> dict[str, Any]:
     return {
-        "name": provenance.name(predictions.source, predictions.manifest),
+        "name": _name(predictions.source, predictions.manifest),
         "kind": "file" if predictions.manifest is None else "run",
         "source": predictions.source,
         "cleaned": predictions.cleaned,
@@ -103,18 +111,43 @@ def _system(predictions: predictions_lib.Predictions, counts: tally.Tally) -> di
         ],
         "notes": list(predictions.notes),
         "statuses": dict(sorted(counts.statuses.items())),
-        "provenance": provenance.of_run(predictions.manifest),
+        "provenance": _provenance(predictions.manifest),
     }
 
 
-def _versions() -> dict[str, str]:
+def _provenance(manifest: Mapping[str, Any] | None) -> dict[str, Any]:
+    """`system.provenance` of `report.json`: what made the predictions; {} for a file."""
+    if manifest is None:
+        return {}
+    fingerprint, recorded = manifest["fingerprint"], manifest.get("recorded", {})
+    model = fingerprint.get("model")
+    model = model if isinstance(model, Mapping) else {}
     return {
-        "t2sql": t2sql.__version__,
-        "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-        "sqlglot": sqlglot.__version__,
+        "model": model.get("name"),
+        "weights_sha256": model.get("weights_sha256"),
+        "adapter": _bare_name(fingerprint.get("adapter")),
+        "prompt": _bare_name(fingerprint.get("prompt")),
+        "sampling": fingerprint.get("sampling"),
+        "dtype": fingerprint.get("dtype"),
+        "data": fingerprint.get("data"),
+        "command": recorded.get("command"),
+        "commit": recorded.get("commit"),
+        "hosts": recorded.get("hosts"),
+        "versions": recorded.get("versions"),
+        "created": recorded.get("created"),
     }
 
 
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+def _name(source: str, manifest: Mapping[str, Any] | None) -> str:
+    """What to call a system: its model (and adapter), or its file."""
+    last = PurePosixPath(source.rstrip("/")).name or source
+    if manifest is None:
+        return last
+    provenance = _provenance(manifest)
+    model = str(provenance["model"] or last)
+    return f"{model} + adapter" if provenance["adapter"] else model
+
+
+def _bare_name(value: Any) -> Any:
+    """The name out of a name and its hash."""
+    return value.get("name", value) if isinstance(value, Mapping) else value

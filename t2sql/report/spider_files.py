@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from t2sql import errors
+from t2sql.sql import tokens
 
 _BOM = b"\xef\xbb\xbf"
+_BREAKS = str.maketrans(dict.fromkeys("\n\r\t\v\f", " "))
+# The official script drops blank lines; this is one more query that SQLite refuses.
+NO_SQL = "SELECT"
 
 
 class LineFile:
@@ -84,3 +88,19 @@ def split_gold(line: str, *, where: str) -> tuple[str, str]:
 
 def _shown(line: str) -> str:
     return repr(line if len(line) <= 80 else line[:77] + "...")
+
+
+def query_line(sql: str) -> str:
+    """The query on one line without tabs, as the official script needs it.
+
+    Comments go, since on one line they would swallow what follows. A line break inside of a
+    literal becomes a space. No SQL at all becomes
+    `NO_SQL`.
+    """
+    if sql.translate(_BREAKS) == sql:
+        return sql.strip() or NO_SQL
+    kept = (
+        " " if token.kind in ("comment", "space") else sql[token.start : token.end]
+        for token in tokens.tokenize(sql)
+    )
+    return "".join(kept).translate(_BREAKS).strip() or NO_SQL

@@ -1,33 +1,34 @@
-"""Counts over judged examples, one at a time: memory grows with groups, not with examples."""
+"""Counts over cases, one at a time: memory grows with groups, not with cases."""
 
 import collections
 import dataclasses
 from typing import Any
 
-from t2sql.report import judged as judged_lib
-from t2sql.report.judged import Judged, Judgement
+from t2sql.evaluation.hardness import HARDNESS
+from t2sql.evaluation.verdict import Verdict
+from t2sql.report.case import Answer, Case
 from t2sql.report.statistics import Share, mcnemar
 
 
 @dataclasses.dataclass
 class Scores:
-    """The measures over one group of examples; `_with_rows`: on databases that hold rows."""
+    """The measures over one group of examples; `with_rows`: on databases that hold rows."""
 
     examples: int = 0
-    judged: int = 0
-    judged_with_rows: int = 0
+    evaluated: int = 0
+    with_rows: int = 0
     execution: int = 0
     execution_with_rows: int = 0
     exact_match: int = 0
     valid: int = 0
 
-    def add(self, verdict: Judgement, *, empty_database: bool) -> None:
+    def add(self, verdict: Verdict) -> None:
         """Counts one verdict."""
         self.examples += 1
-        self.judged += verdict.execution is not None
+        self.evaluated += verdict.execution is not None
         self.execution += verdict.execution is True
-        if not empty_database:
-            self.judged_with_rows += verdict.execution is not None
+        if not verdict.db_empty:
+            self.with_rows += verdict.execution is not None
             self.execution_with_rows += verdict.execution is True
         self.exact_match += verdict.exact_match is True
         self.valid += verdict.valid
@@ -36,9 +37,9 @@ class Scores:
         """Counts, shares and intervals; examples without gold are in `valid` only."""
         return {
             "examples": self.examples,
-            "execution": Share(self.execution, self.judged).to_json(),
-            "execution_with_rows": Share(self.execution_with_rows, self.judged_with_rows).to_json(),
-            "exact_match": Share(self.exact_match, self.judged).to_json(),
+            "execution": Share(self.execution, self.evaluated).to_json(),
+            "execution_with_rows": Share(self.execution_with_rows, self.with_rows).to_json(),
+            "exact_match": Share(self.exact_match, self.evaluated).to_json(),
             "valid": Share(self.valid, self.examples).to_json(),
         }
 
@@ -57,15 +58,22 @@ class Tally:
         self.diagnosed = 0
         self._empty: set[str] = set()
 
-    def add(self, example: Judged, verdict: Judgement, status: str) -> None:
-        """Counts the verdict on one answer to the example."""
-        for scores in self._groups(example):
-            scores.add(verdict, empty_database=example.empty_database)
-        if example.empty_database:
-            self._empty.add(example.db_id)
-        self.statuses[status] += 1
-        self.errors.update(verdict.errors)
-        self.diagnosed += judged_lib.is_diagnosed(verdict, example.empty_database)
+    def add(self, case: Case, answer: Answer) -> None:
+        """Counts one of the case's answers."""
+        db_id, verdict = case.example.db_id, answer.verdict
+        groups = [self.all, self.database[db_id]]
+        if verdict.db_empty:
+            self._empty.add(db_id)
+        else:
+            groups.append(self.with_rows)
+        if verdict.hardness is not None:
+            groups.append(self.hardness[verdict.hardness])
+        groups += [self.feature[feature] for feature in case.features.items()]
+        for scores in groups:
+            scores.add(verdict)
+        self.statuses[answer.status] += 1
+        self.errors.update(answer.errors)
+        self.diagnosed += answer.is_diagnosed
 
     def accuracy(self) -> dict[str, Any]:
         """`accuracy` of `report.json`."""
@@ -79,9 +87,7 @@ class Tally:
             features.setdefault(dimension, {})[group] = scores
         return {
             "hardness": {
-                name: self.hardness[name].to_json()
-                for name in judged_lib.HARDNESS
-                if name in self.hardness
+                name: self.hardness[name].to_json() for name in HARDNESS if name in self.hardness
             },
             "database": {
                 name: {**scores.to_json(), "empty": name in self._empty}
@@ -95,17 +101,9 @@ class Tally:
         ordered = sorted(self.errors.items(), key=lambda item: (-item[1], item[0]))
         return {error: Share(count, self.diagnosed).to_json() for error, count in ordered}
 
-    def _groups(self, example: Judged) -> list[Scores]:
-        groups = [self.all, self.database[example.db_id]]
-        if not example.empty_database:
-            groups.append(self.with_rows)
-        if example.hardness is not None:
-            groups.append(self.hardness[example.hardness])
-        return groups + [self.feature[item] for item in example.features.items()]
 
-
-class Comparison:
-    """What changed from the baseline to the predictions, example by example."""
+class Changes:
+    """What changed from the baseline to the predictions, case by case."""
 
     def __init__(self) -> None:
         self._execution = {"all": collections.Counter(), "with_rows": collections.Counter()}
@@ -116,44 +114,43 @@ class Comparison:
         self._errors: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
         self._changed: dict[str, list[str]] = {"better": [], "worse": []}
 
-    def add(self, example: Judged) -> None:
-        """Counts one example that has both verdicts; one without gold changes nothing."""
-        before, now = example.baseline, example.verdict
+    def add(self, case: Case) -> None:
+        """Counts one case that has a baseline; one without gold changes nothing."""
+        before, now = case.baseline.verdict, case.answer.verdict
         if now.execution is None:
             return
         pair = (before.execution, now.execution)
         self._execution["all"][pair] += 1
-        if not example.empty_database:
+        if not now.db_empty:
             self._execution["with_rows"][pair] += 1
         self._exact[before.exact_match, now.exact_match] += 1
-        self._hardness[example.hardness][pair] += 1
-        for error in {*before.errors, *now.errors}:
-            self._errors[error][error in before.errors, error in now.errors] += 1
-        if example.change:
-            self._changed[example.change].append(example.example_id)
+        self._hardness[now.hardness][pair] += 1
+        errors_before, errors_now = case.baseline.errors, case.answer.errors
+        for error in {*errors_before, *errors_now}:
+            self._errors[error][error in errors_before, error in errors_now] += 1
+        if case.change:
+            self._changed[case.change].append(case.example.example_id)
 
     def to_json(self) -> dict[str, Any]:
-        """The comparing part of `baseline` in `report.json`."""
+        """The part of `baseline` in `report.json` that compares."""
+        errors = {error: _error_change(pairs) for error, pairs in self._errors.items()}
         return {
             "execution": _contingency(self._execution["all"]),
             "with_rows": _contingency(self._execution["with_rows"]),
             "exact_match": _contingency(self._exact),
             "hardness": {
                 name: _contingency(self._hardness[name])
-                for name in judged_lib.HARDNESS
+                for name in HARDNESS
                 if name in self._hardness
             },
-            "errors": self._error_changes(),
+            "errors": dict(sorted(errors.items(), key=_most_improved_first)),
             **self._changed,
         }
 
-    def _error_changes(self) -> dict[str, Any]:
-        changes = {error: _error_change(pairs) for error, pairs in self._errors.items()}
-        return dict(
-            sorted(
-                changes.items(), key=lambda item: (item[1]["now"] - item[1]["baseline"], item[0])
-            )
-        )
+
+def _most_improved_first(item: tuple[str, dict[str, Any]]) -> tuple[int, str]:
+    error, change = item
+    return change["now"] - change["baseline"], error
 
 
 def _none_first(item: tuple[str, str]) -> tuple[str, bool, str]:

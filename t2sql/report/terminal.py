@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from t2sql.report import formats, wording
+from t2sql.report import wording
 from t2sql.runtime.progress import Console
 
 _MOST_ERRORS = 10
@@ -42,19 +42,19 @@ def _add_scores(table: Table, name: str, scores: dict[str, Any], split: bool) ->
     execution, with_rows = scores["execution"], scores["execution_with_rows"]
     table.add_row(
         name,
-        formats.count(scores["examples"]),
-        formats.percent(execution["share"]),
-        formats.interval(execution),
-        *[formats.percent(with_rows["share"])] * split,
-        formats.percent(scores["exact_match"]["share"]),
-        formats.percent(scores["valid"]["share"]),
+        wording.count(scores["examples"]),
+        wording.percent(execution["share"]),
+        wording.interval(execution),
+        *[wording.percent(with_rows["share"])] * split,
+        wording.percent(scores["exact_match"]["share"]),
+        wording.percent(scores["valid"]["share"]),
     )
 
 
 def _errors(report: dict[str, Any]) -> Table:
     table = _table("most frequent errors", "examples", "% of diagnosed")
     for error, share in list(report["errors"].items())[:_MOST_ERRORS]:
-        table.add_row(error, formats.count(share["count"]), formats.percent(share["share"]))
+        table.add_row(error, wording.count(share["count"]), wording.percent(share["share"]))
     return table
 
 
@@ -63,11 +63,11 @@ def _baseline(baseline: dict[str, Any]) -> Table:
     for name in ("execution", "exact_match"):
         change = baseline[name]
         table.add_row(
-            formats.words(name),
-            formats.signed(change["points"]),
-            formats.count(change["better"]),
-            formats.count(change["worse"]),
-            formats.p_value(change["p_value"]),
+            wording.words(name),
+            wording.signed(change["points"]),
+            wording.count(change["better"]),
+            wording.count(change["worse"]),
+            wording.p_value(change["p_value"]),
         )
     return table
 

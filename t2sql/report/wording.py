@@ -1,11 +1,11 @@
-"""What the report says in words, from `report.json` alone, wherever it is shown."""
+"""What the report says, from `report.json` alone, and how numbers and names are written."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from t2sql.report import formats
+from t2sql.runs.summary import counted
 
 MEASURES = (
     ("all", "execution", "Execution accuracy", "all examples"),
@@ -24,7 +24,7 @@ class Notice:
 
 
 def title(report: dict[str, Any]) -> str:
-    """What was judged on what."""
+    """What was evaluated on what."""
     data = report["data"]
     if data["split"]:
         asked = f"{PurePath(data['path']).name} {data['split']}"
@@ -36,16 +36,16 @@ def title(report: dict[str, Any]) -> str:
 def facts(report: dict[str, Any]) -> list[str]:
     """The setting in a few words each."""
     data, provenance = report["data"], report["system"]["provenance"]
-    found = [
-        formats.counted(data["examples"], "example"),
-        formats.counted(data["databases"], "database"),
+    return [
+        counted(data["examples"], "example"),
+        counted(data["databases"], "database"),
+        *(
+            f"{name} {provenance[name]}"
+            for name in ("adapter", "prompt", "dtype")
+            if provenance.get(name)
+        ),
+        report["created"][:10],
     ]
-    found += [
-        f"{name} {provenance[name]}"
-        for name in ("adapter", "prompt", "dtype")
-        if provenance.get(name)
-    ]
-    return [*found, report["created"][:10]]
 
 
 def notices(report: dict[str, Any]) -> list[Notice]:
@@ -66,12 +66,11 @@ def _source_notices(report: dict[str, Any]) -> Iterator[Notice]:
         cut = system["statuses"].get("max_tokens", 0)
         if cut:
             were = "was" if cut == 1 else "were"
-            yield Notice(f"{formats.counted(cut, 'answer')}{owner} {were} cut at the token limit.")
+            yield Notice(f"{counted(cut, 'answer')}{owner} {were} cut at the token limit.")
         long = system["statuses"].get("prompt_too_long", 0)
         if long:
             yield Notice(
-                f"Too long for the model, so without an answer: {formats.counted(long, 'prompt')}"
-                f"{owner}."
+                f"Too long for the model, so without an answer: {counted(long, 'prompt')}{owner}."
             )
 
 
@@ -81,25 +80,25 @@ def _data_notices(report: dict[str, Any]) -> Iterator[Notice]:
         ids = [failure["example_id"] for failure in data["gold_failures"]]
         yield Notice(
             f"Gold queries that fail, so that no prediction is right there "
-            f"({formats.count(len(ids))}): "
-            f"{formats.some(ids)}.",
+            f"({count(len(ids))}): "
+            f"{some(ids)}.",
             alarm=True,
         )
     if data["unjudged"]:
         yield Notice(
-            f"Without a gold query, so shown and not judged: "
-            f"{formats.counted(data['unjudged'], 'example')}."
+            f"Without a gold query, so shown and not evaluated: "
+            f"{counted(data['unjudged'], 'example')}."
         )
     if data["empty_databases"]:
         names = ", ".join(data["empty_databases"])
-        examples = formats.counted(sum(data["empty_databases"].values()), "example")
+        examples = counted(sum(data["empty_databases"].values()), "example")
         yield Notice(
             f"No rows in {names} ({examples}): nearly any query is right there by "
             "execution, so accuracy is also given without them."
         )
     if data["several_files"]:
         yield Notice(
-            f"There are several SQLite files of {formats.some(list(data['several_files']))}: "
+            f"There are several SQLite files of {some(list(data['several_files']))}: "
             "an answer is right if it agrees with gold on all of them."
         )
 
@@ -109,12 +108,12 @@ def provenance(report: dict[str, Any]) -> list[tuple[str, str]]:
     system = report["system"]
     rows = [
         ("Predictions", system["source"]),
-        ("Judged as", "cleaned SQL" if system["cleaned"] else "written, nothing cleaned"),
+        ("Evaluated as", "cleaned SQL" if system["cleaned"] else "written, nothing cleaned"),
         ("Data", report["data"]["path"]),
         ("Gold", report["data"]["gold"] or f"split {report['data']['split']}"),
     ]
     rows += [
-        (formats.words(name).capitalize(), _plain(value))
+        (words(name).capitalize(), _plain(value))
         for name, value in system["provenance"].items()
         if value is not None
     ]
@@ -135,3 +134,39 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(str(item) for item in value)
     return str(value)
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share in [0, 1] as a percentage without its sign; a dash for none."""
+    return "–" if value is None else f"{100 * value:.{digits}f}"
+
+
+def count(number: int) -> str:
+    """A number with thousands separated."""
+    return f"{number:,}"
+
+
+def interval(share: dict[str, Any]) -> str:
+    """The two ends of a share's interval in per cent, such as "47.2–53.3"."""
+    return f"{percent(share['low'])}–{percent(share['high'])}" if share["total"] else ""
+
+
+def signed(points: float) -> str:
+    """Percentage points with their sign, such as "+4.1"."""
+    return f"{points:+.1f}".replace("-", "−")
+
+
+def p_value(value: float) -> str:
+    """A p-value to two digits, never as 0."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
+
+
+def words(name: str) -> str:
+    """An error class or a feature in plain words."""
+    return name.replace("_", " ")
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

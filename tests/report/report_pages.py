@@ -1,44 +1,78 @@
-"""Judged examples and reports made up for the tests of counting and showing."""
+"""Cases and reports made up for the tests of counting and showing."""
 
+import dataclasses
 from pathlib import Path
 
+from t2sql.data.examples import Example
+from t2sql.diagnosis.findings import Finding
+from t2sql.evaluation.hardness import HARDNESS
+from t2sql.evaluation.sandbox.results import ExecutionResult
+from t2sql.evaluation.verdict import Verdict
 from t2sql.report import page, report_json, spider_files
-from t2sql.report import predictions as predictions_lib
-from t2sql.report.judged import HARDNESS, Judged, Judgement
+from t2sql.report.case import Answer, Case
+from t2sql.report.predictions import Predictions
 from t2sql.report.questions import Questions
 
 SCHEMA = "CREATE TABLE student (id INTEGER PRIMARY KEY, name TEXT);"
 
 
-def verdict(execution=True, *errors, exact_match=None, valid=True) -> Judgement:
-    return Judgement(
+def answer(execution=True, *errors, exact_match=None, valid=True, status="ok") -> Answer:
+    """An evaluated answer; `case` completes it."""
+    result = ExecutionResult(status="ok", columns=("name",), rows=(("Ada",),), row_count=1)
+    verdict = Verdict(
+        hardness=None,
         execution=execution,
         exact_match=execution if exact_match is None else exact_match,
         valid=valid,
-        findings=tuple((error, f"about {error}") for error in errors),
+        db_empty=False,
+        gold_result=None if execution is None else result,
+        predicted_result=result,
+        database=Path("school.sqlite"),
+        database_count=1,
     )
+    findings = tuple(Finding(error, f"about {error}") for error in errors)
+    return Answer(sql="SELECT 1", status=status, verdict=verdict, findings=findings)
 
 
-def judged(position: int, *, now=None, baseline=None, details=None, **changes) -> Judged:
-    values = {
-        "position": position,
-        "example_id": f"dev/{position:04d}",
-        "db_id": "school",
-        "question": f"Question {position}?",
-        "gold": "SELECT name FROM student",
-        "hardness": HARDNESS[position % 4],
-        "features": {"joins": str(position % 3)},
-        "empty_database": False,
-        "gold_error": None,
-        "sql": "SELECT name FROM student",
-        "status": "ok",
-    }
-    return Judged(
-        **(values | changes),
-        verdict=now or verdict(),
-        baseline=baseline,
-        baseline_status="ok" if baseline else None,
-        details=details,
+def case(
+    position: int,
+    *,
+    now: Answer | None = None,
+    baseline: Answer | None = None,
+    db_id: str = "school",
+    question: str | None = None,
+    gold: str | None = "SELECT name FROM student",
+    empty_database: bool = False,
+    gold_error: str | None = None,
+    sql: str = "SELECT name FROM student",
+    status: str = "ok",
+    **changes,
+) -> Case:
+    """A case: by default gold's hardness goes round, and the answer is right."""
+
+    def completed(given: Answer) -> Answer:
+        verdict = dataclasses.replace(
+            given.verdict,
+            hardness=HARDNESS[position % 4] if gold is not None else None,
+            db_empty=empty_database,
+        )
+        if gold_error is not None:
+            failed = ExecutionResult(status="error", message=gold_error)
+            verdict = dataclasses.replace(verdict, gold_result=failed)
+        return dataclasses.replace(given, verdict=verdict)
+
+    return Case(
+        position=position,
+        example=Example(
+            example_id=f"dev/{position:04d}",
+            db_id=db_id,
+            question=f"Question {position}?" if question is None else question,
+            query=gold,
+            db_definitions="",
+        ),
+        answer=dataclasses.replace(completed(now or answer()), sql=sql, status=status),
+        baseline=completed(baseline) if baseline is not None else None,
+        **({"features": {"joins": str(position % 3)}} | changes),
     )
 
 
@@ -56,39 +90,37 @@ def details(gold="SELECT\n  name\nFROM student", predicted="SELECT\n  id\nFROM s
     return values | changes
 
 
-def report(examples: list[Judged], tmp_path: Path, source: str = "predict.txt") -> dict:
-    """`report.json` over the examples."""
+def report(cases: list[Case], tmp_path: Path, source: str = "predict.txt") -> dict:
+    """`report.json` over the cases."""
     path = tmp_path / "lines.txt"
-    path.write_text("SELECT 1\tschool\n" * len(examples))
+    path.write_text("SELECT 1\tschool\n" * len(cases))
     file = spider_files.LineFile(path)
-    counts = report_json.Summary(compared=examples[0].baseline is not None)
-    for example in examples:
-        counts.add(example)
-    predictions = predictions_lib.Predictions(
-        source=source, manifest=None, cleaned=False, _answers=file
-    )
-    asked = Questions(
+    compared = cases[0].baseline is not None
+    counts = report_json.Summary(compared=compared)
+    for one in cases:
+        counts.add(one)
+    system = Predictions(source=source, manifest=None, cleaned=False, _answers=file)
+    questions = Questions(
         root=tmp_path,
         split=None,
         gold=file,
         examples=(),
-        db_ids=tuple(sorted({example.db_id for example in examples})),
+        db_ids=tuple(sorted({one.example.db_id for one in cases})),
     )
     return counts.to_json(
-        asked,
-        predictions,
-        predictions if examples[0].baseline else None,
+        questions,
+        [system, system] if compared else [system],
         command="python -m t2sql.report",
         several_files={},
-        page_examples=sum(example.details is not None for example in examples),
+        page_examples=sum(one.details is not None for one in cases),
     )
 
 
-def html(examples: list[Judged], tmp_path: Path, schema: str = SCHEMA, **options) -> str:
-    """The page over the examples."""
+def html(cases: list[Case], tmp_path: Path, schema: str = SCHEMA, **options) -> str:
+    """The page over the cases."""
     shown = page.Page()
-    for example in examples:
-        if example.details is not None:
-            shown.add(example)
-    schemas = {example.db_id: schema for example in examples}
-    return shown.render(report(examples, tmp_path, **options), schemas, {})
+    for one in cases:
+        if one.details is not None:
+            shown.add(one)
+    schemas = {one.example.db_id: schema for one in cases}
+    return shown.render(report(cases, tmp_path, **options), schemas, {})

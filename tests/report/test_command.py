@@ -15,10 +15,12 @@ from pathlib import Path
 
 import child_cpu
 import pytest
+import report_pages as pages
 import report_world as world
 
 from t2sql import errors
 from t2sql.report import command
+from t2sql.storage import output_files
 
 FILES = {"report.html", "report.json", "report.md", "verdicts.jsonl", "predict.txt", "gold.txt"}
 
@@ -322,7 +324,7 @@ def test_bad_input_is_refused_by_name(tmp_path, data):
         ({"predictions": tmp_path / "test_run", "split": "dev"}, "--split=dev, but .* 'test'"),
         (
             {"predictions": tmp_path / "dev_run", "baseline": tmp_path / "test_run"},
-            "a run over the split 'test', but .*split dev is judged",
+            "a run over the split 'test', but .*split dev is evaluated",
         ),
         ({"predictions": tmp_path / "test_run", "clean": True}, "--clean: there is no"),
     )
@@ -374,3 +376,14 @@ def test_all_of_spider_dev_is_scored_in_under_20_seconds(tmp_path):
     assert accuracy["all"]["exact_match"]["count"] == 1034
     assert list(found["data"]["empty_databases"]) == ["wta_1"]
     assert found["errors"] == {}
+
+
+def test_official_files_leave_out_examples_without_gold(tmp_path):
+    with output_files.open_output_files(str(tmp_path)) as files:
+        command.write_case(files, pages.case(0, gold="SELECT 1", sql=""))
+        command.write_case(files, pages.case(1, gold=None, sql="SELECT 2"))
+        command.write_case(files, pages.case(2, gold="SELECT\n3", sql="SELECT\t3"))
+        files.publish()
+    assert (tmp_path / "predict.txt").read_text() == "SELECT\nSELECT 3\n"
+    assert (tmp_path / "gold.txt").read_text() == "SELECT 1\tschool\nSELECT 3\tschool\n"
+    assert [row["example_id"] for row in rows(tmp_path)] == ["dev/0000", "dev/0001", "dev/0002"]

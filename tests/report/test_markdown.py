@@ -7,9 +7,9 @@ from t2sql.report import markdown
 
 def made(tmp_path, **options):
     examples = [
-        pages.judged(0),
-        pages.judged(1, now=pages.verdict(False, "wrong_value"), db_id="shop", empty_database=True),
-        pages.judged(2, now=pages.verdict(False, "empty", valid=False)),
+        pages.case(0),
+        pages.case(1, now=pages.answer(False, "wrong_value"), db_id="shop", empty_database=True),
+        pages.case(2, now=pages.answer(False, "empty", valid=False)),
     ]
     return markdown.render(pages.report(examples, tmp_path, **options))
 

@@ -65,11 +65,11 @@ def examples(number: int = 120, **changes):
         wrong = i % 3 == 0
         errors = ("wrong_columns", "missing_join")[: 1 + i % 2] if wrong else ()
         values = {
-            "now": pages.verdict(not wrong, *errors, valid=i % 6 != 0),
+            "now": pages.answer(not wrong, *errors, valid=i % 6 != 0),
             "db_id": "school" if i % 2 else "shop",
             "details": pages.details(),
         }
-        made.append(pages.judged(i, **(values | changes)))
+        made.append(pages.case(i, **(values | changes)))
     return made
 
 
@@ -191,11 +191,11 @@ def test_the_page_may_ask_nothing_of_the_network(opened, tmp_path):
 
 
 def test_changes_against_a_baseline_can_be_listed(opened, tmp_path):
-    wrong, right = pages.verdict(False, "wrong_columns"), pages.verdict()
+    wrong, right = pages.answer(False, "wrong_columns"), pages.answer()
     result = pages.details()["goldResult"]
     before = {"predicted": "SELECT 7", "findings": [["extra_join", "was"]], "result": result}
     made = [
-        pages.judged(i, now=now, baseline=old, details=pages.details(baseline=before))
+        pages.case(i, now=now, baseline=old, details=pages.details(baseline=before))
         for i, (old, now) in enumerate([(wrong, right), (right, wrong), (right, right)])
     ]
     shown = opened(pages.html(made, tmp_path))
@@ -210,9 +210,9 @@ def test_changes_against_a_baseline_can_be_listed(opened, tmp_path):
 
 
 def test_a_question_without_gold_is_shown_unjudged(opened, tmp_path):
-    now = pages.verdict(None)
+    now = pages.answer(None)
     shown_details = pages.details(gold=None, goldResult=None, findings=[])
-    example = pages.judged(0, now=now, gold=None, hardness=None, features={}, details=shown_details)
+    example = pages.case(0, now=now, gold=None, features={}, details=shown_details)
     shown = opened(pages.html([example], tmp_path))
     shown.select_option("#verdict", "unjudged")
     assert matches(shown) == "1 of 1 examples"
@@ -281,5 +281,5 @@ def test_above_ten_thousand_the_page_holds_a_sample_and_says_so(tmp_path):
     assert chosen == page.sample(25_000)
     assert max(chosen) > 24_000 and min(chosen) < 1_000
     assert page.sample(10_000) == range(10_000)
-    made = [pages.judged(i, details=pages.details() if i < 2 else None) for i in range(5)]
+    made = [pages.case(i, details=pages.details() if i < 2 else None) for i in range(5)]
     assert "2 of 5 examples: a uniform sample" in pages.html(made, tmp_path)

@@ -1,9 +1,10 @@
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from t2sql import errors
-from t2sql.report.spider_files import LineFile, split_gold
+from t2sql.report.spider_files import LineFile, query_line, split_gold
 
 
 def write(tmp_path, data: bytes):
@@ -60,3 +61,28 @@ def test_gold_line_without_one_half_is_refused(line):
 def test_a_stream_is_refused(tmp_path):
     with pytest.raises(errors.InputError, match="/dev/null: not a regular file"):
         LineFile(Path("/dev/null"))
+
+
+@pytest.mark.parametrize(
+    "sql, expected",
+    [
+        ("SELECT 1", "SELECT 1"),
+        ("SELECT 1 -- one", "SELECT 1 -- one"),
+        ("SELECT 1 -- one\nFROM t", "SELECT 1   FROM t"),
+        ("SELECT\n\tname\r\nFROM t", "SELECT name FROM t"),
+        ("SELECT '-- no comment'\nFROM t", "SELECT '-- no comment' FROM t"),
+        ("SELECT 'two\nlines'", "SELECT 'two lines'"),
+        ("SELECT /* a\nb */ 1", "SELECT   1"),
+        ("", "SELECT"),
+        (" \n ", "SELECT"),
+    ],
+)
+def test_query_line(sql, expected):
+    assert query_line(sql) == expected
+
+
+def test_a_query_on_one_line_gives_the_same_rows():
+    sql = "SELECT 1, -- the first; not\n 'it''s', /* x\n */ 2\nWHERE 1\n"
+    with sqlite3.connect(":memory:") as connection:
+        rows = connection.execute(sql).fetchall()
+        assert connection.execute(query_line(sql)).fetchall() == rows

@@ -1,22 +1,22 @@
 import pytest
 import report_pages as pages
 
-from t2sql.report.tally import Comparison, Tally
+from t2sql.report.tally import Changes, Tally
 
 
 def tallied(examples):
     tally = Tally()
-    for example in examples:
-        tally.add(example, example.verdict, example.status)
+    for case in examples:
+        tally.add(case, case.answer)
     return tally
 
 
 def test_every_example_is_in_the_denominator():
     tally = tallied(
         [
-            pages.judged(0),
-            pages.judged(1, now=pages.verdict(False, "empty", valid=False), status="missing"),
-            pages.judged(2, now=pages.verdict(False, "wrong_columns")),
+            pages.case(0),
+            pages.case(1, now=pages.answer(False, "empty", valid=False), status="missing"),
+            pages.case(2, now=pages.answer(False, "wrong_columns")),
         ]
     )
     execution = tally.accuracy()["all"]["execution"]
@@ -26,7 +26,7 @@ def test_every_example_is_in_the_denominator():
 
 
 def test_examples_on_empty_databases_are_left_out_of_with_rows_only():
-    tally = tallied([pages.judged(0), pages.judged(1, empty_database=True, db_id="shop")])
+    tally = tallied([pages.case(0), pages.case(1, empty_database=True, db_id="shop")])
     accuracy = tally.accuracy()
     assert accuracy["all"]["execution"]["total"] == 2
     assert accuracy["with_rows"]["execution"]["total"] == 1
@@ -39,8 +39,8 @@ def test_examples_on_empty_databases_are_left_out_of_with_rows_only():
 
 
 def test_examples_without_gold_count_for_validity_only():
-    unjudged = pages.verdict(None)
-    tally = tallied([pages.judged(0), pages.judged(1, now=unjudged, gold=None, hardness=None)])
+    without_gold = pages.answer(None)
+    tally = tallied([pages.case(0), pages.case(1, now=without_gold, gold=None)])
     scores = tally.accuracy()["all"]
     assert scores["examples"] == 2
     assert scores["execution"]["total"] == scores["exact_match"]["total"] == 1
@@ -48,7 +48,7 @@ def test_examples_without_gold_count_for_validity_only():
 
 
 def test_groups_add_up_to_all():
-    examples = [pages.judged(i, now=pages.verdict(i % 5 != 0)) for i in range(60)]
+    examples = [pages.case(i, now=pages.answer(i % 5 != 0)) for i in range(60)]
     by = tallied(examples).by()
     for groups in (by["hardness"], by["database"], by["feature"]["joins"]):
         assert sum(scores["examples"] for scores in groups.values()) == 60
@@ -56,15 +56,15 @@ def test_groups_add_up_to_all():
 
 
 def test_hardness_goes_from_easy_to_extra():
-    examples = [pages.judged(i) for i in (3, 1, 0, 2)]
+    examples = [pages.case(i) for i in (3, 1, 0, 2)]
     assert list(tallied(examples).by()["hardness"]) == ["easy", "medium", "hard", "extra"]
 
 
 def test_errors_are_counted_once_per_example_and_most_frequent_first():
     examples = [
-        pages.judged(0, now=pages.verdict(False, "wrong_value", "wrong_value", "extra_join")),
-        pages.judged(1, now=pages.verdict(False, "extra_join")),
-        pages.judged(2),
+        pages.case(0, now=pages.answer(False, "wrong_value", "wrong_value", "extra_join")),
+        pages.case(1, now=pages.answer(False, "extra_join")),
+        pages.case(2),
     ]
     shares = tallied(examples).error_shares()
     assert [(name, share["count"]) for name, share in shares.items()] == [
@@ -75,18 +75,18 @@ def test_errors_are_counted_once_per_example_and_most_frequent_first():
 
 
 def test_an_inexact_answer_on_an_empty_database_is_diagnosed_though_right():
-    now = pages.verdict(True, "wrong_columns", exact_match=False)
-    assert tallied([pages.judged(0, now=now, empty_database=True)]).diagnosed == 1
-    assert tallied([pages.judged(0, now=now)]).diagnosed == 0
+    now = pages.answer(True, "wrong_columns", exact_match=False)
+    assert tallied([pages.case(0, now=now, empty_database=True)]).diagnosed == 1
+    assert tallied([pages.case(0, now=now)]).diagnosed == 0
 
 
-def test_comparison_counts_what_changed_and_names_it():
-    wrong, right = pages.verdict(False, "wrong_columns"), pages.verdict(True)
-    comparison = Comparison()
+def test_changes_are_counted_and_named():
+    wrong, right = pages.answer(False, "wrong_columns"), pages.answer(True)
+    changes = Changes()
     pairs = [(wrong, right)] * 7 + [(right, wrong)] + [(right, right)] * 2 + [(wrong, wrong)] * 3
     for position, (before, now) in enumerate(pairs):
-        comparison.add(pages.judged(position, now=now, baseline=before))
-    found = comparison.to_json()
+        changes.add(pages.case(position, now=now, baseline=before))
+    found = changes.to_json()
     execution = found["execution"]
     assert (execution["better"], execution["worse"]) == (7, 1)
     assert (execution["both_right"], execution["both_wrong"]) == (2, 3)

@@ -1,12 +1,10 @@
-import dataclasses
-
 import report_pages as pages
 
 from t2sql.report import wording
 
 
 def made(tmp_path, *examples):
-    return pages.report(list(examples) or [pages.judged(0)], tmp_path)
+    return pages.report(list(examples) or [pages.case(0)], tmp_path)
 
 
 def test_title_names_system_and_data(tmp_path):
@@ -21,7 +19,7 @@ def test_a_clean_report_has_no_notice(tmp_path):
 
 
 def test_what_affects_the_numbers_is_alarming(tmp_path):
-    report = made(tmp_path, pages.judged(0, gold_error="error: no such table"))
+    report = made(tmp_path, pages.case(0, gold_error="error: no such table"))
     report["system"] |= {"complete": False, "problems": [{"message": "3 units missing"}]}
     assert [notice.alarm for notice in wording.notices(report)] == [True, True]
     assert "3 units missing" in wording.notices(report)[0].text
@@ -29,10 +27,10 @@ def test_what_affects_the_numbers_is_alarming(tmp_path):
 
 def test_every_odd_thing_is_told(tmp_path):
     odd = [
-        pages.judged(0, status="max_tokens"),
-        pages.judged(1, status="prompt_too_long"),
-        pages.judged(2, gold=None, hardness=None, now=pages.verdict(None)),
-        pages.judged(3, empty_database=True, db_id="shop"),
+        pages.case(0, status="max_tokens"),
+        pages.case(1, status="prompt_too_long"),
+        pages.case(2, gold=None, now=pages.answer(None)),
+        pages.case(3, empty_database=True, db_id="shop"),
     ]
     report = made(tmp_path, *odd)
     report["data"]["several_files"] = {"school": 2}
@@ -48,9 +46,8 @@ def test_every_odd_thing_is_told(tmp_path):
 
 
 def test_what_the_baseline_lacks_is_said_of_the_baseline(tmp_path):
-    wrong = pages.verdict(False, "truncated")
-    example = pages.judged(0, baseline=wrong)
-    report = made(tmp_path, dataclasses.replace(example, baseline_status="max_tokens"))
+    wrong = pages.answer(False, "truncated", status="max_tokens")
+    report = made(tmp_path, pages.case(0, baseline=wrong))
     (notice,) = wording.notices(report)
     assert notice.text == "1 answer of the baseline was cut at the token limit."
 
