@@ -17,7 +17,7 @@ from t2sql.evaluation.sandbox.executor import Executor, Limits
 from t2sql.report import predictions, spider_files
 from t2sql.report.questions import Questions, read_questions
 from t2sql.runs import reader
-from t2sql.runs.summary import counted
+from t2sql.runtime.progress import counted
 from t2sql.storage import local_cache, output_files
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from t2sql.report import wording
-from t2sql.runs.summary import counted
+from t2sql.runtime.progress import counted
 
 _MOST_ERRORS = 15
 

@@ -15,7 +15,7 @@ import markupsafe
 from t2sql.evaluation.hardness import HARDNESS
 from t2sql.report import wording
 from t2sql.report.case import Case
-from t2sql.runs.summary import counted
+from t2sql.runtime.progress import counted
 
 MOST_EXAMPLES = 10_000
 SAMPLE_SEED = 0

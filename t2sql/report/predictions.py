@@ -21,7 +21,7 @@ from t2sql.report.case import MISSING, Answer
 from t2sql.report.questions import Questions
 from t2sql.runs import predictions as rows_lib
 from t2sql.runs import reader
-from t2sql.runs.summary import counted
+from t2sql.runtime.progress import counted
 from t2sql.sql import clean
 
 _NAMED = 20

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from t2sql.runs.summary import counted
+from t2sql.runtime.progress import counted
 
 MEASURES = (
     ("all", "execution", "Execution accuracy", "all examples"),

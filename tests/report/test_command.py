@@ -54,8 +54,8 @@ def report(predictions, data, output, *, expect=0, **options) -> tuple[Done, dic
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = command.report(command.Options(**paths))
     assert code == expect, err.getvalue()
-    found = json.loads((Path(output) / "report.json").read_text())
-    return Done(out.getvalue(), err.getvalue()), found
+    summary = json.loads((Path(output) / "report.json").read_text())
+    return Done(out.getvalue(), err.getvalue()), summary
 
 
 def write(path: Path, lines) -> Path:
@@ -67,31 +67,31 @@ def rows(output: Path) -> list[dict]:
     return [json.loads(line) for line in (output / "verdicts.jsonl").read_text().splitlines()]
 
 
-def test_a_run_over_some_examples_is_judged_on_these(tmp_path, data):
+def test_a_run_over_some_examples_is_evaluated_on_these(tmp_path, data):
     ids = ["dev/0003", "dev/0001"]
     golds = world.golds()
     world.make_run(str(tmp_path / "some"), data, [golds[1], "SELECT 1"], only=ids)
     world.make_run(str(tmp_path / "all"), data, golds)
-    _, found = report(tmp_path / "some", data, tmp_path / "out", baseline=str(tmp_path / "all"))
+    _, summary = report(tmp_path / "some", data, tmp_path / "out", baseline=str(tmp_path / "all"))
     assert (
-        found["accuracy"]["all"]["execution"] | {"count": 1, "total": 2}
-        == (found["accuracy"]["all"]["execution"])
+        summary["accuracy"]["all"]["execution"] | {"count": 1, "total": 2}
+        == (summary["accuracy"]["all"]["execution"])
     )
-    judged = {row["example_id"]: row["execution"] for row in rows(tmp_path / "out")}
-    assert judged == {"dev/0001": True, "dev/0003": False}
+    executions = {row["example_id"]: row["execution"] for row in rows(tmp_path / "out")}
+    assert executions == {"dev/0001": True, "dev/0003": False}
 
 
 def test_a_perfect_run(tmp_path, data):
     world.make_run(str(tmp_path / "run"), data, world.golds())
-    done, found = report(tmp_path / "run", data, tmp_path / "out")
+    done, summary = report(tmp_path / "run", data, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
     for measure in ("execution", "exact_match", "valid"):
-        assert found["accuracy"]["all"][measure]["count"] == 6
-    assert found["system"]["provenance"]["model"] == "tiny"
-    assert found["system"]["provenance"]["prompt"] == "article"
-    assert found["data"]["empty_databases"] == {"shop": 1}
-    assert found["accuracy"]["with_rows"]["execution"]["total"] == 5
-    assert found["errors"] == {}
+        assert summary["accuracy"]["all"][measure]["count"] == 6
+    assert summary["system"]["provenance"]["model"] == "tiny"
+    assert summary["system"]["provenance"]["prompt"] == "article"
+    assert summary["data"]["empty_databases"] == {"shop": 1}
+    assert summary["accuracy"]["with_rows"]["execution"]["total"] == 5
+    assert summary["errors"] == {}
     assert "100.0" in done.stdout and "shop" in done.stdout
     assert (tmp_path / "out" / "gold.txt").read_text().splitlines()[0].endswith("\tschool")
 
@@ -106,7 +106,7 @@ def test_a_wrong_file_is_diagnosed_row_by_row(tmp_path, data):
         "",
     ]
     path = write(tmp_path / "predict.txt", predictions)
-    _, found = report(path, data, tmp_path / "out")
+    _, summary = report(path, data, tmp_path / "out")
     verdicts = rows(tmp_path / "out")
     assert [row["execution"] for row in verdicts] == [False, False, False, True, True, False]
     assert [row["valid"] for row in verdicts] == [True, True, False, True, True, False]
@@ -114,18 +114,18 @@ def test_a_wrong_file_is_diagnosed_row_by_row(tmp_path, data):
     for row, error in zip(verdicts, expected, strict=True):
         assert row["errors"] == [] if error is None else error in row["errors"], row
     assert all(row["findings"][0]["message"] for row in verdicts if row["errors"])
-    assert found["diagnosed"] == 5
+    assert summary["diagnosed"] == 5
     official = (tmp_path / "out" / "predict.txt").read_text().splitlines()
     assert official == [*predictions[:5], "SELECT"]
 
 
 def test_an_incomplete_run_is_reported_on_and_exits_with_3(tmp_path, data):
     world.make_run(str(tmp_path / "run"), data, world.golds(), without_units=1)
-    done, found = report(tmp_path / "run", data, tmp_path / "out", expect=3)
+    done, summary = report(tmp_path / "run", data, tmp_path / "out", expect=3)
     assert "1 unit missing: predictions/unit-" in done.stderr
-    assert not found["system"]["complete"]
-    missing = found["system"]["statuses"]["missing"]
-    assert found["accuracy"]["all"]["execution"] | {"low": 0, "high": 0} == {
+    assert not summary["system"]["complete"]
+    missing = summary["system"]["statuses"]["missing"]
+    assert summary["accuracy"]["all"]["execution"] | {"low": 0, "high": 0} == {
         "count": 6 - missing,
         "total": 6,
         "share": (6 - missing) / 6,
@@ -137,8 +137,8 @@ def test_an_incomplete_run_is_reported_on_and_exits_with_3(tmp_path, data):
 
 
 def test_a_corrupted_unit_is_named(tmp_path, data):
-    place = world.make_run(str(tmp_path / "run"), data, world.golds())
-    name = sorted(place.names("predictions/"))[0]
+    run = world.make_run(str(tmp_path / "run"), data, world.golds())
+    name = sorted(run.names("predictions/"))[0]
     (tmp_path / "run" / name).write_bytes(b"\x00garbage")
     done, _ = report(tmp_path / "run", data, tmp_path / "out", expect=3)
     assert "1 damaged unit" in done.stderr and name in done.stderr
@@ -148,27 +148,27 @@ def test_a_baseline_is_compared(tmp_path, data):
     world.make_run(str(tmp_path / "run"), data, world.golds())
     worse = [*world.golds()[:3], "SELECT 1", "SELECT 1", "SELECT nothing"]
     base = write(tmp_path / "base.txt", worse)
-    done, found = report(tmp_path / "run", data, tmp_path / "out", baseline=base)
-    change = found["baseline"]["execution"]
+    done, summary = report(tmp_path / "run", data, tmp_path / "out", baseline=base)
+    change = summary["baseline"]["execution"]
     assert (change["better"], change["worse"], change["both_right"]) == (3, 0, 3)
-    assert found["baseline"]["better"] == ["dev/0003", "dev/0004", "dev/0005"]
-    assert found["baseline"]["system"]["name"] == "base.txt"
+    assert summary["baseline"]["better"] == ["dev/0003", "dev/0004", "dev/0005"]
+    assert summary["baseline"]["system"]["name"] == "base.txt"
     assert rows(tmp_path / "out")[5]["baseline"]["execution"] is False
     assert "against the baseline" in done.stdout
     assert "McNemar" in (tmp_path / "out" / "report.md").read_text()
 
 
-def test_questions_without_gold_are_shown_unjudged(tmp_path):
+def test_questions_without_gold_are_shown_without_a_verdict(tmp_path):
     records = [("school", "How old is Ada?", "SELECT 1"), ("school", "Who?", "SELECT 2")]
     data = world.make_data(tmp_path / "data", records)
     examples = json.loads((data / "dev.json").read_text())
     del examples[1]["query"]
     (data / "dev.json").write_text(json.dumps(examples))
     world.make_run(str(tmp_path / "run"), data, ["SELECT 1", "SELECT name FROM student"])
-    _, found = report(tmp_path / "run", data, tmp_path / "out")
-    assert found["data"]["unjudged"] == 1
-    assert found["accuracy"]["all"]["execution"]["total"] == 1
-    assert found["accuracy"]["all"]["valid"]["total"] == 2
+    _, summary = report(tmp_path / "run", data, tmp_path / "out")
+    assert summary["data"]["unjudged"] == 1
+    assert summary["accuracy"]["all"]["execution"]["total"] == 1
+    assert summary["accuracy"]["all"]["valid"]["total"] == 2
     row = rows(tmp_path / "out")[1]
     assert row["execution"] is row["exact_match"] is row["hardness"] is None
     assert len((tmp_path / "out" / "predict.txt").read_text().splitlines()) == 1
@@ -177,12 +177,12 @@ def test_questions_without_gold_are_shown_unjudged(tmp_path):
 def test_a_gold_query_that_fails_is_reported_and_never_dropped(tmp_path, data):
     gold = write(tmp_path / "g.sql", ["SELECT nothing FROM student\tschool", "SELECT 2\tschool"])
     path = write(tmp_path / "p.txt", ["SELECT 1", "SELECT 2"])
-    _, found = report(path, data, tmp_path / "out", gold=gold)
-    [failure] = found["data"]["gold_failures"]
+    _, summary = report(path, data, tmp_path / "out", gold=gold)
+    [failure] = summary["data"]["gold_failures"]
     assert failure["example_id"] == "g/0000"
     assert "nothing" in failure["message"]
-    assert found["accuracy"]["all"]["execution"]["total"] == 2
-    assert found["accuracy"]["all"]["execution"]["count"] == 1
+    assert summary["accuracy"]["all"]["execution"]["total"] == 2
+    assert summary["accuracy"]["all"]["execution"]["count"] == 1
 
 
 def test_several_files_under_one_db_id_all_have_to_agree(tmp_path):
@@ -190,8 +190,8 @@ def test_several_files_under_one_db_id_all_have_to_agree(tmp_path):
     folder = data / "database" / "school"
     shutil.copy(folder / "school.sqlite", folder / "school_2.sqlite")
     path = write(tmp_path / "p.txt", ["SELECT id FROM student"])
-    done, found = report(path, data, tmp_path / "out")
-    assert found["data"]["several_files"] == {"school": 2}
+    done, summary = report(path, data, tmp_path / "out")
+    assert summary["data"]["several_files"] == {"school": 2}
     assert "several SQLite files" in done.stdout
 
 
@@ -199,8 +199,8 @@ def test_databases_are_all_the_data_that_a_gold_file_needs(tmp_path, data):
     shutil.copytree(data / "database", tmp_path / "bare" / "database")
     gold = write(tmp_path / "g.sql", ["SELECT 1\tschool", "SELECT 2\tshop"])
     path = write(tmp_path / "p.txt", ["SELECT 1", "SELECT 3"])
-    _, found = report(path, tmp_path / "bare", tmp_path / "out", gold=gold)
-    assert found["accuracy"]["all"]["execution"]["count"] == 1
+    _, summary = report(path, tmp_path / "bare", tmp_path / "out", gold=gold)
+    assert summary["accuracy"]["all"]["execution"]["count"] == 1
     with pytest.raises(errors.InputError, match=r"no split 'dev': dev\.json is not there"):
         report(path, tmp_path / "bare", tmp_path / "no")
 
@@ -215,16 +215,16 @@ def test_one_of_a_kind_is_no_plural(tmp_path, data):
 def test_crlf_predictions_score_like_any_other(tmp_path, data):
     path = tmp_path / "p.txt"
     path.write_bytes("\r\n".join(world.golds()).encode())
-    _, found = report(path, data, tmp_path / "out")
-    assert found["accuracy"]["all"]["execution"]["count"] == 6
+    _, summary = report(path, data, tmp_path / "out")
+    assert summary["accuracy"]["all"]["execution"]["count"] == 6
 
 
 def test_clean_takes_sql_out_of_prose(tmp_path, data):
     lines = [f"Sure! ```sql {sql}``` Hope it helps." for sql in world.golds()]
     path = write(tmp_path / "p.txt", lines)
     assert report(path, data, tmp_path / "a")[1]["accuracy"]["all"]["execution"]["count"] == 0
-    _, found = report(path, data, tmp_path / "b", clean=True)
-    assert found["accuracy"]["all"]["execution"]["count"] == 6
+    _, summary = report(path, data, tmp_path / "b", clean=True)
+    assert summary["accuracy"]["all"]["execution"]["count"] == 6
 
 
 def test_hostile_predictions_change_nothing_but_their_own_verdict(tmp_path, data):
@@ -238,7 +238,7 @@ def test_hostile_predictions_change_nothing_but_their_own_verdict(tmp_path, data
         "SELECT " + "(" * 3000 + "1" + ")" * 3000,
     ]
     path = write(tmp_path / "p.txt", lines)
-    _, found = report(path, data, tmp_path / "out", timeout=1.0)
+    _, summary = report(path, data, tmp_path / "out", timeout=1.0)
     assert [row["execution"] for row in rows(tmp_path / "out")][3] is True
     assert "timeout" in rows(tmp_path / "out")[2]["errors"]
     assert {path: path.read_bytes() for path in before} == before
@@ -368,14 +368,14 @@ def test_all_of_spider_dev_is_scored_in_under_20_seconds(tmp_path):
     lines = [line.rpartition("\t")[0] for line in gold.read_text().splitlines()]
     path = write(tmp_path / "p.txt", lines)
     started = time.monotonic()
-    _, found = report(path, spider, tmp_path / "out", gold=gold, workers=2)
+    _, summary = report(path, spider, tmp_path / "out", gold=gold, workers=2)
     assert time.monotonic() - started < 20
-    accuracy = found["accuracy"]
+    accuracy = summary["accuracy"]
     assert accuracy["all"]["execution"]["count"] == accuracy["all"]["execution"]["total"] == 1034
     assert accuracy["with_rows"]["execution"]["total"] == 972
     assert accuracy["all"]["exact_match"]["count"] == 1034
-    assert list(found["data"]["empty_databases"]) == ["wta_1"]
-    assert found["errors"] == {}
+    assert list(summary["data"]["empty_databases"]) == ["wta_1"]
+    assert summary["errors"] == {}
 
 
 def test_official_files_leave_out_examples_without_gold(tmp_path):

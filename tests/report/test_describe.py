@@ -19,7 +19,7 @@ from t2sql.report.case import MISSING, Answer, Case
 
 @pytest.fixture(scope="module")
 def described(tmp_path_factory):
-    """Judges and describes answers to the example at an index of `world.RECORDS`."""
+    """Evaluates and describes answers to the example at an index of `world.RECORDS`."""
     root = world.make_data(tmp_path_factory.mktemp("describing"))
     asked = examples.read_examples(root, "dev", with_schema=False)
     schemas = read_schema.read_schemas(root, ["school", "shop"])
@@ -58,28 +58,28 @@ def described(tmp_path_factory):
 
 
 def test_a_right_answer_has_no_findings(described):
-    found = described(0, Answer(sql="select COUNT(*) from student"))
-    assert found.answer.verdict.execution and found.answer.findings == ()
-    assert found.details["predicted"] == "SELECT\n  COUNT(*)\nFROM student"
-    assert found.details["goldResult"]["rows"] == [[4]]
+    case = described(0, Answer(sql="select COUNT(*) from student"))
+    assert case.answer.verdict.execution and case.answer.findings == ()
+    assert case.details["predicted"] == "SELECT\n  COUNT(*)\nFROM student"
+    assert case.details["goldResult"]["rows"] == [[4]]
 
 
 def test_a_wrong_answer_is_diagnosed_and_both_results_are_shown(described):
-    found = described(0, Answer(sql="SELECT max(age) FROM student"))
-    assert "wrong_aggregate" in found.answer.errors
-    assert found.details["predictedResult"]["rows"] == [[41]]
+    case = described(0, Answer(sql="SELECT max(age) FROM student"))
+    assert "wrong_aggregate" in case.answer.errors
+    assert case.details["predictedResult"]["rows"] == [[41]]
 
 
 def test_an_inexact_answer_on_an_empty_database_is_diagnosed(described):
-    found = described(4, Answer(sql="SELECT id FROM item"))
-    assert found.answer.verdict.execution is True
-    assert found.answer.errors == ("wrong_columns",)
+    case = described(4, Answer(sql="SELECT id FROM item"))
+    assert case.answer.verdict.execution is True
+    assert case.answer.errors == ("wrong_columns",)
 
 
 def test_a_missing_answer_is_empty_and_says_why(described):
-    found = described(0, Answer(sql="", status=MISSING))
-    assert (found.answer.verdict.execution, found.answer.errors) == (False, ("empty",))
-    assert "holds no answer" in found.details["note"]
+    case = described(0, Answer(sql="", status=MISSING))
+    assert (case.answer.verdict.execution, case.answer.errors) == (False, ("empty",))
+    assert "holds no answer" in case.details["note"]
 
 
 def test_details_are_made_only_where_wanted_or_changed(described):
@@ -92,9 +92,9 @@ def test_details_are_made_only_where_wanted_or_changed(described):
 
 
 def test_without_gold_nothing_is_counted_and_inventions_are_told(described):
-    found = described(0, Answer(sql="SELECT salary FROM student"), gold=None)
-    assert found.answer.verdict.execution is None and found.answer.errors == ()
-    assert "invented_column" in [error for error, _ in found.details["findings"]]
+    case = described(0, Answer(sql="SELECT salary FROM student"), gold=None)
+    assert case.answer.verdict.execution is None and case.answer.errors == ()
+    assert "invented_column" in [error for error, _ in case.details["findings"]]
 
 
 def test_a_diagnosis_beyond_its_bounds_is_told_as_such(described, monkeypatch):
@@ -104,8 +104,8 @@ def test_a_diagnosis_beyond_its_bounds_is_told_as_such(described, monkeypatch):
 
     monkeypatch.setattr(describe_lib, "diagnose", endless)
     monkeypatch.setattr(describe_lib, "SECONDS", 0.2)
-    found = described(0, Answer(sql="SELECT 1"))
-    assert found.answer.findings == (
+    case = described(0, Answer(sql="SELECT 1"))
+    assert case.answer.findings == (
         Finding("wrong_nesting", "cannot be compared with gold: it takes more than 0.2 s"),
     )
 

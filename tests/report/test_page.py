@@ -209,7 +209,7 @@ def test_changes_against_a_baseline_can_be_listed(opened, tmp_path):
     assert "SELECT 7" in shown.inner_text("#sheet")
 
 
-def test_a_question_without_gold_is_shown_unjudged(opened, tmp_path):
+def test_a_question_without_gold_is_shown_without_a_verdict(opened, tmp_path):
     now = pages.answer(None)
     shown_details = pages.details(gold=None, goldResult=None, findings=[])
     example = pages.case(0, now=now, gold=None, features={}, details=shown_details)

@@ -25,40 +25,40 @@ def test_a_complete_run_has_one_answer_per_question_in_their_order(tmp_path, dat
     sqls = [f"SELECT {i}" for i in range(6)]
     world.make_run(str(tmp_path / "run"), data, sqls, statuses={3: "max_tokens"})
     asked = read(data)
-    found = gathered(tmp_path / "run", asked)
-    answers = list(found.answers(asked))
+    system = gathered(tmp_path / "run", asked)
+    answers = list(system.answers(asked))
     assert [answer.sql for answer in answers] == sqls
     assert [answer.status for answer in answers] == ["ok"] * 3 + ["max_tokens"] + ["ok"] * 2
     assert answers[0].text == "```sql\nSELECT 0\n```"
-    assert found.problems == ()
+    assert system.problems == ()
 
 
 def test_a_run_on_gs_reads_like_a_local_one(bucket, data):
     sqls = [f"SELECT {i}" for i in range(6)]
     world.make_run(f"{bucket}/run", data, sqls)
     asked = read(data)
-    found = gathered(f"{bucket}/run", asked)
-    assert [answer.sql for answer in found.answers(asked)] == sqls
-    assert found.problems == ()
+    system = gathered(f"{bucket}/run", asked)
+    assert [answer.sql for answer in system.answers(asked)] == sqls
+    assert system.problems == ()
 
 
 def test_missing_units_and_their_examples_are_named(tmp_path, data):
     world.make_run(str(tmp_path / "run"), data, world.golds(), without_units=1)
     asked = read(data)
-    found = gathered(tmp_path / "run", asked)
-    kinds = {problem.kind: problem for problem in found.problems}
+    system = gathered(tmp_path / "run", asked)
+    kinds = {problem.kind: problem for problem in system.problems}
     assert set(kinds) == {"missing_units", "missing_examples"}
     [unit] = kinds["missing_units"].names
     assert unit.startswith("predictions/unit-0000")
-    statuses = [answer.status for answer in found.answers(asked)]
+    statuses = [answer.status for answer in system.answers(asked)]
     missing = [e.example_id for e, s in zip(asked, statuses, strict=True) if s == "missing"]
     assert missing
     assert tuple(missing) == kinds["missing_examples"].names
 
 
 def test_a_corrupted_unit_is_named_and_its_examples_are_missing(tmp_path, data):
-    place = world.make_run(str(tmp_path / "run"), data, world.golds())
-    name = sorted(place.names("predictions/"))[0]
+    run = world.make_run(str(tmp_path / "run"), data, world.golds())
+    name = sorted(run.names("predictions/"))[0]
     path = tmp_path / "run" / name
     path.write_bytes(path.read_bytes().replace(b"SELECT", b"SELECT "))
     kinds = {problem.kind: problem for problem in gathered(tmp_path / "run", read(data)).problems}
@@ -68,9 +68,9 @@ def test_a_corrupted_unit_is_named_and_its_examples_are_missing(tmp_path, data):
 
 
 def test_duplicated_and_foreign_examples_are_named(tmp_path, data):
-    place = world.make_run(str(tmp_path / "run"), data, world.golds())
+    run = world.make_run(str(tmp_path / "run"), data, world.golds())
     (tmp_path / "run" / "done.json").unlink()
-    name = sorted(place.names("predictions/"))[0]
+    name = sorted(run.names("predictions/"))[0]
     path = tmp_path / "run" / name
     first, *others = rows_lib.decode_rows(path.read_bytes(), name=name)
     foreign = world.replace_row(first, example_id="dev/9999")
@@ -105,9 +105,9 @@ def test_a_run_over_another_split_is_refused(tmp_path, data):
 
 def test_a_baseline_may_hold_more_examples_and_says_so(tmp_path, data):
     world.make_run(str(tmp_path / "run"), data, world.golds())
-    found = gathered(tmp_path / "run", read(data, limit=4), partial=True)
-    assert found.problems == ()
-    assert "2 more examples" in found.notes[0]
+    system = gathered(tmp_path / "run", read(data, limit=4), partial=True)
+    assert system.problems == ()
+    assert "2 more examples" in system.notes[0]
 
 
 def test_a_directory_that_is_no_run_is_refused(tmp_path):
@@ -129,12 +129,12 @@ def write_lines(path, lines, end="\n"):
     return str(path)
 
 
-def test_a_file_is_judged_as_it_stands(tmp_path, data):
+def test_a_file_is_evaluated_as_it_stands(tmp_path, data):
     lines = [f"```sql SELECT {i}```" for i in range(6)]
     asked = read(data, required=False)
-    found = predictions.gather_file(write_lines(tmp_path / "p", lines), asked, cleaned=False)
-    assert [answer.sql for answer in found.answers(asked)] == lines
-    cleaned = predictions.gather_file(found.source, asked, cleaned=True)
+    system = predictions.gather_file(write_lines(tmp_path / "p", lines), asked, cleaned=False)
+    assert [answer.sql for answer in system.answers(asked)] == lines
+    cleaned = predictions.gather_file(system.source, asked, cleaned=True)
     assert [answer.sql for answer in cleaned.answers(asked)] == [f"SELECT {i}" for i in range(6)]
     assert [answer.text for answer in cleaned.answers(asked)] == lines
 
@@ -142,11 +142,11 @@ def test_a_file_is_judged_as_it_stands(tmp_path, data):
 def test_a_file_with_crlf_blank_lines_and_db_ids_is_taken(tmp_path, data):
     lines = ["SELECT 0\tschool", "", "SELECT 2", "SELECT 3", "SELECT 4", ""]
     asked = read(data, required=False)
-    found = predictions.gather_file(
+    system = predictions.gather_file(
         write_lines(tmp_path / "p", lines, "\r\n"), asked, cleaned=False
     )
     expected = ["SELECT 0", "", "SELECT 2", "SELECT 3", "SELECT 4", ""]
-    assert [answer.sql for answer in found.answers(asked)] == expected
+    assert [answer.sql for answer in system.answers(asked)] == expected
 
 
 @pytest.mark.parametrize("count", [5, 7])

@@ -86,15 +86,15 @@ def test_changes_are_counted_and_named():
     pairs = [(wrong, right)] * 7 + [(right, wrong)] + [(right, right)] * 2 + [(wrong, wrong)] * 3
     for position, (before, now) in enumerate(pairs):
         changes.add(pages.case(position, now=now, baseline=before))
-    found = changes.to_json()
-    execution = found["execution"]
+    result = changes.to_json()
+    execution = result["execution"]
     assert (execution["better"], execution["worse"]) == (7, 1)
     assert (execution["both_right"], execution["both_wrong"]) == (2, 3)
     assert execution["points"] == 100 * 6 / 13
     # 2 * (C(8, 0) + C(8, 1)) / 2**8
     assert execution["p_value"] == pytest.approx(2 * 9 / 256)
-    assert found["better"] == [f"dev/{i:04d}" for i in range(7)]
-    assert found["worse"] == ["dev/0007"]
-    change = found["errors"]["wrong_columns"]
+    assert result["better"] == [f"dev/{i:04d}" for i in range(7)]
+    assert result["worse"] == ["dev/0007"]
+    change = result["errors"]["wrong_columns"]
     assert (change["baseline"], change["now"], change["gone"], change["new"]) == (10, 4, 7, 1)
-    assert sum(found["hardness"][level]["better"] for level in found["hardness"]) == 7
+    assert sum(result["hardness"][level]["better"] for level in result["hardness"]) == 7
