@@ -148,6 +148,28 @@ def test_an_empty_database_is_flagged(pair, executor, tmp_path):
     assert (verdict.db_empty, verdict.execution, verdict.exact_match) == (True, True, False)
 
 
+def test_predictions_on_full_text_are_evaluated_as_any_other(pair, executor, tmp_path):
+    path = tmp_path / "log.sqlite"
+    connection = sqlite3.connect(path)
+    for name, module in (("log", "fts5"), ("old_log", "fts4"), ("older_log", "fts3")):
+        connection.execute(f"CREATE VIRTUAL TABLE {name} USING {module}(entry, author)")
+        connection.execute(f"INSERT INTO {name} VALUES ('fog at dawn', 'Ines'), ('sun', 'Tom')")
+    connection.execute("CREATE VIRTUAL TABLE area USING rtree(id, low, high)")
+    connection.execute("INSERT INTO area VALUES (1, 0, 1), (2, 5, 6)")
+    connection.commit()
+    connection.close()
+    for gold, same, other in (
+        ("SELECT author FROM log WHERE log MATCH 'fog'", "SELECT author FROM log('fog')")
+        + ("SELECT author FROM log",),
+        ("SELECT entry FROM old_log", "SELECT entry FROM log", "SELECT author FROM old_log"),
+        ("SELECT author FROM older_log WHERE entry MATCH 'sun'", "SELECT 'Tom'", "SELECT 'Ines'"),
+        ("SELECT id FROM area WHERE low > 3", "SELECT 2", "SELECT id FROM area WHERE low < 3"),
+    ):
+        for predicted, execution in ((gold, True), (same, True), (other, False)):
+            verdict = evaluate(pair(gold, predicted, path), executor)
+            assert (verdict.execution, verdict.valid) == (execution, True)
+
+
 def test_all_databases_must_agree(pair, executor, database, tmp_path):
     other = _make(tmp_path / "other.sqlite", [(1, "Ann", 3), (2, "Cyd", 3)])
     same = pair("SELECT name FROM Singer", "SELECT name FROM Singer WHERE id > 0", database, other)

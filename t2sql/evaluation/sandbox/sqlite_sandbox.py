@@ -14,18 +14,23 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from t2sql.evaluation.sandbox.results import ExecutionResult, Limits, Row, one_line, timeout_message
 from t2sql.sql.names import quoted
 
-_ALLOWED = frozenset(
+_READING = frozenset(
     (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
 )
-# Reach outside the database in some build of SQLite, or load code.
-_FORBIDDEN_FUNCTIONS = frozenset(
+_WRITING = frozenset((sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE))
+# Functions and tables that load code or reach outside the database in some build of SQLite.
+_FORBIDDEN = frozenset(
     ("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit", "lsmode", "zipfile")
+    + ("fsdir", "csv", "sqlite_dbpage")
 )
+# What FTS5 asks before it reads its index, and FTS3 and FTS4 when they are opened.
+_READ_PRAGMAS = frozenset(("data_version", "page_size"))
+# R-tree, when it is opened, prepares statements that write to these tables of its own.
+_RTREE_SHADOWS = ("_node", "_rowid", "_parent")
 _PROGRESS_OPS = 10_000
 # The distilled test suite has about a hundred databases under one db_id.
 _OPEN_DATABASES = 200
@@ -148,24 +153,52 @@ def open_read_only(
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"PRAGMA hard_heap_limit = {limits.memory // 2}")
     connection.execute(f"PRAGMA cache_size = -{_PAGE_CACHE_KIB}")
-    with contextlib.suppress(sqlite3.OperationalError):  # a SQLite without JSON
-        # These set themselves up at first use, which the authorizer would refuse.
-        connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")
     for limit, bound in _LIMITS.items():
         connection.setlimit(limit, bound)
     connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
     connection.setconfig(sqlite3.SQLITE_DBCONFIG_TRUSTED_SCHEMA, False)
-    connection.set_authorizer(_authorize)
     connection.set_progress_handler(is_late, _PROGRESS_OPS)
+    connection.set_authorizer(_authorizer(_rtree_tables(connection)))
     return connection
 
 
-def _authorize(action: int, _first: Any, second: Any, _database: Any, _trigger: Any) -> int:
-    if action not in _ALLOWED:
-        return sqlite3.SQLITE_DENY
-    if action == sqlite3.SQLITE_FUNCTION and second.lower() in _FORBIDDEN_FUNCTIONS:
-        return sqlite3.SQLITE_DENY
-    return sqlite3.SQLITE_OK
+def _rtree_tables(connection: sqlite3.Connection) -> list[str]:
+    sql = (
+        "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'"
+        " AND (sql LIKE '%rtree%' OR sql LIKE '%geopoly%')"
+    )
+    with contextlib.suppress(sqlite3.Error):  # Each query meets the error too, and tells it.
+        return [name for (name,) in connection.execute(sql) if isinstance(name, str)]
+    return []
+
+
+def _authorizer(rtree_tables: list[str]) -> Callable[..., int]:
+    """Lets a connection read, and virtual tables do what they do when they are opened.
+
+    They prepare statements that write, which a SELECT never runs. A user's query that writes to
+    R-tree's own tables gets past the authorizer; SQLite's defensive mode refuses it.
+    """
+    rtree_shadows = {
+        f"{name}{suffix}".lower() for name in rtree_tables for suffix in _RTREE_SHADOWS
+    }
+
+    def allows(action: int, first: str | None, second: str | None) -> bool:
+        if action == sqlite3.SQLITE_FUNCTION:
+            return second.lower() not in _FORBIDDEN
+        if action == sqlite3.SQLITE_READ:
+            return first.lower() not in _FORBIDDEN
+        if action == sqlite3.SQLITE_PRAGMA:
+            return first.lower() in _READ_PRAGMAS and second is None
+        if action in _WRITING and first.lower() in rtree_shadows:
+            return True
+        # How a virtual table of any module declares its columns to SQLite before 3.42 or so.
+        declares = action == sqlite3.SQLITE_UPDATE and first == "sqlite_master"
+        return action in _READING or declares
+
+    def authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+        return sqlite3.SQLITE_OK if allows(action, first, second) else sqlite3.SQLITE_DENY
+
+    return authorize
 
 
 def _row_bytes(row: Row) -> int:
