@@ -15,7 +15,7 @@ from t2sql.data import schema as schema_lib
 from t2sql.diagnosis import conditions, parsing
 from t2sql.diagnosis.description import all_cores
 from t2sql.diagnosis.reading import QueryReader
-from t2sql.diagnosis.terms import Column, Literal
+from t2sql.diagnosis.terms import ColumnTerm, Literal
 from t2sql.sql.names import quoted, quoted_text
 
 _EQUALITY = ("=", "!=")
@@ -52,7 +52,7 @@ def comparisons(sql: str, schema: schema_lib.Schema) -> list[Comparison]:
         for core in cores
         for condition in (core.where, core.having)
         for atom in conditions.atoms(condition)
-        if isinstance(atom.left, Column) and isinstance(atom.right, Literal)
+        if isinstance(atom.left, ColumnTerm) and isinstance(atom.right, Literal)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Two SELECTs made comparable: instances of tables matched, tied columns made one."""
+"""Two SELECTs aligned: uses of tables matched, columns that joins make equal made one."""
 
 import collections
 import dataclasses
@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from t2sql.data.schema import Schema
 from t2sql.diagnosis import conditions, terms
 from t2sql.diagnosis.description import Core, OrderKey
-from t2sql.diagnosis.terms import Call, Column, Nested, Star, Term
+from t2sql.diagnosis.terms import Call, ColumnTerm, Nested, Star, Term
 from t2sql.sql.names import fold
 
 # Ways to match the uses of tables that are read more than once; beyond, the first is taken.
@@ -18,14 +18,13 @@ _SUBQUERY = Nested(None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Pair:
-    """Gold's SELECT and the predicted one at the same place of the query.
+class AlignedPair:
+    """Gold's SELECT and the predicted one that is compared with it.
 
     Attributes:
       gold: gold's SELECT.
       predicted: the predicted SELECT; its tables' instances are numbered as in gold.
       schema: the schema of both.
-      place: "" for the query itself, else what the messages start with.
       rows_count: whether duplicates among the rows matter here.
       order_counts: whether the order of the rows matters here.
       strict: whether to tell apart what most often means the same.
@@ -34,7 +33,6 @@ class Pair:
     gold: Core
     predicted: Core
     schema: Schema
-    place: str = ""
     rows_count: bool = True
     order_counts: bool = True
     strict: bool = False
@@ -43,8 +41,8 @@ class Pair:
         object.__setattr__(self, "_tied", _tied_columns(self))
 
     def key(self, term: Term) -> Term:
-        """Equal for terms that mean the same in this pair, whichever SELECT they are from."""
-        if isinstance(term, Column):
+        """Equal for terms of gold and of the prediction that mean one value."""
+        if isinstance(term, ColumnTerm):
             return self._tied.get(term, term)
         if isinstance(term, Nested):
             return _SUBQUERY
@@ -56,27 +54,29 @@ class Pair:
         return term
 
 
-def _tied_columns(pair: Pair) -> dict[Column, Column]:
-    """Each column that is tied to others -> one of them, the same for all.
+def _tied_columns(pair: AlignedPair) -> dict[ColumnTerm, ColumnTerm]:
+    """Each column that joins make equal to others -> one representative of them.
 
     Gold's joins tie columns; so do the prediction's where a foreign key backs them, and the
     foreign key between a table that only gold reads and one that only the prediction reads.
     """
     backed = (tie for tie in pair.predicted.ties if is_foreign_key(pair.schema, tie))
-    parent: dict[Column, Column] = {}
+    parent: dict[ColumnTerm, ColumnTerm] = {}
 
-    def root(column: Column) -> Column:
+    def root(column: ColumnTerm) -> ColumnTerm:
         while parent.setdefault(column, column) != column:
             column = parent[column]
         return column
 
     for tie in itertools.chain(pair.gold.ties, backed, _mistaken_keys(pair)):
-        first, last = sorted(map(root, tie), key=_name)
+        first, last = sorted(
+            map(root, tie), key=lambda c: (c.table_use[0], fold(c.name), c.instance)
+        )
         parent[last] = first
     return {column: root(column) for column in parent}
 
 
-def _mistaken_keys(pair: Pair) -> Iterator[frozenset[Column]]:
+def _mistaken_keys(pair: AlignedPair) -> Iterator[frozenset[ColumnTerm]]:
     gold, predicted = (
         {source.table for source in core.sources if source.table}
         for core in (pair.gold, pair.predicted)
@@ -86,14 +86,10 @@ def _mistaken_keys(pair: Pair) -> Iterator[frozenset[Column]]:
         for source, target in pair.schema.foreign_keys:
             tables = source.table, target.table
             if any(a in ends[0] and b in ends[1] for a, b in (tables, tables[::-1])):
-                yield frozenset((Column(*source), Column(*target)))
+                yield frozenset((ColumnTerm(*source), ColumnTerm(*target)))
 
 
-def _name(column: Column) -> tuple[str, str, int]:
-    return fold(column.table), fold(column.name), column.instance
-
-
-def is_foreign_key(schema: Schema, tie: Iterable[Column]) -> bool:
+def is_foreign_key(schema: Schema, tie: Iterable[ColumnTerm]) -> bool:
     """Whether a foreign key of the schema ties the two columns."""
     ends = {(fold(column.table), fold(column.name)) for column in tie}
     return any(
@@ -104,22 +100,22 @@ def is_foreign_key(schema: Schema, tie: Iterable[Column]) -> bool:
 def leftovers(
     gold: Iterable, predicted: Iterable, key: Callable[[object], Hashable]
 ) -> tuple[list, list]:
-    """What of each side has no equal on the other side, duplicates counted."""
-    wanted = collections.defaultdict(list)
-    for each in gold:
-        wanted[key(each)].append(each)
+    """The items of gold and of the prediction without an equal on the other side."""
+    unmatched = collections.defaultdict(list)
+    for item in gold:
+        unmatched[key(item)].append(item)
     extra = []
-    for each in predicted:
-        found = wanted[key(each)]
-        if found:
-            found.pop()
+    for item in predicted:
+        equal_items = unmatched[key(item)]
+        if equal_items:
+            equal_items.pop()
         else:
-            extra.append(each)
-    return [each for left in wanted.values() for each in left], extra
+            extra.append(item)
+    return [item for left in unmatched.values() for item in left], extra
 
 
 def renumberings(gold: Core, predicted: Core) -> Iterator[Core]:
-    """The predicted SELECT with its uses of one table matched to gold's in every way."""
+    """Yields the predicted SELECT with every numbering of its uses of one table."""
     uses = {}
     for core in (gold, predicted):
         for table, count in collections.Counter(source.table for source in core.sources).items():
@@ -139,14 +135,14 @@ def renumberings(gold: Core, predicted: Core) -> Iterator[Core]:
 
 
 def _renumbered(core: Core, numbers: dict[str, Sequence[int]]) -> Core:
-    def change(column: Column) -> Column:
+    def change(column: ColumnTerm) -> ColumnTerm:
         given = numbers.get(fold(column.table))
         if given is None or not 0 <= column.instance < len(given):
             return column
-        return Column(column.table, column.name, given[column.instance])
+        return ColumnTerm(column.table, column.name, given[column.instance])
 
-    def changed(found: Iterable[Term]) -> tuple[Term, ...]:
-        return tuple(terms.replace_columns(term, change) for term in found)
+    def changed(old_terms: Iterable[Term]) -> tuple[Term, ...]:
+        return tuple(terms.replace_columns(term, change) for term in old_terms)
 
     order = tuple(
         OrderKey(terms.replace_columns(key.term, change), key.descending)

@@ -1,7 +1,7 @@
-"""EXISTS and LEFT JOIN ... IS NULL, written as the IN that says the same.
+"""EXISTS and LEFT JOIN ... IS NULL, rewritten as IN.
 
-Whether some row of another table matches is asked in three ways; NULLs aside they are one, and
-are compared as such.
+SQL has three ways to ask whether a row of another table matches. They differ only where there is a
+NULL, and are compared as one.
 """
 
 import dataclasses
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from t2sql.diagnosis import conditions, terms
 from t2sql.diagnosis.conditions import Atom, Condition, columns_of, conjuncts
-from t2sql.diagnosis.description import Core, Query, Sorting, Source
-from t2sql.diagnosis.terms import Column, Literal, Nested, Star, Term
+from t2sql.diagnosis.description import Core, Query, Sorting, TableSource
+from t2sql.diagnosis.terms import ColumnTerm, Literal, Nested, Star, Term
 from t2sql.sql.names import fold
 
 _NULL = Literal("NULL")
@@ -23,7 +23,7 @@ def exists(query: Query) -> Atom:
         return lone
     ties = [part for part in conjuncts(query.where) if _is_outer_tie(part)]
     rest = [part for part in conjuncts(query.where) if part not in ties]
-    if len(ties) != 1 or any(map(_looks_outside, rest)):
+    if len(ties) != 1 or any(column.instance < 0 for part in rest for column in columns_of(part)):
         return lone
     outer, inner = sorted((ties[0].left, ties[0].right), key=lambda column: column.instance >= 0)
     core = dataclasses.replace(
@@ -34,7 +34,7 @@ def exists(query: Query) -> Atom:
         distinct=False,
         where=conditions.junction("AND", rest),
     )
-    left = Column(outer.table, outer.name, -1 - outer.instance)
+    left = ColumnTerm(outer.table, outer.name, -1 - outer.instance)
     return Atom(left, "IN", Nested(core, spelling="EXISTS"))
 
 
@@ -42,31 +42,31 @@ def _is_outer_tie(part: Condition) -> bool:
     if not isinstance(part, Atom) or part.operator != "=":
         return False
     sides = part.left, part.right
-    if not all(isinstance(side, Column) for side in sides):
+    if not all(isinstance(side, ColumnTerm) for side in sides):
         return False
     return (part.left.instance < 0) != (part.right.instance < 0)
-
-
-def _looks_outside(part: Condition) -> bool:
-    return any(column.instance < 0 for column in columns_of(part))
 
 
 def without_anti_join(core: Core) -> Core:
     """The SELECT with `LEFT JOIN b ON a.x = b.y WHERE b.y IS NULL` as `a.x NOT IN (...)`."""
     for source in core.sources:
         if source.outer == "LEFT" and source.table:
-            found = _as_not_in(core, source)
-            if found is not None:
-                return found
+            rewritten = _as_not_in(core, source)
+            if rewritten is not None:
+                return rewritten
     return core
 
 
-def _as_not_in(core: Core, source: Source) -> Core | None:
+def _as_not_in(core: Core, source: TableSource) -> Core | None:
     """The SELECT without the join; None where the join does more than to leave out matches."""
     ties = [tie for tie in core.ties if any(_is_of(column, source) for column in tie)]
     parts = conjuncts(core.where)
     own = [part for part in parts if any(_is_of(column, source) for column in columns_of(part))]
-    absent = [part for part in own if _is_absence(part)]
+    absent = [
+        part
+        for part in own
+        if isinstance(part, Atom) and part.operator == "IS" and part.right == _NULL
+    ]
     inside = [part for part in own if part not in absent]
     if len(ties) != 1 or not absent or _is_used(core, source):
         return None
@@ -74,7 +74,7 @@ def _as_not_in(core: Core, source: Source) -> Core | None:
         return None
     inner, outer = sorted(ties[0], key=lambda column: not _is_of(column, source))
     query = Core(
-        sources=(Source(source.table),),
+        sources=(TableSource(source.table),),
         items=(inner,),
         names=(inner.name,),
         where=conditions.junction("AND", inside),
@@ -83,26 +83,22 @@ def _as_not_in(core: Core, source: Source) -> Core | None:
     others = [part for part in parts if part not in own]
     return dataclasses.replace(
         core,
-        sources=tuple(each for each in core.sources if each is not source),
+        sources=tuple(other for other in core.sources if other is not source),
         ties=core.ties - set(ties),
         where=conditions.junction("AND", (*others, condition)),
     )
 
 
-def _is_of(column: Column, source: Source) -> bool:
+def _is_of(column: ColumnTerm, source: TableSource) -> bool:
     return fold(column.table) == fold(source.table) and column.instance >= 0
 
 
-def _is_absence(part: Condition) -> bool:
-    return isinstance(part, Atom) and part.operator == "IS" and part.right == _NULL
-
-
-def _is_used(core: Core, source: Source) -> bool:
+def _is_used(core: Core, source: TableSource) -> bool:
     """Whether the table is read twice, or needed by another clause than WHERE."""
-    found: list[Term] = [*core.items, *core.group, *(key.term for key in core.sorting.order)]
-    used = [column for term in found for column in terms.columns_of(term)]
+    clauses: list[Term] = [*core.items, *core.group, *(key.term for key in core.sorting.order)]
+    used = [column for term in clauses for column in terms.columns_of(term)]
     used += columns_of(core.having)
-    tables = [fold(each.table) for each in core.sources]
+    tables = [fold(other.table) for other in core.sources]
     return tables.count(fold(source.table)) > 1 or any(_is_of(column, source) for column in used)
 
 
@@ -118,9 +114,9 @@ def _by_key(atom: Atom) -> Atom:
     inner = atom.right.query if isinstance(atom.right, Nested) else None
     if atom.operator not in ("IN", "NOT IN") or not isinstance(inner, Core):
         return atom
-    if not isinstance(atom.left, Column):
+    if not isinstance(atom.left, ColumnTerm):
         return atom
-    inside = Column(atom.left.table, atom.left.name)
+    inside = ColumnTerm(atom.left.table, atom.left.name)
     own = [source for source in inner.sources if inner.items == (inside,)]
     own = [source for source in own if _is_of(inner.items[0], source)]
     ties = [tie for source in own for tie in inner.ties if any(_is_of(c, source) for c in tie)]
@@ -134,11 +130,11 @@ def _by_key(atom: Atom) -> Atom:
         items=(other,),
         names=(other.name,),
     )
-    left = Column(key.table, key.name, atom.left.instance)
+    left = ColumnTerm(key.table, key.name, atom.left.instance)
     return Atom(left, atom.operator, Nested(query, atom.right.spelling))
 
 
-def _asks_of(query: Core, source: Source) -> bool:
+def _asks_of(query: Core, source: TableSource) -> bool:
     """Whether the query asks more of a table than to join it."""
     used = [column for term in query.group for column in terms.columns_of(term)]
     used += columns_of(query.where) + columns_of(query.having)
@@ -155,7 +151,7 @@ def as_joins(core: Core) -> Iterator[tuple[Core, Atom]]:
         inner = _membership(part, core)
         if inner is None or read & {fold(source.table) for source in inner.sources}:
             continue
-        rest = [each for each in conjuncts(core.where) if each is not part]
+        rest = [other for other in conjuncts(core.where) if other is not part]
         joined = dataclasses.replace(
             core,
             sources=core.sources + inner.sources,
@@ -176,14 +172,11 @@ def _membership(part: Condition, core: Core) -> Core | None:
     if not isinstance(inner, Core) or part.operator not in ("IN", "="):
         return None
     columns = (part.left, *inner.items)
-    if len(columns) != 2 or not all(isinstance(column, Column) for column in columns):
+    if len(columns) != 2 or not all(isinstance(column, ColumnTerm) for column in columns):
         return None
     if inner.sorting.limit:
-        is_plain = not core.group and core.sorting == Sorting() and not _computes(core)
+        computes = any(map(terms.aggregates_of, core.items))
+        is_plain = not core.group and core.sorting == Sorting() and not computes
     else:
         is_plain = part.operator == "IN" and not inner.group
     return inner if is_plain and all(source.table for source in inner.sources) else None
-
-
-def _computes(core: Core) -> bool:
-    return any(map(terms.aggregates_of, core.items))

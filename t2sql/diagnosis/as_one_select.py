@@ -1,4 +1,4 @@
-"""Two SELECTs combined by UNION, INTERSECT or EXCEPT, written as the one SELECT that is alike.
+"""UNION, INTERSECT or EXCEPT of two SELECTs, rewritten as one SELECT.
 
 SELECT name FROM a EXCEPT SELECT name FROM b     SELECT name FROM a WHERE name NOT IN (...)
 SELECT name FROM a INTERSECT SELECT name FROM b  SELECT name FROM a WHERE name IN (...)
@@ -23,22 +23,26 @@ class Single(NamedTuple):
 
     Attributes:
       core: the SELECT.
-      is_same: whether it asks the same, duplicates and NULLs aside.
+      is_same: whether it returns the rows of the two, duplicates and NULLs aside.
     """
 
     core: Core
     is_same: bool
 
 
-def as_one(operation: SetOperation) -> Iterator[Single]:
-    """The SELECTs that a reader may take for the two, if any."""
+def as_one_select(operation: SetOperation) -> Iterator[Single]:
+    """Yields the SELECTs that stand for the operation, if any."""
     left, right = operation.left, operation.right
-    if not (isinstance(left, Core) and isinstance(right, Core)) or _is_cut(left, right):
+    if not (isinstance(left, Core) and isinstance(right, Core)):
         return
-    if operation.operator in _MEMBERSHIP and _is_by_one(left, right):
+    if any(side.sorting != Sorting() for side in (left, right)):
+        return
+    # Both return one column, or the same ones, of which the first stands for all.
+    is_by_one = len(left.items) == len(right.items) == 1 or left.items == right.items
+    if operation.operator in _MEMBERSHIP and is_by_one:
         first = dataclasses.replace(right, items=right.items[:1], names=right.names[:1])
-        found = Atom(left.items[0], _MEMBERSHIP[operation.operator], Nested(first))
-        yield Single(_filtered(operation, left, found), True)
+        membership = Atom(left.items[0], _MEMBERSHIP[operation.operator], Nested(first))
+        yield Single(_filtered(operation, left, membership), True)
     if _differ_in_where(left, right):
         part = conditions.negate(right.where) if operation.operator == "EXCEPT" else right.where
         if operation.operator in _MEMBERSHIP:
@@ -50,22 +54,13 @@ def as_one(operation: SetOperation) -> Iterator[Single]:
             yield Single(core, True)
 
 
-def _is_by_one(left: Core, right: Core) -> bool:
-    """Whether both return one column, or the same ones, of which the first stands for all."""
-    return len(left.items) == len(right.items) == 1 or left.items == right.items
-
-
-def _is_cut(*sides: Core) -> bool:
-    return any(side.sorting != Sorting() for side in sides)
-
-
 def _filtered(operation: SetOperation, core: Core, part: Condition) -> Core:
     where = conditions.junction("AND", (core.where, part))
     return dataclasses.replace(core, where=where, sorting=operation.sorting)
 
 
 def _either(one: Condition, other: Condition) -> Condition:
-    """OR of two, with what both ask said once."""
+    """OR of two conditions, with their shared conjuncts outside of it."""
     sides = conditions.conjuncts(one), conditions.conjuncts(other)
     shared = [part for part in sides[0] if part in sides[1]]
     own = [[part for part in side if part not in shared] for side in sides]
@@ -76,7 +71,7 @@ def _either(one: Condition, other: Condition) -> Condition:
 
 
 def _differ_in_where(left: Core, right: Core) -> bool:
-    """Whether two SELECTs are the same but for what each asks of its rows."""
+    """Whether two SELECTs are equal but for WHERE."""
     if left.group or ALWAYS in (left.where, right.where):
         return False
     return dataclasses.replace(left, where=ALWAYS) == dataclasses.replace(right, where=ALWAYS)

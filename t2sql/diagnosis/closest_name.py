@@ -10,7 +10,7 @@ from t2sql.sql.names import fold
 _ALIKE = 0.8
 
 
-def closest(
+def closest_name(
     name: str,
     known: Iterable[str],
     context: Iterable[str] = (),
@@ -30,12 +30,12 @@ def closest(
       cutoff: how alike the letters must be, from 0 to 1 (`difflib`).
       parts: whether a known name may stand in it as one word of several.
     """
-    candidates = {fold(each): each for each in known}
+    candidates = {fold(candidate): candidate for candidate in known}
     words = _words(name)
     own = set().union(*map(_words, context))
-    shared = [each for each in candidates if _words(each) & words]
-    inner = [each for each in shared if parts and _words(each) <= words]
-    rest = [each for each in shared if _words(each) ^ words <= own]
+    shared = [candidate for candidate in candidates if _words(candidate) & words]
+    inner = [candidate for candidate in shared if parts and _words(candidate) <= words]
+    rest = [candidate for candidate in shared if _words(candidate) ^ words <= own]
     close = (
         rest
         or difflib.get_close_matches(fold(name), candidates, n=1, cutoff=max(cutoff, _ALIKE))

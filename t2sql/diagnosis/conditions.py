@@ -1,4 +1,4 @@
-"""Conditions of WHERE, ON and HAVING in one normal form.
+"""Conditions of WHERE, ON and HAVING in a normal form.
 
 A condition is an atom (one comparison) or a junction (AND, OR) of conditions. NOT is pushed
 down to the atoms; `BETWEEN`, `IN (list)` and flipped comparisons are spelled out, so that two
@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 
 from t2sql.diagnosis import terms
-from t2sql.diagnosis.terms import Call, Column, Literal, Nested, Term
+from t2sql.diagnosis.terms import Call, ColumnTerm, Literal, Nested, Term
 
 _NEGATED = {
     "=": "!=",
@@ -97,7 +97,7 @@ def compare(left: Term, operator: str, right: Term) -> Atom:
 
 
 def _weight(term: Term) -> int:
-    kinds = (Column, Call, Nested, Literal)
+    kinds = (ColumnTerm, Call, Nested, Literal)
     return kinds.index(type(term)) if isinstance(term, kinds) else len(kinds)
 
 
@@ -132,7 +132,7 @@ def map_atoms(condition: Condition, change: Callable[[Atom], Atom | None]) -> Co
     return junction(condition.operator, (map_atoms(part, change) for part in condition.parts))
 
 
-def replace_columns(condition: Condition, change: Callable[[Column], Column]) -> Condition:
+def replace_columns(condition: Condition, change: Callable[[ColumnTerm], ColumnTerm]) -> Condition:
     """The condition with every column outside of subqueries changed."""
 
     def changed(atom: Atom) -> Atom:
@@ -142,19 +142,19 @@ def replace_columns(condition: Condition, change: Callable[[Column], Column]) ->
     return map_atoms(condition, changed)
 
 
-def columns_of(condition: Condition) -> list[Column]:
+def columns_of(condition: Condition) -> list[ColumnTerm]:
     """The columns in its comparisons, those of subqueries left out."""
     sides = (side for atom in atoms(condition) for side in (atom.left, atom.right) if side)
     return [column for side in sides for column in terms.columns_of(side)]
 
 
 def split(
-    condition: Condition, wanted: Callable[[Condition], bool]
+    condition: Condition, belongs: Callable[[Condition], bool]
 ) -> tuple[list[Condition], Condition]:
-    """The conjuncts that are wanted, and the rest."""
+    """The conjuncts that belong, and the rest."""
     chosen, rest = [], []
     for part in conjuncts(condition):
-        (chosen if wanted(part) else rest).append(part)
+        (chosen if belongs(part) else rest).append(part)
     return chosen, junction("AND", rest)
 
 

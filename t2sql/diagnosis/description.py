@@ -1,4 +1,4 @@
-"""A query, described: what it reads, keeps, groups, returns and orders, free of spelling."""
+"""A query's description, independent of spelling: what it reads, keeps, groups, returns, orders."""
 
 import collections
 import dataclasses
@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from t2sql.diagnosis import conditions
-from t2sql.diagnosis.conditions import ALWAYS, Atom, Condition
-from t2sql.diagnosis.terms import Column, Literal, Nested, Term, nested_of
+from t2sql.diagnosis.conditions import ALWAYS, Condition, Junction
+from t2sql.diagnosis.terms import ColumnTerm, Literal, Term, nested_of
 
 _MOST_LISTED = 8
 
@@ -23,7 +23,7 @@ class OrderKey(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class TableSource:
     """One entry of FROM.
 
     Attributes:
@@ -70,8 +70,8 @@ class Core:
       having: conditions on groups.
     """
 
-    sources: tuple[Source, ...] = ()
-    ties: frozenset[frozenset[Column]] = frozenset()
+    sources: tuple[TableSource, ...] = ()
+    ties: frozenset[frozenset[ColumnTerm]] = frozenset()
     items: tuple[Term, ...] = ()
     names: tuple[str, ...] = dataclasses.field(default=(), compare=False)
     starred: tuple[str, ...] = dataclasses.field(default=(), compare=False)
@@ -93,8 +93,8 @@ class Core:
         clauses = (("WHERE", self.where), ("GROUP BY", self.group), ("HAVING", self.having))
         for name, clause in clauses:
             if clause not in (ALWAYS, ()):
-                shown = map(str, clause) if isinstance(clause, tuple) else [_unbracketed(clause)]
-                parts += [name, ", ".join(shown)]
+                shown = ", ".join(map(str, clause)) if name == "GROUP BY" else str(clause)
+                parts += [name, shown[1:-1] if isinstance(clause, Junction) else shown]
         return " ".join([*parts, *self.sorting.clauses()])
 
 
@@ -118,23 +118,18 @@ def listed(items: Iterable[Term], starred: Collection[str] = ()) -> str:
     """What is returned, in words: `*` as such, repetitions counted, a long list cut."""
     shown = collections.Counter(
         f"all columns of {item.table}"
-        if isinstance(item, Column) and item.table in starred
+        if isinstance(item, ColumnTerm) and item.table in starred
         else f"the text {item}"
         if isinstance(item, Literal) and item.is_text
         else str(item)
         for item in items
     )
-    found = [
+    names = [
         f"{name} ({count} times)" if count > 1 and not name.startswith("all columns") else name
         for name, count in shown.items()
     ]
-    more = f" and {len(found) - _MOST_LISTED} more" if len(found) > _MOST_LISTED else ""
-    return ", ".join(found[:_MOST_LISTED]) + more
-
-
-def _unbracketed(condition: Condition) -> str:
-    text = str(condition)
-    return text if isinstance(condition, Atom) else text[1:-1]
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return ", ".join(names[:_MOST_LISTED]) + more
 
 
 def cores(query: Query) -> list[Core]:
@@ -146,18 +141,14 @@ def cores(query: Query) -> list[Core]:
 
 def subqueries(query: Query) -> list[Query]:
     """The queries nested in a query: in FROM, in conditions and among what it returns."""
-    found = []
+    queries = []
     for core in cores(query):
-        found += [source.query for source in core.sources if source.query]
-        found += [each.query for each in nested_values(core) if each.query]
-    return found
-
-
-def nested_values(core: Core) -> list[Nested]:
-    """The subqueries used as values in a SELECT."""
-    atoms = (*conditions.atoms(core.where), *conditions.atoms(core.having))
-    values = [side for atom in atoms for side in (atom.left, atom.right) if side]
-    return [each for value in (*core.items, *values) for each in nested_of(value)]
+        queries += [source.query for source in core.sources if source.query]
+        atoms = (*conditions.atoms(core.where), *conditions.atoms(core.having))
+        values = [side for atom in atoms for side in (atom.left, atom.right) if side]
+        nested = [part for value in (*core.items, *values) for part in nested_of(value)]
+        queries += [part.query for part in nested if part.query]
+    return queries
 
 
 def all_cores(query: Query) -> list[Core]:

@@ -5,7 +5,7 @@
 
 Both queries are parsed, read against the schema into descriptions that are free of spelling
 (`diagnosis.description`), and compared SELECT by SELECT, one family of error classes at a time
-(`diagnosis.comparisons`). The classes are in `ERROR_CLASSES`; docs/diagnosis.md explains them.
+(`diagnosis.compare`). The classes are in `ERROR_CLASSES`; docs/diagnosis.md explains them.
 """
 
 import collections
@@ -50,7 +50,9 @@ def diagnose(
       status: how the prediction came about, one of `t2sql.runs.predictions.STATUSES`.
     """
     findings = list(_outcome(predicted, execution, status))
-    if _says_something(predicted):
+    # Of comments and semicolons SQLite has nothing to say.
+    silent = ("space", "comment")
+    if any(token.kind not in silent and token.text != ";" for token in tokenize(predicted)):
         try:
             findings += _examine(gold, predicted, schema, execution, status)
         except TooComplexError as error:
@@ -58,12 +60,6 @@ def diagnose(
         except RecursionError:
             findings += _beyond_bounds("its expressions are nested too deeply", execution)
     return list(_bounded(dict.fromkeys(findings)))
-
-
-def _says_something(predicted: str) -> bool:
-    """Whether there is more than comments and semicolons, of which SQLite has nothing to say."""
-    silent = ("space", "comment")
-    return any(token.kind not in silent and token.text != ";" for token in tokenize(predicted))
 
 
 def _bounded(findings: Iterable[Finding]) -> Iterator[Finding]:
@@ -98,8 +94,8 @@ def _examine(
     execution: ExecutionResult | None,
     status: str,
 ) -> Iterator[Finding]:
-    wanted = _read_gold(gold, schema)
-    query, problems = _read(predicted, schema, tables_of(wanted) if wanted else ())
+    gold_query = _read_gold(gold, schema)
+    query, problems = _read(predicted, schema, tables_of(gold_query) if gold_query else ())
     if query is None:
         problems = list(unknown_tables(predicted, schema))
     message = _message(predicted, schema, execution, is_read=query is not None)
@@ -108,9 +104,12 @@ def _examine(
     # The limit of tokens may have cut the last word short.
     cut = predicted.rstrip() if status == "max_tokens" else ""
     yield from name_findings(problems, schema, message, cut=cut)
-    if wanted is not None and query is not None:
-        is_clear = message is None and not problems
-        yield from _compare(wanted, query, schema, closely=is_clear)
+    if gold_query is not None and query is not None:
+        findings = Comparer(schema=schema).compare(gold_query, query)
+        if not findings and message is None and not problems:
+            # What most often makes no difference is told only where nothing else differs.
+            findings = Comparer(schema=schema, strict=True).compare(gold_query, query)
+        yield from findings
     elif query is None and message is None:
         reason = "SELECT" if is_query(predicted) else "query: it asks for no rows of the database"
         yield from _beyond_bounds(f"it is no {reason}", execution)
@@ -161,12 +160,3 @@ def _wrapping(predicted: str) -> str:
     if inner and len(outer) > len(words):
         return "; the statement stands among other text: clean it first"
     return ""
-
-
-def _compare(gold: Query, predicted: Query, schema: Schema, *, closely: bool) -> list[Finding]:
-    """What differs; only where nothing does, and `closely`, what most often makes no difference."""
-    for strict in (False, True) if closely else (False,):
-        findings = Comparer(schema=schema, strict=strict).compare(gold, predicted)
-        if findings:
-            return findings
-    return []

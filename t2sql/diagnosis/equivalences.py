@@ -1,7 +1,7 @@
-"""Two SELECTs brought to one spelling, where they put the same question in two.
+"""Pairs of SELECTs that ask one question in two spellings, rewritten to one spelling.
 
-What a reviewer reads as the same has to be compared as the same, or all that is found is how the
-two are written. What sets the spellings apart all the same is said beside.
+Otherwise the comparison would only find how the two are written. Where the spellings do differ,
+in ties or duplicates, a finding says so.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ _MAX_JOINS = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Respelling:
-    """A pair to compare in the place of another.
+class Equivalence:
+    """A pair to compare instead of the two SELECTs as they are written.
 
     Attributes:
       gold: gold's SELECT.
@@ -38,8 +38,8 @@ class Respelling:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Respeller:
-    """Finds other spellings.
+class EquivalenceFinder:
+    """Finds the pairs in one spelling.
 
     Attributes:
       schema: the schema of both.
@@ -51,44 +51,47 @@ class Respeller:
     rows_count: bool
     strict: bool
 
-    def respelled(self, gold: Core, predicted: Core) -> Iterator[Respelling]:
-        """Yields the pairs that are to be compared besides this one."""
+    def pairs(self, gold: Core, predicted: Core) -> Iterator[Equivalence]:
+        """Yields the pairs to compare besides the SELECTs as they are written."""
         yield from self._extremes(gold, predicted)
         yield from self._joins(gold, predicted)
         yield from self._keys(gold, predicted)
 
-    def _extremes(self, gold: Core, predicted: Core) -> Iterator[Respelling]:
+    def _extremes(self, gold: Core, predicted: Core) -> Iterator[Equivalence]:
         """Where both take an extreme in two spellings: what is left of them."""
-        wanted, found = superlatives.taken(gold), superlatives.taken(predicted)
-        if wanted is None or found is None or superlatives.spelled_alike(wanted, found):
+        extremes = superlatives.taken(gold), superlatives.taken(predicted)
+        if None in extremes or superlatives.spelled_alike(*extremes):
             return
+        meanings = [extreme.meaning(self.schema) for extreme in extremes]
         said: tuple[Finding, ...] = ()
-        if wanted.meaning(self.schema) != found.meaning(self.schema):
-            said = (ordering.another_extreme(wanted, found),)
+        if meanings[0] != meanings[1]:
+            said = (ordering.another_extreme(*extremes),)
         elif self.strict:
-            said = tuple(ordering.compare_ties(wanted, found))
-        rest = _returning(predicted, found, wanted)
-        for core in superlatives.with_conditions_of(_returning(gold, wanted, found), wanted.inner):
-            yield Respelling(gold=core, predicted=rest, said=said, rows=_rows(wanted, found))
+            said = tuple(ordering.compare_ties(*extremes))
+        rows = _rows(*extremes)
+        rest = _returning(predicted, extremes[1], extremes[0])
+        gold_rest = _returning(gold, *extremes)
+        for core in superlatives.with_conditions_of(gold_rest, extremes[0].inner):
+            yield Equivalence(gold=core, predicted=rest, said=said, rows=rows)
 
-    def _joins(self, gold: Core, predicted: Core) -> Iterator[Respelling]:
+    def _joins(self, gold: Core, predicted: Core) -> Iterator[Equivalence]:
         """Where one tests by IN what the other one joins: both as joins."""
         sides = len(gold.sources), len(predicted.sources)
         if sides[0] < sides[1]:
             for core, atom in itertools.islice(anti_joins.as_joins(gold), _MAX_JOINS):
                 message = f"joins where gold tests {atom}: a row comes once for each match"
                 said = self._repeated(message, atom, gold, predicted)
-                yield Respelling(gold=core, predicted=predicted, said=said)
+                yield Equivalence(gold=core, predicted=predicted, said=said)
         elif sides[1] < sides[0]:
             for core, atom in itertools.islice(anti_joins.as_joins(predicted), _MAX_JOINS):
                 message = f"tests {atom}, where gold joins: each row comes once"
                 said = self._repeated(message, atom, gold, predicted)
-                yield Respelling(gold=gold, predicted=core, said=said)
+                yield Equivalence(gold=gold, predicted=core, said=said)
 
     def _repeated(
         self, message: str, atom: Atom, gold: Core, predicted: Core
     ) -> tuple[Finding, ...]:
-        """That rows come more or less often, where it counts."""
+        """A finding that rows come more or less often, where duplicates matter."""
         query = atom.right.query
         is_unique = (gold.distinct and predicted.distinct) or query.sorting.limit
         if not self.rows_count or ((is_unique or self._is_key(query)) and not self.strict):
@@ -101,13 +104,13 @@ class Respeller:
         is_key = self.schema.is_primary_key(column.table, column.name)
         return is_key and len(query.sources) == 1
 
-    def _keys(self, gold: Core, predicted: Core) -> Iterator[Respelling]:
+    def _keys(self, gold: Core, predicted: Core) -> Iterator[Equivalence]:
         """Where one reads a table in a subquery once more, to test another column than its key."""
         sides = anti_joins.by_keys(gold), anti_joins.by_keys(predicted)
         if (sides[0] == gold) != (sides[1] == predicted):
             message = "tests membership by another column than gold, where it may not be unique"
             said = (Finding("wrong_nesting", message),) if self.strict else ()
-            yield Respelling(gold=sides[0], predicted=sides[1], said=said)
+            yield Equivalence(gold=sides[0], predicted=sides[1], said=said)
 
 
 def _returning(core: Core, extreme: Extreme, other: Extreme) -> Core:
@@ -118,12 +121,12 @@ def _returning(core: Core, extreme: Extreme, other: Extreme) -> Core:
     return extreme.rest if is_returned else core
 
 
-def _rows(wanted: Extreme, found: Extreme) -> tuple[Core, tuple[Core, ...]] | None:
+def _rows(gold: Extreme, predicted: Extreme) -> tuple[Core, tuple[Core, ...]] | None:
     """Among which rows a subquery of the prediction looks for the extreme, and gold may."""
-    inner = found.inner
+    inner = predicted.inner
     if inner is None or not all(source.table for source in inner.sources):
         return None
     rows = Core(sources=inner.sources, ties=inner.ties, where=inner.where)
-    if wanted.inner is not None:
-        wanted = dataclasses.replace(wanted, rest=wanted.inner)
-    return rows, tuple(superlatives.rows_taken_from(wanted))
+    if gold.inner is not None:
+        gold = dataclasses.replace(gold, rest=gold.inner)
+    return rows, tuple(superlatives.rows_taken_from(gold))

@@ -8,8 +8,8 @@ from t2sql.data.schema import Schema
 from t2sql.diagnosis import anti_joins, conditions, terms
 from t2sql.diagnosis.conditions import Atom, Condition
 from t2sql.diagnosis.description import OrderKey, Query, Sorting
-from t2sql.diagnosis.scope import NameProblem, Scope, outside
-from t2sql.diagnosis.terms import Call, Column, Literal, Nested, Star, Term
+from t2sql.diagnosis.scope import NameProblem, NameScope, outside
+from t2sql.diagnosis.terms import Call, ColumnTerm, Literal, Nested, Star, Term
 from t2sql.sql.names import fold
 
 _COMPARISONS = {
@@ -54,11 +54,11 @@ class ExpressionReader:
 
     def __init__(
         self,
-        scope: Scope,
+        scope: NameScope,
         problems: list[NameProblem],
         sql: str,
         schema: Schema,
-        read_query: Callable[[exp.Expression, Scope], Query],
+        read_query: Callable[[exp.Expression, NameScope], Query],
     ):
         self.scope = scope
         self.problems = problems
@@ -136,8 +136,8 @@ class ExpressionReader:
         # SQLite reads `count()` as `count(*)`.
         argument = (node.this if name != "TOTAL" else node.find(exp.Column)) or exp.Star()
         distinct = isinstance(argument, exp.Distinct)
-        found = argument.expressions if distinct else [argument]
-        read = [self.term(each) for each in found]
+        arguments = argument.expressions if distinct else [argument]
+        read = [self.term(node) for node in arguments]
         if name == "COUNT" and not distinct and isinstance(read[0], Literal):
             read = [Star()]
         return terms.call(name, *read, distinct=distinct)
@@ -152,7 +152,7 @@ class ExpressionReader:
             return term
         as_text = self._is_double_quoted(node.this)
         self.problems.append(NameProblem("column", node.name, self.scope.tables(), as_text))
-        return Column("", node.name)
+        return ColumnTerm("", node.name)
 
     def _qualified(self, node: exp.Column) -> Term:
         entry, inside = self.scope.entry(node.table)
@@ -161,16 +161,16 @@ class ExpressionReader:
         term = entry.get(node.name)
         if term is None:
             self.problems.append(NameProblem("column", node.name, (entry.name,)))
-            return Column("", node.name)
+            return ColumnTerm("", node.name)
         return term if inside else outside(term)
 
     def _unread(self, node: exp.Column) -> Term:
         """A column of something that FROM does not name: a missing join, or an invention."""
         column = self._schema.column(node.table, node.name)
         if column is not None:
-            return Column(self._schema.table(node.table).name, column.name)
+            return ColumnTerm(self._schema.table(node.table).name, column.name)
         self.problems.append(NameProblem("qualifier", node.table, self.scope.tables()))
-        return self.scope.find(node.name)[0] or Column("", node.name)
+        return self.scope.find(node.name)[0] or ColumnTerm("", node.name)
 
     def value(self, node: exp.Expression) -> Term:
         """Reads what a column is compared with: an unknown name in double quotes is text."""
@@ -205,10 +205,10 @@ class ExpressionReader:
         if isinstance(node, exp.In):
             return self._in(node)
         if isinstance(node, exp.Exists):
-            found = self.term(node.this)
-            if isinstance(found, Nested):
-                return anti_joins.exists(found.query)
-            return Atom(Star(), "EXISTS", found)
+            subquery = self.term(node.this)
+            if isinstance(subquery, Nested):
+                return anti_joins.exists(subquery.query)
+            return Atom(Star(), "EXISTS", subquery)
         if isinstance(node, exp.Boolean) and node.this:
             return conditions.ALWAYS
         return Atom(self.term(node), "TRUE")
@@ -237,7 +237,7 @@ class ExpressionReader:
         if query is not None:
             inner = self._read_query(query, self.scope) if isinstance(query, exp.Query) else None
             return Atom(left, "IN", Nested(inner) if inner else Literal(query.sql("sqlite")))
-        values = [self.value(each) for each in node.expressions]
+        values = [self.value(value) for value in node.expressions]
         if len(values) == 1 and isinstance(values[0], Nested):
             return Atom(left, "IN", values[0])
         if not values:
@@ -278,17 +278,17 @@ class ExpressionReader:
 
 def _columns(node: exp.Expression) -> list[exp.Column]:
     """The columns in a value, those of subqueries left out."""
-    found = node.walk(prune=lambda each: isinstance(each, exp.Query))
-    return [each for each in found if isinstance(each, exp.Column)]
+    nodes = node.walk(prune=lambda inner: isinstance(inner, exp.Query))
+    return [inner for inner in nodes if isinstance(inner, exp.Column)]
 
 
 def _operands(node: exp.Expression) -> list[exp.Expression]:
     """All that a chain of ANDs, or of ORs, combines; a long one is too deep to recurse into."""
-    found, pending = [], [node]
+    operands, pending = [], [node]
     while pending:
-        each = pending.pop()
-        if type(each) is type(node):
-            pending += [each.expression, each.this]
+        operand = pending.pop()
+        if type(operand) is type(node):
+            pending += [operand.expression, operand.this]
         else:
-            found.append(each)
-    return found
+            operands.append(operand)
+    return operands

@@ -1,8 +1,8 @@
-"""A SELECT over subqueries, written as the one SELECT that does the same.
+"""A SELECT over subqueries, rewritten as one SELECT.
 
 Models like `WITH x AS (...) SELECT ... FROM x`. Where the outer SELECT only filters, orders or
-picks what the inner one returns, the two are one query, and are compared with gold as such; so it
-is where a joined subquery only filters its tables. The outer terms are already in terms of the
+picks what the inner one returns, the two are compared with gold as one query; so is a joined
+subquery that only filters its tables. The outer terms are already in terms of the
 inner SELECT's tables, so little is left to do.
 """
 
@@ -13,12 +13,12 @@ from sqlglot import exp
 
 from t2sql.diagnosis import conditions, terms
 from t2sql.diagnosis.conditions import ALWAYS, has_aggregate, split
-from t2sql.diagnosis.description import Core, Query, SetOperation, Sorting, Source, tables_of
-from t2sql.diagnosis.terms import Column, Nested, Star, aggregates_of
+from t2sql.diagnosis.description import Core, Query, SetOperation, Sorting, TableSource, tables_of
+from t2sql.diagnosis.terms import ColumnTerm, Nested, Star, aggregates_of
 from t2sql.sql.names import fold
 
 
-def merged(core: Core, node: exp.Expression) -> Query:
+def flatten(core: Core, node: exp.Expression) -> Query:
     """The query without its outer SELECT, or `core` as it is where that has a purpose.
 
     Args:
@@ -33,13 +33,19 @@ def merged(core: Core, node: exp.Expression) -> Query:
     if inner is None:
         return core
     if _is_bare(core) and _same_items(core, inner):
-        return _with_sorting(inner, core)
+        if core.sorting == Sorting():
+            return inner
+        return core if inner.sorting.limit else dataclasses.replace(inner, sorting=core.sorting)
     if isinstance(inner, SetOperation) or inner.distinct or inner.sorting.limit:
         return core
-    aggregates = bool(core.group) or any(map(_computes, _own_clauses(node)))
+    order = node.args.get("order")
+    own_clauses = [*node.expressions, *([order] if order else [])]
+    aggregates = core.group or any(e.find(exp.AggFunc, exp.Window) for e in own_clauses)
     if aggregates and (inner.group or any(map(aggregates_of, inner.items))):
         return core
     on_groups, on_rows = split(core.where, has_aggregate)
+    # SQLite keeps the inner order, with the outer limit.
+    inner_order = dataclasses.replace(core.sorting, order=inner.sorting.order)
     return dataclasses.replace(
         core,
         sources=inner.sources,
@@ -47,7 +53,7 @@ def merged(core: Core, node: exp.Expression) -> Query:
         where=conditions.junction("AND", (inner.where, on_rows)),
         group=core.group or inner.group,
         having=conditions.junction("AND", (inner.having, core.having, *on_groups)),
-        sorting=core.sorting if core.sorting.order else _kept_order(inner, core),
+        sorting=core.sorting if core.sorting.order else inner_order,
     )
 
 
@@ -71,7 +77,7 @@ def _unfolded(core: Core) -> Core:
         return core
     sources, ties, where = [], core.ties, [core.where]
     for source in core.sources:
-        others = [each for each in core.sources if each is not source]
+        others = [other for other in core.sources if other is not source]
         if _only_filters(source) and not _read(source) & set().union(*map(_read, others)):
             sources += source.query.sources
             ties |= source.query.ties
@@ -83,23 +89,23 @@ def _unfolded(core: Core) -> Core:
     )
 
 
-def _only_filters(source: Source) -> bool:
+def _only_filters(source: TableSource) -> bool:
     inner = source.query
     if source.outer or not isinstance(inner, Core) or inner.sorting.limit:
         return False
     return (
         not (inner.distinct or inner.group or inner.having != ALWAYS)
-        and all(isinstance(item, Column) for item in inner.items)
-        and all(each.table and not each.outer for each in inner.sources)
+        and all(isinstance(item, ColumnTerm) for item in inner.items)
+        and all(other.table and not other.outer for other in inner.sources)
     )
 
 
-def _read(source: Source) -> set[str]:
+def _read(source: TableSource) -> set[str]:
     """The tables that it reads, folded."""
     return set(map(fold, tables_of(source.query) if source.query else (source.table,)))
 
 
-def counted(core: Core) -> Core | None:
+def as_count_distinct(core: Core) -> Core | None:
     """`SELECT COUNT(*) FROM (SELECT DISTINCT x ...)` as a COUNT(DISTINCT x); None for others."""
     inner = core.sources[0].query if len(core.sources) == 1 else None
     counts_all = core.items == (terms.call("COUNT", Star()),)
@@ -128,23 +134,3 @@ def _same_items(core: Core, inner: Query) -> bool:
     while isinstance(first, SetOperation):
         first = first.left
     return collections.Counter(core.items) == collections.Counter(first.items)
-
-
-def _with_sorting(inner: Query, core: Core) -> Query:
-    if core.sorting == Sorting():
-        return inner
-    return core if inner.sorting.limit else dataclasses.replace(inner, sorting=core.sorting)
-
-
-def _kept_order(inner: Core, core: Core) -> Sorting:
-    """The inner order, which SQLite keeps, with the outer limit."""
-    return dataclasses.replace(core.sorting, order=inner.sorting.order)
-
-
-def _own_clauses(node: exp.Expression) -> list[exp.Expression]:
-    order = node.args.get("order")
-    return [*node.expressions, *([order] if order else [])]
-
-
-def _computes(node: exp.Expression) -> bool:
-    return node.find(exp.AggFunc, exp.Window) is not None

@@ -36,7 +36,7 @@ def parse(sql: str) -> exp.Query | None:
         return None
     except RecursionError:
         raise TooComplexError("it is nested too deeply") from None
-    statement = next((each for each in statements if each is not None), None)
+    statement = next((tree for tree in statements if tree is not None), None)
     return _unwrapped(statement)
 
 

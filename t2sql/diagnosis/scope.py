@@ -1,10 +1,9 @@
 """Which table and column a name means, as SQLite resolves it."""
 
 import dataclasses
-from collections.abc import Iterable
 
 from t2sql.data.schema import Table
-from t2sql.diagnosis.terms import Column, Term
+from t2sql.diagnosis.terms import ColumnTerm, Term
 from t2sql.sql.names import fold
 
 _ROW_IDS = frozenset(("rowid", "oid", "_rowid_"))
@@ -48,21 +47,21 @@ class Entry:
 
     def get(self, name: str) -> Term | None:
         key = fold(name)
-        found = self.columns.get(key)
-        if found is None and (self.is_open or key in _ROW_IDS):
-            return Column(self.name, name)
-        return found
+        term = self.columns.get(key)
+        if term is None and (self.is_open or key in _ROW_IDS):
+            return ColumnTerm(self.name, name)
+        return term
 
 
 def table_entry(table: Table, alias: str, instance: int) -> Entry:
     """The entry of a table of the schema."""
     columns = {
-        fold(column.name): Column(table.name, column.name, instance) for column in table.columns
+        fold(column.name): ColumnTerm(table.name, column.name, instance) for column in table.columns
     }
     return Entry(alias=fold(alias), name=table.name, columns=columns)
 
 
-class Scope:
+class NameScope:
     """The names that one SELECT sees.
 
     Attributes:
@@ -72,7 +71,7 @@ class Scope:
       parent: the SELECT around it, or None.
     """
 
-    def __init__(self, parent: "Scope | None" = None):
+    def __init__(self, parent: "NameScope | None" = None):
         self.entries: list[Entry] = []
         self.aliases: dict[str, Term] = {}
         self.merged: set[str] = set()
@@ -96,22 +95,18 @@ class Scope:
 
     def entry(self, qualifier: str) -> tuple[Entry | None, bool]:
         """The entry that a qualifier means, and whether it belongs to this SELECT itself."""
-        found = next((each for each in self.entries if each.alias == fold(qualifier)), None)
-        if found or self.parent is None:
-            return found, True
+        entry = next((entry for entry in self.entries if entry.alias == fold(qualifier)), None)
+        if entry or self.parent is None:
+            return entry, True
         return self.parent.entry(qualifier)[0], False
 
     def tables(self) -> tuple[str, ...]:
         """The names of all that is read."""
         return tuple(dict.fromkeys(entry.name for entry in self.entries))
 
-    def shared(self, entries: Iterable[Entry], name: str) -> Term | None:
-        """The column of that name in the first of `entries` that has it."""
-        return next((term for entry in entries if (term := entry.get(name))), None)
-
 
 def outside(term: Term | None) -> Term | None:
     """The same column as seen from a subquery."""
-    if isinstance(term, Column) and term.instance >= 0:
-        return Column(term.table, term.name, -1 - term.instance)
+    if isinstance(term, ColumnTerm) and term.instance >= 0:
+        return ColumnTerm(term.table, term.name, -1 - term.instance)
     return term

@@ -3,7 +3,7 @@
 import collections
 import sqlite3
 
-from t2sql.data.schema import Schema, Table
+from t2sql.data.schema import Schema
 from t2sql.sql.names import fold, quoted
 from t2sql.sql.tokens import first_statement
 
@@ -31,26 +31,24 @@ def sqlite_message(sql: str, schema: Schema) -> str | None:
 
 def _database(schema: Schema) -> sqlite3.Connection:
     """The schema's tables in memory; kept for the next query, hashing a schema is slow."""
-    found = _databases.get(id(schema))
-    if found is None:
-        found = schema, _create(schema)
-        _databases[id(schema)] = found
+    entry = _databases.get(id(schema))
+    if entry is None:
+        entry = schema, _create(schema)
+        _databases[id(schema)] = entry
         if len(_databases) > _MAX_SCHEMAS:
             _databases.popitem(last=False)[1][1].close()
-    return found[1]
+    return entry[1]
 
 
 def _create(schema: Schema) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     # SQLite keeps names with this prefix for its own tables, which Spider lists too.
-    for table in (each for each in schema.tables if not fold(each.name).startswith("sqlite_")):
-        connection.execute(f"CREATE TABLE IF NOT EXISTS {quoted(table.name)} ({_columns(table)})")
+    for table in schema.tables:
+        if not fold(table.name).startswith("sqlite_"):
+            names = {fold(column.name): quoted(column.name) for column in table.columns}
+            columns = ", ".join(names.values()) or "_"
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {quoted(table.name)} ({columns})")
     connection.set_authorizer(
         lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
     )
     return connection
-
-
-def _columns(table: Table) -> str:
-    names = {fold(column.name): column.name for column in table.columns}
-    return ", ".join(map(quoted, names.values())) or "_"

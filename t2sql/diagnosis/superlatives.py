@@ -10,7 +10,7 @@ SQL has several spellings:
     SELECT name FROM (SELECT name, ROW_NUMBER() OVER (ORDER BY age DESC) AS n FROM singer)
       WHERE n = 1                                                              -- "place"
 
-They differ where rows tie or hold NULL, and are one question all the same.
+They differ only where rows tie or hold NULL.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from t2sql.data.schema import Schema
 from t2sql.diagnosis import conditions, terms
 from t2sql.diagnosis.conditions import ALWAYS, Atom, Condition, conjuncts
 from t2sql.diagnosis.description import Core, Query, Sorting, all_cores, cores
-from t2sql.diagnosis.terms import Call, Column, Literal, Nested, Star, Term
+from t2sql.diagnosis.terms import Call, ColumnTerm, Literal, Nested, Star, Term
 
 FIRST_ROW, VALUE, KEY, AGGREGATE, PLACE = "first row", "value", "key", "aggregate", "place"
 _ONE = Literal("1")
@@ -49,7 +49,7 @@ class Extreme:
     inner: Core | None = None
 
     def meaning(self, schema: Schema) -> tuple[str, Term]:
-        """Equal for the same extreme, wherever and however it is taken."""
+        """Equal for one extreme in all its spellings."""
         return self.function, terms.replace_columns(bare(self.term), foreign_keys_as_one(schema))
 
 
@@ -62,7 +62,7 @@ def bare(term: Term) -> Term:
     if isinstance(term, Call):
         args = map(bare, term.args)
         return terms.call(term.name, *args, distinct=term.distinct)
-    return Column(term.table, term.name) if isinstance(term, Column) else term
+    return ColumnTerm(term.table, term.name) if isinstance(term, ColumnTerm) else term
 
 
 def spelled_alike(one: Extreme, other: Extreme) -> bool:
@@ -70,11 +70,11 @@ def spelled_alike(one: Extreme, other: Extreme) -> bool:
     return one.form == other.form and one.form != VALUE
 
 
-def foreign_keys_as_one(schema: Schema) -> Callable[[Column], Column]:
+def foreign_keys_as_one(schema: Schema) -> Callable[[ColumnTerm], ColumnTerm]:
     """A function that gives one column for all that foreign keys tie to it."""
-    roots: dict[Column, Column] = {}
+    roots: dict[ColumnTerm, ColumnTerm] = {}
     for key in schema.foreign_keys:
-        ends = [Column(end.table, end.column) for end in key]
+        ends = [ColumnTerm(end.table, end.column) for end in key]
         first, other = (roots.get(end, end) for end in ends)
         roots |= {column: first for column, root in roots.items() if root == other}
         roots |= dict.fromkeys((*ends, other), first)
@@ -83,9 +83,9 @@ def foreign_keys_as_one(schema: Schema) -> Callable[[Column], Column]:
 
 def taken(core: Core) -> Extreme | None:
     """The extreme that the SELECT itself takes, one row or value of it; None where it does not."""
-    found = _of_sorting(core)
-    if found is not None:
-        return found if core.sorting.limit == _ONE and not core.sorting.offset else None
+    extreme = _of_sorting(core)
+    if extreme is not None:
+        return extreme if core.sorting.limit == _ONE and not core.sorting.offset else None
     return next(_of_conditions(core), None) or _of_items(core)
 
 
@@ -106,10 +106,10 @@ def _of_conditions(core: Core) -> Iterator[Extreme]:
     for clause in ("where", "having"):
         condition = getattr(core, clause)
         for part in conjuncts(condition):
-            found = _of_rank(part, core) or _of_condition(part, core)
-            if found is not None:
+            extreme = _of_rank(part, core) or _of_condition(part, core)
+            if extreme is not None:
                 rest = conditions.junction("AND", (p for p in conjuncts(condition) if p != part))
-                yield dataclasses.replace(found, rest=dataclasses.replace(core, **{clause: rest}))
+                yield dataclasses.replace(extreme, rest=dataclasses.replace(core, **{clause: rest}))
 
 
 def _of_rank(part: Condition, core: Core) -> Extreme | None:
@@ -131,17 +131,17 @@ def _of_condition(part: Condition, core: Core) -> Extreme | None:
     inner = part.right.query if isinstance(part, Atom) and isinstance(part.right, Nested) else None
     if not isinstance(inner, Core) or len(inner.items) != 1 or part.operator not in _REACHING:
         return None
-    found = _of_items(inner) or _of_sorting(inner)
-    if found is None or found.function not in _REACHING[part.operator]:
+    extreme = _of_items(inner) or _of_sorting(inner)
+    if extreme is None or extreme.function not in _REACHING[part.operator]:
         return None
-    if found.form == AGGREGATE or bare(inner.items[0]) == bare(found.term):
-        is_same, form = bare(part.left) == bare(found.term), VALUE
+    if extreme.form == AGGREGATE or bare(inner.items[0]) == bare(extreme.term):
+        is_same, form = bare(part.left) == bare(extreme.term), VALUE
     else:
         is_same, form = bare(part.left) == bare(inner.items[0]), KEY
     if not is_same or (form == KEY and inner.sorting.limit != _ONE):
         return None
-    term = part.left if form == VALUE else found.term
-    return dataclasses.replace(found, term=term, form=form, inner=found.rest, shown=str(part))
+    term = part.left if form == VALUE else extreme.term
+    return dataclasses.replace(extreme, term=term, form=form, inner=extreme.rest, shown=str(part))
 
 
 def _of_items(core: Core) -> Extreme | None:
@@ -149,7 +149,7 @@ def _of_items(core: Core) -> Extreme | None:
         return None
     for item in core.items:
         if is_min_or_max(item):
-            items = tuple(item.args[0] if each is item else each for each in core.items)
+            items = tuple(item.args[0] if other is item else other for other in core.items)
             rest = dataclasses.replace(core, items=items)
             return Extreme(
                 function=item.name, term=item.args[0], shown=str(item), form=AGGREGATE, rest=rest
@@ -164,7 +164,7 @@ def is_min_or_max(term: Term) -> bool:
 
 def everywhere(query: Query) -> list[Extreme]:
     """All extremes that a query takes, in its subqueries and groups too."""
-    return [found for core in all_cores(query) for found in _all_of(core)]
+    return [extreme for core in all_cores(query) for extreme in _all_of(core)]
 
 
 def _all_of(core: Core) -> Iterator[Extreme]:
@@ -196,7 +196,7 @@ def rows_taken_from(extreme: Extreme) -> Iterator[Core]:
 
 
 def with_conditions_of(core: Core, inner: Core | None) -> Iterator[Core]:
-    """The SELECT, and the same with what its subquery asks, which its rows then fulfil too."""
+    """The SELECT, and the SELECT with the conditions of its subquery, which its rows fulfil too."""
     yield core
     if inner is not None and inner.where != ALWAYS:
         yield dataclasses.replace(core, where=conditions.junction("AND", (core.where, inner.where)))
@@ -204,6 +204,6 @@ def with_conditions_of(core: Core, inner: Core | None) -> Iterator[Core]:
 
 def order_is_shared(gold: Query, predicted: Query) -> bool:
     """Whether the prediction sorts by what gold takes the extreme of, and only keeps all rows."""
-    wanted = {bare(each.term) for each in everywhere(gold)}
+    terms_taken = {bare(extreme.term) for extreme in everywhere(gold)}
     sortings = [core.sorting for core in cores(predicted)] + [predicted.sorting]
-    return any(bare(key.term) in wanted for sorting in sortings for key in sorting.order)
+    return any(bare(key.term) in terms_taken for sorting in sortings for key in sorting.order)

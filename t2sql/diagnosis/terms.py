@@ -1,4 +1,4 @@
-"""Values in a query, normalised: equal terms mean the same whatever their spelling.
+"""Values in a query, normalised: two spellings of one value give equal terms.
 
 Aliases are resolved, names carry the schema's own case, numbers their value, and operands of
 commutative operators are sorted.
@@ -22,7 +22,7 @@ AGGREGATES = frozenset(("COUNT", "SUM", "AVG", "MIN", "MAX", "TOTAL", "GROUP_CON
 
 
 @dataclasses.dataclass(frozen=True)
-class Column:
+class ColumnTerm:
     """A column of one of the tables that a query reads.
 
     Attributes:
@@ -39,8 +39,13 @@ class Column:
     def __post_init__(self):
         object.__setattr__(self, "_key", (fold(self.table), fold(self.name), self.instance))
 
+    @property
+    def table_use(self) -> tuple[str, int]:
+        """The table, folded, and which of its uses: equal for columns of one entry of FROM."""
+        return self._key[0], self.instance
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Column) and self._key == other._key
+        return isinstance(other, ColumnTerm) and self._key == other._key
 
     def __hash__(self) -> int:
         return hash(self._key)
@@ -125,7 +130,7 @@ class Nested:
         return f"({self.query})" if self.query else "(a subquery)"
 
 
-Term = Column | Literal | Star | Call | Nested
+Term = ColumnTerm | Literal | Star | Call | Nested
 
 
 def literal(text: str, *, is_text: bool) -> Literal:
@@ -143,9 +148,9 @@ def call(name: str, *args: Term, distinct: bool = False, text: str = "") -> Call
     return Call(name, tuple(args), distinct, text)
 
 
-def replace_columns(term: Term, change: Callable[[Column], Column]) -> Term:
+def replace_columns(term: Term, change: Callable[[ColumnTerm], ColumnTerm]) -> Term:
     """The term with every column outside of subqueries changed."""
-    if isinstance(term, Column):
+    if isinstance(term, ColumnTerm):
         return change(term)
     if isinstance(term, Call):
         args = tuple(replace_columns(arg, change) for arg in term.args)
@@ -153,9 +158,9 @@ def replace_columns(term: Term, change: Callable[[Column], Column]) -> Term:
     return term
 
 
-def columns_of(term: Term) -> list[Column]:
+def columns_of(term: Term) -> list[ColumnTerm]:
     """The columns in a term, those of subqueries left out."""
-    if isinstance(term, Column):
+    if isinstance(term, ColumnTerm):
         return [term]
     if isinstance(term, Call):
         return [column for arg in term.args for column in columns_of(arg)]
@@ -166,7 +171,7 @@ def aggregates_of(term: Term) -> list[Call]:
     """The aggregates in a term."""
     if not isinstance(term, Call):
         return []
-    inner = [found for arg in term.args for found in aggregates_of(arg)]
+    inner = [call for arg in term.args for call in aggregates_of(arg)]
     return [term, *inner] if term.is_aggregate else inner
 
 
@@ -175,5 +180,5 @@ def nested_of(term: Term) -> list[Nested]:
     if isinstance(term, Nested):
         return [term]
     return (
-        [found for arg in term.args for found in nested_of(arg)] if isinstance(term, Call) else []
+        [nested for arg in term.args for nested in nested_of(arg)] if isinstance(term, Call) else []
     )

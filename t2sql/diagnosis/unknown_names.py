@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from t2sql.data.schema import Schema, Table
-from t2sql.diagnosis.closest_name import closest
+from t2sql.diagnosis.closest_name import closest_name
 from t2sql.diagnosis.findings import Finding
 from t2sql.diagnosis.scope import NameProblem
 from t2sql.sql.names import fold
@@ -49,7 +49,7 @@ def _begins_a_name(word: str, schema: Schema) -> bool:
 
 
 def unknown_tables(sql: str, schema: Schema) -> Iterator[NameProblem]:
-    """The tables named in a text that cannot be read as a query; few words around it are sure."""
+    """The unknown tables of a text that does not parse: the names after FROM and JOIN."""
     tokens = [token for token in tokenize(sql) if token.kind not in ("space", "comment")]
     defined = {fold(name.text) for name, word in itertools.pairwise(tokens) if word.upper == "AS"}
     ends = [*tokens[2:], None]
@@ -65,8 +65,8 @@ def unknown_tables(sql: str, schema: Schema) -> Iterator[NameProblem]:
 def _sqlite_problem(message: str | None, schema: Schema) -> Iterator[NameProblem]:
     """The name that SQLite trips over, where reading the query found none."""
     for kind, pattern in _SQLITE.items():
-        if found := pattern.search(message or ""):
-            qualifier, _, name = found.group(1).strip().rpartition(".")
+        if match := pattern.search(message or ""):
+            qualifier, _, name = match.group(1).strip().rpartition(".")
             if not schema.column(qualifier, name):
                 yield NameProblem(kind, name.strip('"`[]'))
 
@@ -79,7 +79,7 @@ def _finding(problem: NameProblem, schema: Schema) -> Finding:
             "invented_table", f"{name} is no table or alias of the query; it reads {read}"
         )
     if problem.kind == "table":
-        guess = problem.meant or closest(problem.name, (table.name for table in schema.tables))
+        guess = problem.meant or closest_name(problem.name, (table.name for table in schema.tables))
         message = f"{name} is not a table of {schema.db_id}{_question(guess)}"
         return Finding("invented_table", message)
     if problem.kind == "ambiguous":
@@ -106,9 +106,9 @@ def _guess(problem: NameProblem, table: Table) -> str | None:
     """The column that may be meant, with its table where the query looked elsewhere."""
     names = [column.name for column in table.columns]
     if table.name in problem.tables:
-        return closest(problem.name, names, problem.tables)
+        return closest_name(problem.name, names, problem.tables)
     # Among so many columns some are a little like it by chance.
-    guess = closest(problem.name, names, problem.tables, cutoff=_FAR_CUTOFF, parts=False)
+    guess = closest_name(problem.name, names, problem.tables, cutoff=_FAR_CUTOFF, parts=False)
     return guess and f"{table.name}.{guess}"
 
 

@@ -62,8 +62,8 @@ def _own(select: exp.Select, *kinds: type) -> Iterator[exp.Expression]:
 
 
 def _real_tables(select: exp.Select, schema: Schema) -> list[tuple[exp.Table, Table]]:
-    found = [(t, schema.table(t.name)) for t in tables_of(select) if isinstance(t, exp.Table)]
-    return [(node, table) for node, table in found if table]
+    nodes = [(t, schema.table(t.name)) for t in tables_of(select) if isinstance(t, exp.Table)]
+    return [(node, table) for node, table in nodes if table]
 
 
 def _owner(column: exp.Column, schema: Schema) -> Table | None:
@@ -109,11 +109,11 @@ def _returned(select: exp.Select) -> set[str]:
 def _filters(select: exp.Select, clause: str = "where") -> list[exp.Expression]:
     where = select.args.get(clause)
     kinds = (exp.EQ, exp.NEQ, exp.GT, exp.LT, exp.GTE, exp.LTE, exp.Like)
-    found = where.find_all(*kinds) if where else ()
+    comparisons = where.find_all(*kinds) if where else ()
     return [
-        each
-        for each in found
-        if select_of(each) is select and not _joins(each) and not _is_query(each.expression)
+        node
+        for node in comparisons
+        if select_of(node) is select and not _joins(node) and not _is_query(node.expression)
     ]
 
 
@@ -174,9 +174,9 @@ def unqualified_join(tree, schema):
 @_mutation("wrong_table")
 def another_table(tree, schema):
     select = _first(tree)
-    found = _real_tables(select, schema)
-    for node, _ in found:
-        used = {fold(table.name) for _, table in found}
+    tables = _real_tables(select, schema)
+    for node, _ in tables:
+        used = {fold(table.name) for _, table in tables}
         others = [table for table in schema.tables if fold(table.name) not in used]
         if others:
             node.this.set("this", others[0].name)
@@ -241,8 +241,8 @@ def dropped_item(tree, schema):
 
 @_mutation("wrong_columns")
 def added_item(tree, schema):
-    if isinstance(tree, exp.Select) and (found := _real_tables(tree, schema)):
-        node, table = found[0]
+    if isinstance(tree, exp.Select) and (tables := _real_tables(tree, schema)):
+        node, table = tables[0]
         new = [c.name for c in table.columns if fold(c.name) not in _returned(tree)]
         if new and not any(item.find(exp.Star) for item in _plain_items(tree)) and not tree.is_star:
             tree.select(exp.column(new[-1], node.alias_or_name, quoted=True), copy=False)

@@ -97,23 +97,23 @@ def backticks(sql, schema):
 
 @_of_tree
 def single_quotes(tree, schema):
-    found = [c for c in tree.find_all(exp.Column) if c.this.args.get("quoted") and not c.table]
-    for column in found:
+    changed = [c for c in tree.find_all(exp.Column) if c.this.args.get("quoted") and not c.table]
+    for column in changed:
         column.replace(exp.Literal.string(column.name))
-    return found
+    return changed
 
 
 @_of_tree
 def renamed_aliases(tree, schema):
     names = {fold(a.name) for a in tree.find_all(exp.TableAlias)}
-    found = [
+    changed = [
         i
         for i in tree.find_all(exp.Identifier)
         if fold(i.name) in names and (isinstance(i.parent, exp.TableAlias) or i.arg_key == "table")
     ]
-    for identifier in found:
+    for identifier in changed:
         identifier.set("this", "other_" + identifier.name[::-1])
-    return found
+    return changed
 
 
 def tables_of(select: exp.Select) -> list[exp.Table]:
@@ -128,7 +128,7 @@ def select_of(node: exp.Expression) -> exp.Select | None:
 
 @_of_tree
 def qualified(tree, schema):
-    found = []
+    changed = []
     for column in tree.find_all(exp.Column):
         select = select_of(column)
         tables = tables_of(select) if select else []
@@ -136,14 +136,14 @@ def qualified(tree, schema):
             continue
         if schema.column(tables[0].name, column.name):
             column.set("table", exp.to_identifier(tables[0].alias_or_name))
-            found.append(column)
-    return found
+            changed.append(column)
+    return changed
 
 
 @_of_tree
 def aliased(tree, schema):
     """Gives an alias to a table that has none, and its name to the columns."""
-    found = []
+    changed = []
     for number, table in enumerate(list(tree.find_all(exp.Table))):
         if table.alias or not isinstance(table.parent, exp.From):
             continue
@@ -154,14 +154,14 @@ def aliased(tree, schema):
             if select_of(column) is select and schema.column(table.name, column.name):
                 column.set("table", exp.to_identifier(f"x{number}"))
         table.set("alias", exp.TableAlias(this=exp.to_identifier(f"x{number}")))
-        found.append(table)
-    return found
+        changed.append(table)
+    return changed
 
 
 @_of_tree
 def unqualified(tree, schema):
     """Drops qualifiers where one table of the SELECT alone has the column."""
-    found = []
+    changed = []
     for column in tree.find_all(exp.Column):
         select = select_of(column)
         if not column.table or select is None:
@@ -170,13 +170,13 @@ def unqualified(tree, schema):
         owners = [t for t in tables_of(select) if schema.column(t.name, column.name)]
         if column.table in names and len(owners) == 1 and not isinstance(column.this, exp.Star):
             column.set("table", None)
-            found.append(column)
-    return found
+            changed.append(column)
+    return changed
 
 
 @_of_tree
 def comma_joins(tree, schema):
-    found = False
+    changed = False
     for select in list(tree.find_all(exp.Select)):
         for join in select.args.get("joins") or ():
             on = join.args.get("on")
@@ -184,41 +184,41 @@ def comma_joins(tree, schema):
                 join.set("on", None)
                 join.set("kind", "CROSS")
                 select.where(on, copy=False)
-                found = True
-    return found
+                changed = True
+    return changed
 
 
 @_of_tree
 def flipped_comparisons(tree, schema):
-    found = list(tree.find_all(*_FLIPPED))
-    for node in found:
+    changed = list(tree.find_all(*_FLIPPED))
+    for node in changed:
         left, right = node.this, node.expression
         node.replace(_FLIPPED[type(node)](this=right.copy(), expression=left.copy()))
-    return found
+    return changed
 
 
 @_of_tree
 def reversed_conditions(tree, schema):
-    found = list(tree.find_all(exp.And, exp.Or))
-    for node in found:
+    changed = list(tree.find_all(exp.And, exp.Or))
+    for node in changed:
         left, right = node.this, node.expression
         node.set("this", exp.paren(right.copy()))
         node.set("expression", exp.paren(left.copy()))
-    return found
+    return changed
 
 
 @_of_tree
 def parenthesised(tree, schema):
-    found = list(tree.find_all(exp.Where, exp.Having))
-    for node in found:
+    changed = list(tree.find_all(exp.Where, exp.Having))
+    for node in changed:
         node.set("this", exp.paren(exp.paren(node.this.copy())))
-    return found
+    return changed
 
 
 @_of_tree
 def spelled_out_between(tree, schema):
-    found = list(tree.find_all(exp.Between))
-    for node in found:
+    changed = list(tree.find_all(exp.Between))
+    for node in changed:
         value, low, high = node.this, node.args["low"], node.args["high"]
         node.replace(
             exp.paren(
@@ -228,13 +228,13 @@ def spelled_out_between(tree, schema):
                 )
             )
         )
-    return found
+    return changed
 
 
 @_of_tree
 def reversed_joins(tree, schema):
     """The tables in the other order, with all conditions on the last join."""
-    found = False
+    changed = False
     for select in list(tree.find_all(exp.Select)):
         joins = select.args.get("joins") or []
         if not joins or any(join.side or join.method or join.args.get("using") for join in joins):
@@ -246,13 +246,13 @@ def reversed_joins(tree, schema):
         if conditions:
             new[-1].set("on", exp.and_(*conditions))
         select.set("joins", new)
-        found = True
-    return found
+        changed = True
+    return changed
 
 
 @_of_tree
 def using(tree, schema):
-    found = False
+    changed = False
     for select in list(tree.find_all(exp.Select)):
         joins = select.args.get("joins") or []
         on = joins[0].args.get("on") if len(joins) == 1 else None
@@ -261,8 +261,8 @@ def using(tree, schema):
         if columns and fold(sides[0].name) == fold(sides[1].name):
             joins[0].set("on", None)
             joins[0].set("using", [exp.to_identifier(sides[0].name)])
-            found = True
-    return found
+            changed = True
+    return changed
 
 
 @_of_tree
@@ -287,10 +287,10 @@ def column_aliases(tree, schema):
 
 @_of_tree
 def count_one(tree, schema):
-    found = [c for c in tree.find_all(exp.Count) if isinstance(c.this, exp.Star)]
-    for count in found:
+    changed = [c for c in tree.find_all(exp.Count) if isinstance(c.this, exp.Star)]
+    for count in changed:
         count.set("this", exp.Literal.number(1))
-    return found
+    return changed
 
 
 @_rewrite

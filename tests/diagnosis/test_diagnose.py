@@ -17,7 +17,7 @@ def table(name: str, *columns: str) -> Table:
     return Table(
         name=name,
         natural_name=name,
-        columns=tuple(Column(name=each, type="text", natural_name=each) for each in columns),
+        columns=tuple(Column(name=column, type="text", natural_name=column) for column in columns),
     )
 
 
@@ -42,8 +42,8 @@ def errors(gold: str | None, predicted: str, **how) -> list[str]:
 
 
 def message(gold: str, predicted: str, error: str, **how) -> str:
-    found = diagnose(gold, predicted, SCHEMA, **how)
-    return next(finding.message for finding in found if finding.error == error)
+    findings = diagnose(gold, predicted, SCHEMA, **how)
+    return next(finding.message for finding in findings if finding.error == error)
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +58,8 @@ def conformance(spider_root: Path, name: str) -> list[dict]:
 @pytest.mark.spider
 def test_the_article_is_agreed_with(spider_root, schemas):
     for example in conformance(spider_root, "series_examples.json"):
-        found = diagnose(example["gold"], example["predicted"], schemas[example["db_id"]])
-        named = {finding.error for finding in found}
+        findings = diagnose(example["gold"], example["predicted"], schemas[example["db_id"]])
+        named = {finding.error for finding in findings}
         assert not (named if example["good"] else set(example["must_name"]) - named), example
 
 
@@ -87,9 +87,9 @@ def test_mutations_that_change_nothing_are_not_diagnosed(spider_root, schemas):
     same = [p for p in pairs if p["kind"].removeprefix("mutation: ") in SAME]
     # `everything_*` changes the case of values too.
     same = [p for p in same if p["execution"] and "everything" not in p["kind"]]
-    found = {p["id"]: diagnose(p["gold"], p["pred"], schemas[p["db_id"]]) for p in same}
-    assert len(found) > 80
-    assert {key: value for key, value in found.items() if value} == {}
+    findings = {p["id"]: diagnose(p["gold"], p["pred"], schemas[p["db_id"]]) for p in same}
+    assert len(findings) > 80
+    assert {key: value for key, value in findings.items() if value} == {}
 
 
 def test_nothing_is_wrong_with_gold():
@@ -126,15 +126,15 @@ def test_the_status_of_the_prediction_is_told():
 @pytest.mark.parametrize("status", ["timeout", "too_large", "out_of_memory", "crashed"])
 def test_a_stopped_query_is_a_timeout_and_still_compared(status):
     result = ExecutionResult(status=status, message="stopped at 10 s")
-    found = diagnose(GOLD, "SELECT name FROM singer", SCHEMA, execution=result)
-    assert found[0] == Finding("timeout", "stopped at 10 s")
-    assert found[1].error == "missing_filter"
+    findings = diagnose(GOLD, "SELECT name FROM singer", SCHEMA, execution=result)
+    assert findings[0] == Finding("timeout", "stopped at 10 s")
+    assert findings[1].error == "missing_filter"
 
 
 def test_the_message_of_the_execution_is_used():
     result = ExecutionResult(status="error", message="no such column: nam")
-    found = diagnose(GOLD, GOLD.replace("name", "nam"), SCHEMA, execution=result)
-    assert found[0] == Finding("invalid_sql", "no such column: nam")
+    findings = diagnose(GOLD, GOLD.replace("name", "nam"), SCHEMA, execution=result)
+    assert findings[0] == Finding("invalid_sql", "no such column: nam")
 
 
 def test_names_that_sqlite_knows_are_not_invented():
@@ -164,16 +164,16 @@ def test_an_invented_column_gets_a_guess(predicted, expected):
 
 
 def test_a_guess_from_a_table_that_is_not_read_names_it():
-    found = message("SELECT name FROM singer", "SELECT capacities FROM singer", "invented_column")
-    assert found == "`capacities` is not a column of singer; did you mean stadium.Capacity?"
+    text = message("SELECT name FROM singer", "SELECT capacities FROM singer", "invented_column")
+    assert text == "`capacities` is not a column of singer; did you mean stadium.Capacity?"
 
 
 def test_findings_follow_the_order_of_the_query():
     # Enough conditions that an order by hash would hardly ever be this one.
-    wanted = [f"singer.Age != {number}" for number in range(12, 0, -1)]
-    gold = f"SELECT name FROM singer WHERE {' AND '.join(wanted)}"
-    found = [finding.message for finding in diagnose(gold, "SELECT name FROM singer", SCHEMA)]
-    assert found == [f"lacks the condition {condition}" for condition in wanted]
+    filters = [f"singer.Age != {number}" for number in range(12, 0, -1)]
+    gold = f"SELECT name FROM singer WHERE {' AND '.join(filters)}"
+    findings = [finding.message for finding in diagnose(gold, "SELECT name FROM singer", SCHEMA)]
+    assert findings == [f"lacks the condition {condition}" for condition in filters]
 
 
 def test_a_column_in_the_place_of_an_aggregate_is_a_wrong_aggregate_beside_another():
@@ -252,8 +252,8 @@ def test_uses_of_one_table_are_matched_by_what_they_do():
         " AND c.stadium_id = a.age AND b.singer_id = c.singer_id"
     )
     assert diagnose(gold, swapped, SCHEMA) == diagnose(gold, reordered, SCHEMA) == []
-    found = diagnose(gold, gold.replace("SELECT T2", "SELECT T3"), SCHEMA)
-    assert found == [Finding("wrong_columns", "returns singer#2.Name; gold returns singer.Name")]
+    findings = diagnose(gold, gold.replace("SELECT T2", "SELECT T3"), SCHEMA)
+    assert findings == [Finding("wrong_columns", "returns singer#2.Name; gold returns singer.Name")]
 
 
 def test_what_most_often_means_the_same_is_told_only_if_nothing_else_is():
@@ -263,9 +263,9 @@ def test_what_most_often_means_the_same_is_told_only_if_nothing_else_is():
 
 
 def test_a_query_in_prose_is_invalid_and_yet_compared():
-    found = diagnose(GOLD, "Sure:\n```sql\nSELECT name FROM singer\n```", SCHEMA)
-    assert [finding.error for finding in found] == ["invalid_sql", "missing_filter"]
-    assert "clean it first" in found[0].message
+    findings = diagnose(GOLD, "Sure:\n```sql\nSELECT name FROM singer\n```", SCHEMA)
+    assert [finding.error for finding in findings] == ["invalid_sql", "missing_filter"]
+    assert "clean it first" in findings[0].message
 
 
 def test_without_gold_only_the_query_itself_is_examined():
@@ -278,8 +278,8 @@ def test_a_gold_that_cannot_be_read_is_not_compared():
 
 
 def test_what_is_no_query_is_not_compared():
-    found = diagnose(GOLD, f"EXPLAIN {GOLD}", SCHEMA, execution=ExecutionResult(status="ok"))
-    assert found == [
+    findings = diagnose(GOLD, f"EXPLAIN {GOLD}", SCHEMA, execution=ExecutionResult(status="ok"))
+    assert findings == [
         Finding(
             "wrong_nesting",
             "cannot be compared with gold: it is no query: it asks for no rows of the database",

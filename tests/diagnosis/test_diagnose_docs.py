@@ -36,5 +36,5 @@ def test_the_section_says_what_the_class_is(error):
 def test_the_example_gives_the_message(error, schema):
     pattern = r"-- gold\n(.*?);\n-- predicted\n(.*?);\n```\n\n> (.*)"
     gold, predicted, message = re.search(pattern, SECTIONS[error], re.S).groups()
-    found = [each.message for each in diagnose(gold, predicted, schema) if each.error == error]
-    assert found == [message.strip()]
+    findings = [f.message for f in diagnose(gold, predicted, schema) if f.error == error]
+    assert findings == [message.strip()]

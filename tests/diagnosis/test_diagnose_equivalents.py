@@ -46,10 +46,10 @@ SUPERLATIVES = [
 def test_an_extreme_in_another_spelling_is_the_extreme(gold, predicted):
     """What sets the spellings apart, rows that tie and NULL, is all that may be found."""
     told = {"missing_limit", "extra_limit", "wrong_aggregate"}
-    found = diagnose(gold, predicted, SCHEMA)
-    assert len(found) <= 1
-    assert {finding.error for finding in found} <= told
-    assert all("tie" in finding.message for finding in found)
+    findings = diagnose(gold, predicted, SCHEMA)
+    assert len(findings) <= 1
+    assert {finding.error for finding in findings} <= told
+    assert all("tie" in finding.message for finding in findings)
 
 
 @pytest.mark.parametrize(("gold", "predicted"), SUPERLATIVES)
@@ -98,8 +98,8 @@ def test_the_extreme_of_a_foreign_key_is_that_of_its_key():
         " ORDER BY T1.singer_id LIMIT 1"
     )
     assert diagnose(gold, gold.replace("BY T1", "BY T2"), SCHEMA) == []
-    found = errors(gold, "SELECT min(singer_id) FROM concert")
-    assert "misread_superlative" not in found
+    findings = errors(gold, "SELECT min(singer_id) FROM concert")
+    assert "misread_superlative" not in findings
     assert "misread_superlative" in errors(gold, "SELECT min(stadium_id) FROM concert")
 
 
@@ -110,13 +110,13 @@ def test_a_count_tested_for_the_most_is_named():
 
 def test_rows_that_an_extreme_is_taken_from_are_compared():
     gold = "SELECT name FROM singer WHERE country = 'x' ORDER BY age DESC LIMIT 1"
-    found = diagnose(
+    findings = diagnose(
         gold,
         "SELECT name FROM singer WHERE country = 'x' AND age = "
         "(SELECT max(age) FROM singer WHERE country = 'y')",
         SCHEMA,
     )
-    assert found == [
+    assert findings == [
         Finding("wrong_value", "in the subquery: compares singer.Country with 'y'; gold with 'x'")
     ]
 
@@ -184,17 +184,17 @@ MEMBERSHIPS += [pair[::-1] for pair in MEMBERSHIPS]
 
 @pytest.mark.parametrize(("gold", "predicted"), MEMBERSHIPS)
 def test_membership_in_another_spelling_is_one_finding_at_most(gold, predicted):
-    found = diagnose(gold, predicted, SCHEMA)
-    assert [finding.error for finding in found] in (["wrong_nesting"], ["wrong_set_operation"])
+    findings = diagnose(gold, predicted, SCHEMA)
+    assert [finding.error for finding in findings] in (["wrong_nesting"], ["wrong_set_operation"])
 
 
 @pytest.mark.parametrize(("gold", "predicted"), MEMBERSHIPS)
 def test_the_error_is_found_beside_membership_in_another_spelling(gold, predicted):
     sides = 2 if re.search("UNION|EXCEPT|INTERSECT", predicted) else 1
     wrong = re.sub(r"SELECT (T1\.)?name", r"SELECT \1country", predicted, count=sides)
-    found = errors(gold, wrong)
-    assert set(found) - {"wrong_nesting", "wrong_filter_column"} == {"wrong_columns"}
-    assert "wrong_nesting" not in found or "JOIN" in gold + predicted
+    findings = errors(gold, wrong)
+    assert set(findings) - {"wrong_nesting", "wrong_filter_column"} == {"wrong_columns"}
+    assert "wrong_nesting" not in findings or "JOIN" in gold + predicted
 
 
 def test_a_key_tested_by_in_is_the_join():
@@ -263,9 +263,9 @@ def test_a_joined_subquery_that_only_filters_is_its_table(predicted):
 def test_a_joined_subquery_that_does_more_stays_one(joined):
     """It is told as such, and the table that it reads is not called missing."""
     predicted = f"SELECT name FROM singer {joined} ON singer.singer_id = c.singer_id WHERE age > 3"
-    for found in (errors(JOINED, predicted), errors(predicted, JOINED)):
-        assert "wrong_nesting" in found
-        assert not {"missing_join", "extra_join", "wrong_table"} & set(found)
+    for findings in (errors(JOINED, predicted), errors(predicted, JOINED)):
+        assert "wrong_nesting" in findings
+        assert not {"missing_join", "extra_join", "wrong_table"} & set(findings)
 
 
 def test_a_table_read_in_a_condition_is_not_joined():
@@ -352,22 +352,22 @@ def test_messages_stay_short():
     number = f"{gold} WHERE age = 1{'0' * 500}"
     assert len(message(gold, number, "extra_filter")) < 150
     conditions = " OR ".join(f"age = {number}" for number in range(40))
-    found = diagnose(gold, f"{gold} WHERE {conditions}", SCHEMA)
-    assert len(found) == 13
-    assert found[-1] == Finding("extra_filter", "and 28 more like these")
+    findings = diagnose(gold, f"{gold} WHERE {conditions}", SCHEMA)
+    assert len(findings) == 13
+    assert findings[-1] == Finding("extra_filter", "and 28 more like these")
 
 
 def test_an_invented_table_has_one_meaning():
     gold = "SELECT name FROM stadium"
-    found = diagnose(gold, "SELECT name FROM singer_stadium", SCHEMA)
-    assert [finding.message for finding in found][1:] == [
+    findings = diagnose(gold, "SELECT name FROM singer_stadium", SCHEMA)
+    assert [finding.message for finding in findings][1:] == [
         "`singer_stadium` is not a table of music; did you mean stadium?"
     ]
 
 
 def test_the_tables_of_an_unreadable_query_are_looked_up():
-    found = errors(GOLD, "SELECT * FROM singer FROM band WHERE x = 1")
-    assert found == ["invalid_sql", "invented_table"]
+    findings = errors(GOLD, "SELECT * FROM singer FROM band WHERE x = 1")
+    assert findings == ["invalid_sql", "invented_table"]
     assert errors(GOLD, "WITH x AS (SELECT 1) SELECT * FROM x FROM singer") == ["invalid_sql"]
 
 

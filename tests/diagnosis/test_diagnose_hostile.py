@@ -72,9 +72,9 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("gold", [GOLD, "SELECT name FROM singer UNION SELECT name FROM stadium"])
 def test_hostile_text_is_diagnosed_soon(name, gold):
-    found = []
-    seconds = cpu_time.seconds(lambda: found.extend(diagnose(gold, HOSTILE[name], SCHEMA)))
-    assert found, "it differs from gold and nothing was found"
+    findings = []
+    seconds = cpu_time.seconds(lambda: findings.extend(diagnose(gold, HOSTILE[name], SCHEMA)))
+    assert findings, "it differs from gold and nothing was found"
     assert seconds < 3
 
 
@@ -101,9 +101,9 @@ def test_any_text_is_diagnosed(text):
     ],
 )
 def test_messages_are_one_line_and_not_long(predicted):
-    found = diagnose(GOLD, predicted, SCHEMA)
-    assert found
-    for finding in found:
+    findings = diagnose(GOLD, predicted, SCHEMA)
+    assert findings
+    for finding in findings:
         assert len(finding.message.splitlines()) == 1
         assert len(finding.message) < 1_100
 

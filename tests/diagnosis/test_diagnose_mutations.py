@@ -39,7 +39,7 @@ def test_each_class_fires_on_its_mutations(error, mutate, golds):
         if wrong is not None:
             count += 1
             text = wrong if isinstance(wrong, str) else wrong.sql("sqlite")
-            found = {finding.error for finding in diagnose(gold, text, schema)}
-            silent += [] if error in found else [(gold, text, found)]
+            findings = {finding.error for finding in diagnose(gold, text, schema)}
+            silent += [] if error in findings else [(gold, text, findings)]
     assert count >= 10
     assert 1 - len(silent) / count >= EXPECTED.get(mutate.__name__, 1.0), silent[:5]

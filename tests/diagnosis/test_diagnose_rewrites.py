@@ -24,10 +24,10 @@ def golds(spider_root):
 @pytest.mark.parametrize("name", REWRITES)
 def test_no_class_fires_on_gold_rewritten(name, golds):
     rewritten = [(schema, gold, REWRITES[name](gold, schema)) for schema, gold in golds]
-    rewritten = [each for each in rewritten if each[2] is not None]
-    found = {
+    rewritten = [case for case in rewritten if case[2] is not None]
+    diagnosed = {
         (gold, predicted): diagnose(gold, predicted, schema)
         for schema, gold, predicted in rewritten
     }
     assert len(rewritten) >= LEAST.get(name, 50)
-    assert {pair: findings for pair, findings in found.items() if findings} == {}
+    assert {pair: findings for pair, findings in diagnosed.items() if findings} == {}

@@ -2,11 +2,10 @@
 
 import collections
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator
 
 from t2sql.diagnosis import conditions
-from t2sql.diagnosis.align import Pair
+from t2sql.diagnosis.align import AlignedPair
 from t2sql.diagnosis.conditions import Atom, Condition
 from t2sql.diagnosis.findings import Finding
 from t2sql.diagnosis.terms import Literal, Nested, Term, aggregates_of
@@ -35,28 +34,32 @@ class Matching:
     extra: list[Atom]
 
 
-def compare_filters(pair: Pair, nested: CompareNested) -> Iterator[Finding]:
+def compare_filters(pair: AlignedPair, nested: CompareNested) -> Iterator[Finding]:
     """The classes of conditions on rows."""
-    gold, predicted = pair.gold.where, pair.predicted.where
-    matching = _match(pair, gold, predicted, nested)
-    yield from _compare_matched(pair, matching, gold, predicted, nested)
-    for atom in matching.missing:
-        yield Finding("missing_filter", f"lacks the condition {atom}")
-    yield from _compare_unmatched(matching, "rows")
+    sides = pair.gold.where, pair.predicted.where
+    yield from _compare(pair, *sides, nested, missing="missing_filter", what="the condition")
 
 
-def compare_having(pair: Pair, nested: CompareNested) -> Iterator[Finding]:
+def compare_having(pair: AlignedPair, nested: CompareNested) -> Iterator[Finding]:
     """The classes of conditions on groups; one that gold lacks is an `extra_filter`."""
-    gold, predicted = pair.gold.having, pair.predicted.having
+    sides = pair.gold.having, pair.predicted.having
+    yield from _compare(pair, *sides, nested, missing="missing_having", what="HAVING")
+
+
+def _compare(
+    pair: AlignedPair,
+    gold: Condition,
+    predicted: Condition,
+    nested: CompareNested,
+    *,
+    missing: str,
+    what: str,
+) -> Iterator[Finding]:
     matching = _match(pair, gold, predicted, nested)
     yield from _compare_matched(pair, matching, gold, predicted, nested)
     for atom in matching.missing:
-        yield Finding("missing_having", f"lacks HAVING {atom}")
-    yield from _compare_unmatched(matching, "groups")
-
-
-def _compare_unmatched(matching: Matching, kept: str) -> Iterator[Finding]:
-    """extra_filter, and wrong_nesting for conditions without a partner that hold a subquery."""
+        yield Finding(missing, f"lacks {what} {atom}")
+    kept = "groups" if what == "HAVING" else "rows"
     for atom in matching.extra:
         yield Finding("extra_filter", f"keeps only {kept} with {atom}, which gold does not ask")
     for atom in matching.missing:
@@ -67,7 +70,9 @@ def _compare_unmatched(matching: Matching, kept: str) -> Iterator[Finding]:
             yield Finding("wrong_nesting", f"uses the subquery {atom.right}, which gold does not")
 
 
-def _match(pair: Pair, gold: Condition, predicted: Condition, nested: CompareNested) -> Matching:
+def _match(
+    pair: AlignedPair, gold: Condition, predicted: Condition, nested: CompareNested
+) -> Matching:
     missing, extra = list(conditions.atoms(gold)), list(conditions.atoms(predicted))
     equal = list(_take_equal(pair, missing, extra, nested))
     changed = list(_take_alike(pair, missing, extra))
@@ -75,28 +80,31 @@ def _match(pair: Pair, gold: Condition, predicted: Condition, nested: CompareNes
 
 
 def _take_equal(
-    pair: Pair, missing: list[Atom], extra: list[Atom], nested: CompareNested
+    pair: AlignedPair, missing: list[Atom], extra: list[Atom], nested: CompareNested
 ) -> Iterator[tuple[Atom, Atom]]:
     """Takes out of both lists, and yields, the atoms that say the same."""
-    wanted_by_meaning = collections.defaultdict(list)
+    unmatched = collections.defaultdict(list)
     for atom in missing:
-        wanted_by_meaning[_meaning(pair, atom)].append(atom)
-    for found in list(extra):
-        for wanted in wanted_by_meaning[_meaning(pair, found)]:
-            queries = _queries(wanted, found)
+        unmatched[_meaning(pair, atom)].append(atom)
+    for predicted_atom in list(extra):
+        for gold_atom in unmatched[_meaning(pair, predicted_atom)]:
+            queries = _queries(gold_atom, predicted_atom)
             if not queries or not nested(*queries):
-                wanted_by_meaning[_meaning(pair, found)].remove(wanted)
-                missing.remove(wanted)
-                extra.remove(found)
-                yield wanted, found
+                unmatched[_meaning(pair, predicted_atom)].remove(gold_atom)
+                missing.remove(gold_atom)
+                extra.remove(predicted_atom)
+                yield gold_atom, predicted_atom
                 break
 
 
-def _take_alike(pair: Pair, missing: list[Atom], extra: list[Atom]) -> Iterator[tuple[Atom, Atom]]:
+def _take_alike(
+    pair: AlignedPair, missing: list[Atom], extra: list[Atom]
+) -> Iterator[tuple[Atom, Atom]]:
     """Takes out of both lists, and yields, atoms of which one is meant to be the other."""
     scored = sorted(
-        (-_likeness(pair, wanted, found), i, j)
-        for (i, wanted), (j, found) in itertools.product(enumerate(missing), enumerate(extra))
+        (-_likeness(pair, gold_atom, predicted_atom), i, j)
+        for i, gold_atom in enumerate(missing)
+        for j, predicted_atom in enumerate(extra)
     )
     atoms = list(missing), list(extra)
     taken: tuple[set[int], set[int]] = set(), set()
@@ -109,24 +117,24 @@ def _take_alike(pair: Pair, missing: list[Atom], extra: list[Atom]) -> Iterator[
     extra[:] = [atom for j, atom in enumerate(atoms[1]) if j not in taken[1]]
 
 
-def _meaning(pair: Pair, atom: Atom) -> tuple:
+def _meaning(pair: AlignedPair, atom: Atom) -> tuple:
     right = atom.right and pair.key(atom.right)
     return conditions.compare(pair.key(atom.left), atom.operator, right).meaning
 
 
-def _queries(wanted: Atom, found: Atom) -> tuple[Nested, Nested] | None:
-    both = wanted.right, found.right
+def _queries(gold: Atom, predicted: Atom) -> tuple[Nested, Nested] | None:
+    both = gold.right, predicted.right
     return both if all(isinstance(side, Nested) and side.query for side in both) else None
 
 
-def _likeness(pair: Pair, wanted: Atom, found: Atom) -> int:
-    score = _SAME_OPERATOR * (wanted.operator == found.operator)
-    score += _SAME_LEFT * (pair.key(wanted.left) == pair.key(found.left))
-    if wanted.right is None or found.right is None:
+def _likeness(pair: AlignedPair, gold: Atom, predicted: Atom) -> int:
+    score = _SAME_OPERATOR * (gold.operator == predicted.operator)
+    score += _SAME_LEFT * (pair.key(gold.left) == pair.key(predicted.left))
+    if gold.right is None or predicted.right is None:
         return score
-    if pair.key(wanted.right) == pair.key(found.right):
+    if pair.key(gold.right) == pair.key(predicted.right):
         return score + _SAME_RIGHT
-    return score + _LIKE_RIGHT * (_bare(wanted.right) == _bare(found.right))
+    return score + _LIKE_RIGHT * (_bare(gold.right) == _bare(predicted.right))
 
 
 def _bare(term: Term) -> str:
@@ -134,55 +142,62 @@ def _bare(term: Term) -> str:
 
 
 def _compare_matched(
-    pair: Pair, matching: Matching, gold: Condition, predicted: Condition, nested: CompareNested
+    pair: AlignedPair,
+    matching: Matching,
+    gold: Condition,
+    predicted: Condition,
+    nested: CompareNested,
 ) -> Iterator[Finding]:
-    for wanted, found in matching.changed:
-        yield from _compare_atoms(pair, wanted, found, nested)
+    for gold_atom, predicted_atom in matching.changed:
+        yield from _compare_atoms(pair, gold_atom, predicted_atom, nested)
     if pair.strict:
         yield from _compare_spelling(matching.equal)
-    partner = {id(found): wanted for wanted, found in (*matching.equal, *matching.changed)}
-    kept = {id(wanted) for wanted in partner.values()}
-    wanted_tree = conditions.map_atoms(gold, lambda atom: atom if id(atom) in kept else None)
-    found_tree = conditions.map_atoms(predicted, lambda atom: partner.get(id(atom)))
-    if wanted_tree != found_tree:
+    matched = (*matching.equal, *matching.changed)
+    partner = {id(predicted_atom): gold_atom for gold_atom, predicted_atom in matched}
+    kept = {id(gold_atom) for gold_atom in partner.values()}
+    gold_tree = conditions.map_atoms(gold, lambda atom: atom if id(atom) in kept else None)
+    # The predicted tree, with gold's atoms in the place of their partners.
+    as_gold = conditions.map_atoms(predicted, lambda atom: partner.get(id(atom)))
+    if gold_tree != as_gold:
         own = conditions.map_atoms(predicted, lambda atom: atom if id(atom) in partner else None)
-        message = f"combines its conditions as {own}; gold as {wanted_tree}"
+        message = f"combines its conditions as {own}; gold as {gold_tree}"
         yield Finding("wrong_operator", message)
 
 
 def _compare_spelling(equal: list[tuple[Atom, Atom]]) -> Iterator[Finding]:
-    for wanted, found in equal:
-        if queries := _queries(wanted, found):
-            names = [each.spelling or found.operator for each in queries]
+    """IN against EXISTS or LEFT JOIN, which tell only where there is a NULL."""
+    for gold_atom, predicted_atom in equal:
+        if queries := _queries(gold_atom, predicted_atom):
+            names = [query.spelling or predicted_atom.operator for query in queries]
             if names[0] != names[1]:
-                instead = f"asks by {names[1]} what gold asks by {names[0]}: {found}"
+                instead = f"asks by {names[1]} what gold asks by {names[0]}: {predicted_atom}"
                 yield Finding("wrong_nesting", f"{instead}; they differ where there is a NULL")
 
 
 def _compare_atoms(
-    pair: Pair, wanted: Atom, found: Atom, nested: CompareNested
+    pair: AlignedPair, gold: Atom, predicted: Atom, nested: CompareNested
 ) -> Iterator[Finding]:
-    instead = f"tests {found}; gold tests {wanted}"
-    if pair.key(wanted.left) != pair.key(found.left):
-        yield Finding(_left_class(wanted.left, found.left), instead)
-    if wanted.operator != found.operator:
-        operators = f"compares {found.left} by {found.operator}; gold by {wanted.operator}"
+    instead = f"tests {predicted}; gold tests {gold}"
+    if pair.key(gold.left) != pair.key(predicted.left):
+        yield Finding(_left_class(gold.left, predicted.left), instead)
+    if gold.operator != predicted.operator:
+        operators = f"compares {predicted.left} by {predicted.operator}; gold by {gold.operator}"
         yield Finding("wrong_operator", operators)
-    if queries := _queries(wanted, found):
+    if queries := _queries(gold, predicted):
         yield from nested(*queries)
-    elif isinstance(wanted.right, Nested) or isinstance(found.right, Nested):
+    elif isinstance(gold.right, Nested) or isinstance(predicted.right, Nested):
         yield Finding("wrong_nesting", instead)
-    elif wanted.right and found.right and pair.key(wanted.right) != pair.key(found.right):
-        yield Finding("wrong_value", _value_message(wanted, found))
+    elif gold.right and predicted.right and pair.key(gold.right) != pair.key(predicted.right):
+        yield Finding("wrong_value", _value_message(gold, predicted))
 
 
-def _left_class(wanted: Term, found: Term) -> str:
-    functions = [[call.name for call in aggregates_of(term)] for term in (wanted, found)]
+def _left_class(gold: Term, predicted: Term) -> str:
+    functions = [[call.name for call in aggregates_of(term)] for term in (gold, predicted)]
     return "wrong_filter_column" if functions[0] == functions[1] else "wrong_aggregate"
 
 
-def _value_message(wanted: Atom, found: Atom) -> str:
-    message = f"compares {found.left} with {found.right}; gold with {wanted.right}"
-    if fold(str(wanted.right)) == fold(str(found.right)):
+def _value_message(gold: Atom, predicted: Atom) -> str:
+    message = f"compares {predicted.left} with {predicted.right}; gold with {gold.right}"
+    if fold(str(gold.right)) == fold(str(predicted.right)):
         return message + " (they differ in upper and lower case)"
     return message

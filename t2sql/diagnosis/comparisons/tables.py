@@ -3,14 +3,14 @@
 import itertools
 from collections.abc import Iterable, Iterator
 
-from t2sql.diagnosis.align import Pair, leftovers
-from t2sql.diagnosis.description import Core, Source, tables_of
+from t2sql.diagnosis.align import AlignedPair, leftovers
+from t2sql.diagnosis.description import Core, TableSource, tables_of
 from t2sql.diagnosis.findings import Finding
-from t2sql.diagnosis.terms import Column
+from t2sql.diagnosis.terms import ColumnTerm
 from t2sql.sql.names import fold
 
 
-def compare_tables(pair: Pair) -> Iterator[Finding]:
+def compare_tables(pair: AlignedPair) -> Iterator[Finding]:
     """wrong_table, missing_join, extra_join."""
     gold, predicted = (
         [source for source in core.sources if source.table] for core in (pair.gold, pair.predicted)
@@ -18,16 +18,21 @@ def compare_tables(pair: Pair) -> Iterator[Finding]:
     missing, extra = leftovers(gold, predicted, lambda source: fold(source.table))
     missing = _without(missing, _joined(pair.predicted))
     extra = _without(extra, _joined(pair.gold))
-    for wanted, found in zip(missing, extra, strict=False):
-        yield Finding("wrong_table", f"reads {found.table}; gold reads {wanted.table}")
+    for gold_source, predicted_source in zip(missing, extra, strict=False):
+        yield Finding(
+            "wrong_table", f"reads {predicted_source.table}; gold reads {gold_source.table}"
+        )
     for source in missing[len(extra) :]:
         verb = "join" if _is_inside(source, pair.predicted) else "read"
         yield Finding("missing_join", f"does not {verb} {_again(source, predicted)}, as gold does")
     for source in extra[len(missing) :]:
-        yield Finding("extra_join", _in_excess(source, pair.gold))
+        why = f"reads {_again(source, pair.gold.sources)}, which gold does not need"
+        if _is_inside(source, pair.gold):
+            why = f"joins {source.table}, which gold reads in a subquery"
+        yield Finding("extra_join", why)
 
 
-def _without(sources: Iterable[Source], tables: set[str]) -> list[Source]:
+def _without(sources: Iterable[TableSource], tables: set[str]) -> list[TableSource]:
     return [source for source in sources if fold(source.table) not in tables]
 
 
@@ -39,25 +44,19 @@ def _joined(core: Core) -> set[str]:
     return {fold(table) for query in queries for table in tables_of(query)}
 
 
-def _in_excess(source: Source, gold: Core) -> str:
-    if _is_inside(source, gold):
-        return f"joins {source.table}, which gold reads in a subquery"
-    return f"reads {_again(source, gold.sources)}, which gold does not need"
-
-
-def _is_inside(source: Source, core: Core) -> bool:
+def _is_inside(source: TableSource, core: Core) -> bool:
     """Whether a SELECT reads the table in a subquery alone."""
-    own = {fold(each.table) for each in core.sources}
+    own = {fold(other.table) for other in core.sources}
     return fold(source.table) in set(map(fold, tables_of(core))) - own
 
 
-def _again(source: Source, others: Iterable[Source]) -> str:
+def _again(source: TableSource, others: Iterable[TableSource]) -> str:
     repeated = any(fold(source.table) == fold(other.table) for other in others)
     return f"{source.table} once more" if repeated else source.table
 
 
-def compare_joins(pair: Pair) -> Iterator[Finding]:
-    """wrong_join_condition: the same tables, tied by other columns or joined in another way."""
+def compare_joins(pair: AlignedPair) -> Iterator[Finding]:
+    """wrong_join_condition: gold's tables, joined by other columns or by another kind of join."""
     common = _uses(pair.gold) & _uses(pair.predicted)
     gold, predicted = (_restricted(_classes(core), common) for core in (pair.gold, pair.predicted))
     if gold != predicted:
@@ -79,39 +78,41 @@ def _uses(core: Core) -> frozenset[tuple[str, int]]:
     return frozenset((table, seen[:i].count(table)) for i, table in enumerate(seen))
 
 
-def _classes(core: Core) -> list[set[Column]]:
+def _classes(core: Core) -> list[set[ColumnTerm]]:
     """Sets of columns that the joins make equal, directly or through others."""
-    classes: list[set[Column]] = []
+    classes: list[set[ColumnTerm]] = []
     for tie in core.ties:
-        touching = [found for found in classes if found & tie]
-        classes = [found for found in classes if not found & tie]
+        touching = [columns for columns in classes if columns & tie]
+        classes = [columns for columns in classes if not columns & tie]
         classes.append(set(tie).union(*touching))
     return classes
 
 
 def _restricted(
-    classes: Iterable[set[Column]], uses: frozenset[tuple[str, int]]
-) -> frozenset[frozenset[Column]]:
+    classes: Iterable[set[ColumnTerm]], uses: frozenset[tuple[str, int]]
+) -> frozenset[frozenset[ColumnTerm]]:
     """The pairs of columns tied, of those tables only."""
     kept = (
-        sorted(
-            (column for column in found if (fold(column.table), column.instance) in uses), key=str
-        )
-        for found in classes
+        sorted((column for column in columns if column.table_use in uses), key=str)
+        for columns in classes
     )
-    return frozenset(frozenset(tied) for found in kept for tied in itertools.combinations(found, 2))
+    return frozenset(
+        frozenset(tied) for columns in kept for tied in itertools.combinations(columns, 2)
+    )
 
 
-def _tie_message(missing: Iterable[frozenset[Column]], extra: Iterable[frozenset[Column]]) -> str:
-    wanted, found = (sorted(map(_equality, ties)) for ties in (missing, extra))
-    if not found:
-        return f"joins without {' and '.join(wanted)}"
-    if not wanted:
-        return f"joins on {' and '.join(found)}, which gold does not"
-    return f"joins on {' and '.join(found)}; gold joins on {' and '.join(wanted)}"
+def _tie_message(
+    missing: Iterable[frozenset[ColumnTerm]], extra: Iterable[frozenset[ColumnTerm]]
+) -> str:
+    gold, predicted = (sorted(map(_equality, ties)) for ties in (missing, extra))
+    if not predicted:
+        return f"joins without {' and '.join(gold)}"
+    if not gold:
+        return f"joins on {' and '.join(predicted)}, which gold does not"
+    return f"joins on {' and '.join(predicted)}; gold joins on {' and '.join(gold)}"
 
 
-def _equality(tie: Iterable[Column]) -> str:
+def _equality(tie: Iterable[ColumnTerm]) -> str:
     return " = ".join(sorted(map(str, tie)))
 
 
