@@ -11,7 +11,6 @@ questions, so that they can share it.
 """
 
 import collections
-import copy
 import dataclasses
 import itertools
 import re
@@ -85,23 +84,6 @@ class CompactDatabase:
             for table in _shuffled(self._schema.tables, permutation)
         )
         return _text(dataclasses.replace(self._schema, tables=tuple(tables)), self._values)
-
-    def renamed(self, schema: Schema) -> "CompactDatabase":
-        """The same database by other names.
-
-        Args:
-          schema: by these names, its tables and columns in the order of this one.
-        """
-        names = dict(zip(self._values, _columns(schema), strict=True))
-        other = copy.copy(self)
-        other._schema = schema
-        other._values = {names[ref]: values for ref, values in self._values.items()}
-        other._places = {
-            words: [place._replace(column=names[place.column]) for place in places]
-            for words, places in self._places.items()
-        }
-        other.text = _text(schema, other._values)
-        return other
 
     def matches(self, question: str) -> tuple[str, ...]:
         """Values of text columns that a question names, as conditions; the longest first.

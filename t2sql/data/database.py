@@ -5,10 +5,11 @@ An error says what is wrong with the file.
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from t2sql import errors
+from t2sql.sql.names import quoted
 
 _MAGIC = b"SQLite format 3\x00"
 # The full release keeps the databases of its test split in a folder of their own.
@@ -70,6 +71,19 @@ def open_database(database: Path) -> Iterator[sqlite3.Connection]:
             ) from error
         except sqlite3.DatabaseError as error:
             raise errors.InputError(f"{database}: damaged SQLite database: {error}") from error
+
+
+def has_rows(fetch: Callable[[str], Sequence[tuple]]) -> bool:
+    """Whether any table of a database holds a row.
+
+    Args:
+      fetch: runs a query on the database and returns its rows.
+    """
+    tables = fetch(
+        "SELECT name FROM sqlite_master WHERE type = 'table' "
+        r"AND name NOT LIKE 'sqlite\_%' ESCAPE '\'"
+    )
+    return any(fetch(f"SELECT 1 FROM {quoted(name)} LIMIT 1") for (name,) in tables)
 
 
 def _check_file(database: Path) -> None:

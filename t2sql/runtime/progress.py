@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import rich.console
@@ -85,3 +85,23 @@ def make_console() -> Console:
     """Standard output, wide enough elsewhere than on a terminal not to wrap lines."""
     width = None if sys.stdout.isatty() else 200
     return Console(file=sys.stdout, width=width, soft_wrap=not sys.stdout.isatty())
+
+
+def track[T](items: Collection[T], console: rich.console.Console, doing: str) -> Iterator[T]:
+    """Yields the items, and says how many are done where they take more than a second.
+
+    Args:
+      items: what is worked through.
+      console: a bar that goes when it is full on a terminal, a line now and then elsewhere.
+      doing: what is done with them, as "planning epochs".
+    """
+    bar = rich.progress.Progress(console=console, transient=True, disable=not console.is_terminal)
+    next_line = time.monotonic() + 1
+    with bar:
+        task = bar.add_task(doing, total=len(items))
+        for done, item in enumerate(items):
+            if not console.is_terminal and time.monotonic() > next_line:
+                next_line = time.monotonic() + SECONDS_PER_LINE
+                console.print(f"{doing}: {done} of {len(items)}", highlight=False)
+            yield item
+            bar.advance(task)

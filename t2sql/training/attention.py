@@ -1,12 +1,12 @@
-"""Attention of packed sequences that computes little of what the mask would throw away.
+"""Attention in packed sequences, without most of the scores that the mask would discard.
 
-In a long sequence a token sees its schema and its own question, a fraction of the tokens
-before it. So queries are taken in chunks, and each chunk is multiplied with the few chunks of
-keys that any of its tokens sees (`packing.Sequences.chunks` names them), whichever they are: the
-mask alone decides, and the result is that of gemma's attention, to which a test pins it.
+In a long sequence a token sees its schema and its own question: a fraction of the tokens before
+it. So the sequence is cut into chunks, and the queries of a chunk are multiplied with the chunks
+of keys that any of its tokens sees (`packing.Sequences.chunks`). The mask decides about each
+token, and the result equals gemma's attention; a test compares them.
 
     the sequence, a letter a chunk      S S q q q q     a schema, then questions
-    which chunks each one multiplies    0 0 0 0 0 0
+    chunks of keys for each chunk       0 0 0 0 0 0
                                           1 1 1 1 1
                                             2 2 3 4     (a question lies in two at most)
                                               3 4 5
@@ -31,21 +31,21 @@ def hidden_states(
     parents: Int[Array, "B L"],
     chunks: Int[Array, "B N W"],
 ) -> Float[Array, "B L D"]:
-    """What gemma's output layer is given. Its own logits are not read, so XLA leaves them out.
+    """The input of gemma's output layer. Its logits are not read, so XLA does not compute them.
 
     Args:
       model: gemma's transformer.
-      params: its parameters.
-      tokens: and the rest as in `packing.Sequences`.
+      params: of the model.
+      tokens: this and the rest are arrays of `packing.Sequences`.
     """
     # The chunks travel as gemma's `cache`, so that they are arguments of its jitted call.
-    seen = {"chunks": chunks, "positions": _seen(positions, chunks)}
+    cache = {"chunks": chunks, "positions": _gather(positions, chunks)}
     with nn.intercept_methods(_intercept):
         return model.apply(
             {"params": params},
             tokens,
             positions=positions,
-            cache={f"layer_{layer}": seen for layer in range(model.config.num_layers)},
+            cache={f"layer_{layer}": cache for layer in range(model.config.num_layers)},
             attention_mask=mask(segments, parents, chunks),
             return_hidden_states=True,
         ).hidden_states
@@ -54,31 +54,28 @@ def hidden_states(
 def mask(
     segments: Int[Array, "B L"], parents: Int[Array, "B L"], chunks: Int[Array, "B N W"]
 ) -> Bool[Array, "B L T"]:
-    """Which of its chunk's T keys each token sees: those of its own segment and of its schema.
-
-    And none behind itself.
-    """
+    """Which of its chunk's T keys each token sees: its segment's and its schema's, up to itself."""
     length = segments.shape[-1]
     size = length // chunks.shape[1]
-    places = chunks[..., None] * size + jnp.arange(size)
-    places = places.reshape(*chunks.shape[:2], 1, -1)  # B N 1 T
-    keys = _seen(segments, chunks)[:, :, None]
+    key_index = chunks[..., None] * size + jnp.arange(size)
+    key_index = key_index.reshape(*chunks.shape[:2], 1, -1)  # B N 1 T
+    key_segments = _gather(segments, chunks)[:, :, None]
     by_chunk = (*chunks.shape[:2], size, 1)
-    before = places <= jnp.arange(length).reshape(1, *by_chunk[1:])
-    own = (keys == segments.reshape(by_chunk)) | (keys == parents.reshape(by_chunk))
-    return (before & own & (places >= 0)).reshape(*segments.shape, -1)
-
-
-def _seen(array: Int[Array, "B L"], chunks: Int[Array, "B N W"]) -> Int[Array, "B N T"]:
-    """The values of the keys that each chunk of queries is given, T = W * L / N."""
-    return _gather(array, chunks).reshape(*chunks.shape[:2], -1)
+    causal = key_index <= jnp.arange(length).reshape(1, *by_chunk[1:])
+    related = (key_segments == segments.reshape(by_chunk)) | (
+        key_segments == parents.reshape(by_chunk)
+    )
+    return (causal & related & (key_index >= 0)).reshape(*segments.shape, -1)
 
 
 def _gather(array: Shaped[Array, "B L *H"], chunks: Int[Array, "B N W"]) -> jax.Array:
-    """The chunks named, [B N T *H]; one that is no chunk (-1) is the first, to be masked."""
+    """The keys of each chunk of queries, [B N T *H] with T = W * L / N.
+
+    Chunk -1 (none) takes the first chunk's, which the mask hides.
+    """
     rows, count, width = chunks.shape
     cut = array.reshape(rows, count, -1, *array.shape[2:])
-    taken = jax.vmap(lambda one, index: one[index])(cut, jnp.maximum(chunks, 0))
+    taken = jax.vmap(lambda sequence, index: sequence[index])(cut, jnp.maximum(chunks, 0))
     return taken.reshape(rows, count, width * cut.shape[2], *array.shape[2:])
 
 

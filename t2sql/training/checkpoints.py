@@ -1,4 +1,4 @@
-"""Checkpoints of a training: its state, and what it has to agree with to go on."""
+"""Checkpoints of a training: its state, and what has to be equal for it to go on."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 from orbax import checkpoint as ocp
 
 from t2sql import errors
-from t2sql.training.step import State
+from t2sql.training.step import TrainState
 
 # Raise when the state or the order of the data changes.
 FORMAT_VERSION = 1
@@ -21,8 +21,8 @@ class Checkpoints:
 
     Args:
       output: the folder.
-      about: what decides the state's shapes and the order of the data; a training goes on
-        with the same only.
+      about: JSON values that decide the state's shapes and the order of the data. A checkpoint
+        with others is refused.
 
     Raises:
       InputError: the folder cannot be written.
@@ -45,7 +45,7 @@ class Checkpoints:
                 max_to_keep=2,
                 enable_async_checkpointing=False,
                 cleanup_tmp_directories=True,
-                # The other hosts have nothing to add, and are not waited for.
+                # Only the first host writes, and does not wait for the others.
                 multiprocessing_options=ocp.options.MultiprocessingOptions(
                     primary_host=0, active_processes={0}
                 ),
@@ -57,12 +57,12 @@ class Checkpoints:
         """The step of the last complete checkpoint, None where there is none."""
         return self._manager.latest_step()
 
-    def save(self, state: State, notes: dict[str, Any]) -> None:
-        """Writes a checkpoint; what is half written when the process dies is none.
+    def save(self, state: TrainState, notes: dict[str, Any]) -> None:
+        """Writes a checkpoint, atomically: a process that dies meanwhile leaves none.
 
         Args:
-          state: all of it, as NumPy arrays.
-          notes: JSON values to have back.
+          state: as NumPy arrays.
+          notes: JSON values that `restore` returns.
 
         Raises:
           InputError: the disk is full or the folder cannot be written.
@@ -81,15 +81,15 @@ class Checkpoints:
         except OSError as error:
             raise errors.InputError(f"{self._folder}: cannot write step {step}: {error}") from error
 
-    def restore(self, like: State) -> tuple[State, dict[str, Any]]:
+    def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """The last checkpoint's state, as NumPy arrays, and notes.
 
         Args:
           like: a state of the same shapes.
 
         Raises:
-          RefusedError: it is of another training.
-          InputError: it is damaged.
+          RefusedError: the checkpoint is of another training.
+          InputError: the checkpoint is damaged.
         """
         step = self.latest
         abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
@@ -98,7 +98,7 @@ class Checkpoints:
                 step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
             )
             self._check(about["about"])
-            found = self._manager.restore(
+            restored = self._manager.restore(
                 step,
                 args=ocp.args.Composite(state=ocp.args.StandardRestore(_tree(abstract))),
             )
@@ -107,7 +107,7 @@ class Checkpoints:
                 f"{self._folder / str(step)}: the checkpoint is damaged ({error}); delete it to go "
                 "on from the one before it, if there is one, or choose another --config.output"
             ) from error
-        return State(**found["state"]), about["about"]["notes"]
+        return TrainState(**restored["state"]), about["about"]["notes"]
 
     def _check(self, found: dict[str, Any]) -> None:
         known = {name: found.get(name) for name in self._about}
@@ -119,7 +119,7 @@ class Checkpoints:
 
 
 def _differences(there: Any, here: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The values of nested dicts that are not the same, by their names with dots."""
+    """Yields where nested dicts differ: the names with dots, and both values."""
     if isinstance(there, dict) and isinstance(here, dict):
         for key in sorted(here.keys() | there.keys()):
             yield from _differences(there.get(key), here.get(key), f"{name}.{key}".lstrip("."))
@@ -127,5 +127,5 @@ def _differences(there: Any, here: Any, name: str = "") -> Iterator[tuple[str, A
         yield name, there, here
 
 
-def _tree(state: State) -> dict[str, Any]:
+def _tree(state: TrainState) -> dict[str, Any]:
     return {"step": state.step, "trained": state.trained, "optimizer": state.optimizer}

@@ -1,4 +1,4 @@
-"""Every value of a training; data, model and prompt are those of a run."""
+"""Every value of a training, beside a run's own of data, model and prompt."""
 
 import ml_collections
 from ml_collections import config_dict
@@ -12,8 +12,8 @@ def default_config() -> ml_collections.ConfigDict:
     """The defaults of a run, with `train` added."""
     config = config_lib.default_config()
     config.prompt = "compact"
-    config.sampling.constrain = "keys"  # in the validation, as the adapter is used
-    config.grace_seconds = 300.0  # a step may be slow, and its checkpoint is worth it
+    config.sampling.constrain = "keys"  # validated as the adapter is used
+    config.grace_seconds = 300.0  # for the last step and its checkpoint
 
     config.train = ml_collections.ConfigDict()
     config.train.splits = ("train",)  # and train_others, where there is one with rows
@@ -23,15 +23,13 @@ def default_config() -> ml_collections.ConfigDict:
     config.train.held_out_databases = 8
     config.train.sequence_tokens = 2048  # a schema and its questions
     config.train.sequence_answers = 1024  # tokens of answers in a sequence, at most
-    config.train.output_rows = 16384  # that the loss of a sequence is taken over; 0: all
+    config.train.output_rows = 16384  # of the output layer, for a sequence's loss; 0: all
     config.train.sequences_per_step = 2  # a multiple of the devices
     config.train.sequences_per_device = 1  # at a time; gradients add up until a step is full
-    config.train.epochs = 10.0  # may be broken: 0.5 learns half of the questions
-    # Share of schemas, drawn in each epoch, whose tables and columns come in another order; with
-    # the prompt compact.
+    config.train.epochs = 10.0  # 0.5 learns half of the questions
+    # Share of the schemas, drawn in each epoch, that show their tables and columns in another
+    # order; with the prompt compact.
     config.train.shuffled_schemas = 0.5
-    # Share of schemas whose names are spelt in another way, likewise.
-    config.train.respelt_schemas = 0.0
     config.train.peak_learning_rate = 2e-4
     config.train.warmup_steps = 50
     config.train.decay_share = 0.3  # of all steps, at the end: from the peak to zero
@@ -45,7 +43,7 @@ def default_config() -> ml_collections.ConfigDict:
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-    """Refuses values that cannot be trained with.
+    """Checks all values of a training.
 
     Raises:
       InputError: names the key, its value and the rule.
@@ -71,7 +69,6 @@ def check(config: ml_collections.ConfigDict) -> None:
         "sequences_per_device": (train.sequences_per_device >= 1, "at least 1"),
         "epochs": (train.epochs > 0, "above 0"),
         "shuffled_schemas": (0 <= train.shuffled_schemas <= 1, "between 0 and 1"),
-        "respelt_schemas": (0 <= train.respelt_schemas <= 1, "between 0 and 1"),
         "peak_learning_rate": (train.peak_learning_rate > 0, "above 0"),
         "warmup_steps": (train.warmup_steps >= 0, "at least 0"),
         "decay_share": (0 <= train.decay_share <= 1, "between 0 and 1"),

@@ -1,9 +1,9 @@
-"""Gold SQL in one spelling: what a small model need not learn to tell apart.
+"""Gold SQL in one spelling, so that a small model need not learn several.
 
 Spider's annotators write `count(*)  >=  2`, `COUNT (*)>=2`, `"France"` and `'France'`.
 Here keywords and functions are upper case, names are spelt as in the schema, text stands in
-single quotes (in double quotes SQLite would take an invented name for text), and there is
-one space where there has to be one. The query stays the same query: a test runs both.
+single quotes (SQLite takes an invented name in double quotes for text), and spaces stand only
+where they have to. The query's meaning stays: a test runs both.
 """
 
 import re
@@ -27,20 +27,14 @@ _OPERATORS = ("!=", "<>", ">=", "<=", "==", "||")
 _ALIAS = re.compile(r"[tT]\d+")
 
 
-def normal_sql(query: str, schema: Schema, spelt: Schema | None = None) -> str:
-    """The query's first statement in one spelling, without a semicolon.
-
-    Args:
-      query: over the schema.
-      schema: whose names it uses.
-      spelt: the schema with the names that are written instead; None for its own.
-    """
+def normal_sql(query: str, schema: Schema) -> str:
+    """The first statement of a query over the schema, in one spelling, without a semicolon."""
     tokens = [
         token
         for token in tokenize(first_statement(query))
         if token.kind not in ("space", "comment")
     ]
-    spellings = _spellings(tokens, schema, spelt or schema)
+    spellings = _spellings(tokens, schema)
     words: list[str] = []
     for index, token in enumerate(tokens):
         before = words[-1] if words else ""
@@ -49,19 +43,18 @@ def normal_sql(query: str, schema: Schema, spelt: Schema | None = None) -> str:
     return _join(words, tokens)
 
 
-def _spellings(tokens: Sequence[Token], schema: Schema, spelt: Schema) -> dict[str, str]:
-    """How names are written, by their folded form; those of the query's tables first."""
+def _spellings(tokens: Sequence[Token], schema: Schema) -> dict[str, str]:
+    """How the schema writes names, by their folded form; names of the query's tables win."""
     used = {fold(token.text.strip('"`')) for token in tokens}
-    pairs = list(zip(schema.tables, spelt.tables, strict=True))
-    pairs.sort(key=lambda pair: fold(pair[0].name) not in used)
+    tables = sorted(schema.tables, key=lambda table: fold(table.name) not in used)
     spellings: dict[str, str] = {}
-    for table, written in pairs:
-        for column, written_column in zip(table.columns, written.columns, strict=True):
-            spellings.setdefault(fold(column.name), written_column.name)
-    for table, written in pairs:
-        spellings.setdefault(fold(table.name), written.name)
+    for table in tables:
+        for column in table.columns:
+            spellings.setdefault(fold(column.name), column.name)
+    for table in tables:
+        spellings.setdefault(fold(table.name), table.name)
     # After FROM and JOIN, and before a dot, a name is a table's.
-    return spellings | {f"table {fold(table.name)}": written.name for table, written in pairs}
+    return spellings | {f"table {fold(table.name)}": table.name for table in tables}
 
 
 def _word(token: Token, before: str, after: str, spellings: dict[str, str]) -> str:

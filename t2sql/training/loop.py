@@ -1,4 +1,4 @@
-"""The training: from a config to an adapter, or on from where it stopped."""
+"""The training loop: from a config, or the last checkpoint, to an adapter."""
 
 import contextlib
 import dataclasses
@@ -19,38 +19,36 @@ from t2sql.evaluation.verdict import QueryPair
 from t2sql.runtime import compilation_cache, distributed, progress, signals
 from t2sql.training import checkpoints as checkpoints_lib
 from t2sql.training import metrics as metrics_lib
-from t2sql.training import plan, validation
+from t2sql.training import setup, validation
 from t2sql.training import step as step_lib
 from t2sql.training.trainer import Trainer
 
-# The loss is taken to diverge where its mean of late is so much above its least.
+# A loss diverges where its running mean is this far above the least it has been.
 _DIVERGED = 1.0  # nats per token
 _SMOOTHING = 0.95
 
 
 class LossWatch:
-    """Stops a training whose loss is no number, or that diverges."""
+    """Stops a training whose loss diverges or is no number."""
 
     def __init__(self):
         self._mean = self._least = math.inf
 
     def check(self, step: int, loss: float) -> None:
-        """Looks at the loss of one more step.
+        """Takes the loss of one more step.
 
         Raises:
-          RefusedError: training on would be in vain.
+          RefusedError: the loss diverges or is no number.
         """
         if not math.isfinite(loss):
             raise self._error(step, f"the loss is {loss}")
-        self._mean = loss if math.isinf(self._mean) else self._blend(loss)
+        first = math.isinf(self._mean)
+        self._mean = loss if first else _SMOOTHING * self._mean + (1 - _SMOOTHING) * loss
         self._least = min(self._least, self._mean)
         if self._mean > self._least + _DIVERGED:
             raise self._error(
                 step, f"the loss has risen from {self._least:.2f} to {self._mean:.2f}"
             )
-
-    def _blend(self, loss: float) -> float:
-        return _SMOOTHING * self._mean + (1 - _SMOOTHING) * loss
 
     def _error(self, step: int, what: str) -> errors.RefusedError:
         return errors.RefusedError(
@@ -64,33 +62,33 @@ def run(
     watch: signals.TerminationWatch,
     process: distributed.Process = distributed.ALONE,
 ) -> None:
-    """Trains, or trains on, until the config's epochs are done.
+    """Trains until the config's epochs are done, from the last checkpoint where there is one.
 
     Args:
       config: as `config.default_config` lays it out.
       watch: asked between steps whether to stop.
-      process: this host among those that train in step; the first one writes.
+      process: this host among all that train in step; the first one writes.
 
     Raises:
       InputError: a config value, the data or a checkpoint is wrong.
       RefusedError: the output holds another training, or the loss diverges.
-      Terminated, KeyboardInterrupt: a signal has come; a checkpoint is written.
+      Terminated, KeyboardInterrupt: a signal came; a checkpoint is written.
     """
     console = progress.make_console()
     if process.description:
         console.print(f"host: {process.description}", highlight=False)
     output = storage.local_folder(config.output, "--config.output")
-    parts = plan.prepare(config)
+    parts = setup.prepare(config, console)
     checkpoints = None
     if process.index == 0:
-        checkpoints = checkpoints_lib.Checkpoints(output, plan.describe(parts))
+        checkpoints = checkpoints_lib.Checkpoints(output, setup.describe(parts))
     programs = compilation_cache.CompilationCache(
         config.compilation_cache,
         config_lib.resolve_cache_dir(config),
         config_lib.storage_config(config),
     )
-    plan.print_plan(parts, console)
-    # Open to the end: a step of another width is another program.
+    setup.print_plan(parts, console)
+    # Open to the end: a step of another width compiles another program.
     with contextlib.closing(programs), programs.open():
         trainer = Trainer(parts, checkpoints)
         trainer.compile()
@@ -113,12 +111,12 @@ def run(
 
 def train(
     trainer: Trainer,
-    parts: plan.Parts,
+    parts: setup.Parts,
     output: Path,
     console: rich.console.Console,
     watch: signals.TerminationWatch,
 ) -> None:
-    """The loop over steps. Hosts that do not lead do nothing else than learn."""
+    """Does all steps. Only the first host writes, validates and prints."""
     config = parts.config.train
     losses = LossWatch()
     if not trainer.leads:
@@ -128,29 +126,29 @@ def train(
     validator = make_validator(parts)
     saved = time.monotonic()
     done, total = trainer.steps_done, len(parts.steps)
-    with metrics_lib.Writer(output, console, done=done, total=total) as written:
+    with metrics_lib.Writer(output, console, done=done, total=total) as writer:
         for metrics, batch in steps(trainer, parts, watch):
             step = trainer.steps_done
             losses.check(step, float(metrics.loss))
-            written.step(step, metrics, float(parts.schedule(step - 1)), batch)
+            writer.step(step, metrics, float(parts.schedule(step - 1)), batch)
             due = config.validate_every and step % config.validate_every == 0
             if due or step == len(parts.steps):
-                written.validation(step, validate(trainer, validator, output, watch))
+                writer.validation(step, validate(trainer, validator, output, watch))
             if time.monotonic() - saved > 60 * config.checkpoint_minutes:
                 trainer.save()
                 saved = time.monotonic()
     trainer.save()
     trainer.export(output / "last", {"steps": trainer.steps_done})
-    tell = functools.partial(console.print, highlight=False, soft_wrap=True)
-    tell(f"{trainer.steps_done} of {total} steps done: {output / 'last'}")
+    say = functools.partial(console.print, highlight=False, soft_wrap=True)
+    say(f"{trainer.steps_done} of {total} steps done: {output / 'last'}")
     if trainer.best:
-        tell(f"best on held-out questions, {trainer.best['execution']:.1%}: {output / 'best'}")
+        say(f"best on held-out questions, {trainer.best['execution']:.1%}: {output / 'best'}")
 
 
 def steps(
-    trainer: Trainer, parts: plan.Parts, watch: signals.TerminationWatch
+    trainer: Trainer, parts: setup.Parts, watch: signals.TerminationWatch
 ) -> Iterator[tuple[step_lib.Metrics, step_lib.Batch]]:
-    """Does the steps that are left, and yields after each."""
+    """Does the steps that are left; yields each one's metrics and batch."""
     last = min(len(parts.steps), parts.config.train.stop_after_steps or len(parts.steps))
     for batch in trainer.batches():
         if trainer.steps_done >= last:
@@ -159,7 +157,7 @@ def steps(
         yield trainer.learn(batch), batch
 
 
-def make_validator(parts: plan.Parts) -> validation.Validator:
+def make_validator(parts: setup.Parts) -> validation.Validator:
     """A validator over the held-out databases."""
     ids = {example.db_id for example in parts.split.held_out}
     schemas = read_schema.read_schemas(parts.root, ids)
@@ -183,10 +181,10 @@ def validate(
     output: Path,
     watch: signals.TerminationWatch,
 ) -> validation.Score:
-    """Scores what is trained so far; the best is kept in `best`."""
+    """Scores what is trained so far, and exports it to `best` if no earlier score is as high."""
     try:
         score = validator.score(trainer.params(), on_step=watch.check)
-    except Exception:  # What is learnt is not lost with it.
+    except Exception:  # the steps done are not lost with it
         trainer.save()
         raise
     result = {"steps": trainer.steps_done, **dataclasses.asdict(score)}

@@ -1,4 +1,4 @@
-"""What is trained: an adapter beside frozen weights, or the weights themselves."""
+"""What is trained: an adapter beside frozen weights, or all weights."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,25 +19,25 @@ class Method(Protocol):
     """A way to fine-tune.
 
     Attributes:
-      about: what decides the shapes of what is trained.
+      about: JSON values that decide the shapes of what is trained.
     """
 
     about: dict[str, Any]
 
     def load(self, factory: factory_lib.LLMModuleFactory) -> Any:
-        """The parameters to begin with, on the factory's mesh."""
+        """The model's parameters, on the factory's mesh."""
 
     def init(self, params: Any) -> Any:
-        """What is trained, as training begins, in float32."""
+        """What is trained, in float32, before the first step."""
 
     def frozen(self, params: Any) -> Any:
-        """What training reads and does not change."""
+        """The parameters that training reads and does not change."""
 
     def loss(self, model: Any, trained: Any, frozen: Any, batch: step_lib.Batch) -> jax.Array:
         """The summed loss of a batch."""
 
     def merged(self, trained: Any, frozen: Any) -> Any:
-        """Parameters of the plain model, to sample with."""
+        """Parameters of gemma's plain model, to sample with."""
 
     def save(self, folder: Path, trained: Any, **about: Any) -> None:
         """Writes what was trained as a model source."""
@@ -45,13 +45,13 @@ class Method(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class LoRA:
-    """Trains an adapter; what it saves is a `model.adapter`.
+    """Trains an adapter, and saves it for `config.model.adapter`.
 
     Attributes:
-      rank: of its factors.
+      rank: of the adapter's factors.
       targets: the layers that it adapts.
-      seed: of a new one.
-      begin: the adapter to go on with; None for a new one.
+      seed: of a new adapter.
+      begin: the adapter to begin with; None for a new one.
     """
 
     rank: int
@@ -88,10 +88,10 @@ class LoRA:
 
 @dataclasses.dataclass(frozen=True)
 class Full:
-    """Trains all weights; what it saves is a checkpoint, a `model.source`.
+    """Trains all weights, and saves a checkpoint for `config.model.source`.
 
     Attributes:
-      dtype: of the computation; the weights that are trained are float32.
+      dtype: of the computation; the trained weights are float32.
     """
 
     dtype: str
@@ -126,8 +126,8 @@ def make(config: ml_collections.ConfigDict, factory: factory_lib.LLMModuleFactor
     """The method of `config.train`.
 
     Raises:
-      InputError: there is no such method or target, the rank is below 1, or the adapter to go on
-        with has others.
+      InputError: there is no such method or target, the rank is below 1, or the adapter to begin
+        with has another rank or other targets.
     """
     train = config.train
     if train.method == "full":

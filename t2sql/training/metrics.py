@@ -1,4 +1,4 @@
-"""What a training says of itself: lines of progress, TensorBoard, and a file of numbers."""
+"""The metrics of a training: lines of progress, TensorBoard, and a file of numbers."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from t2sql.training import step as step_lib
 from t2sql.training import validation
 
 SECONDS_PER_LINE = 30.0
-# Time left is told by the speed of so many steps.
+# The time left is estimated from the last steps, this many.
 _RECENT = 50
 
 
@@ -21,10 +21,10 @@ class Writer:
     """Writes each step's metrics to `output` and, now and then, a line to the console.
 
     Args:
-      output: folder; TensorBoard's files go to `tensorboard` in it, and one JSON object a
-        step to `metrics.jsonl`.
+      output: folder. One JSON object a step goes to `metrics.jsonl` in it, and TensorBoard's
+        files to `tensorboard`.
       console: where to print.
-      done: steps done before; what was noted of later ones, after the checkpoint, goes.
+      done: steps done before. Lines of later steps, done after the checkpoint, are removed.
       total: steps of the whole training.
     """
 
@@ -48,13 +48,13 @@ class Writer:
     def step(
         self, step: int, metrics: step_lib.Metrics, learning_rate: float, batch: step_lib.Batch
     ) -> None:
-        """Notes one step.
+        """Writes the metrics of one step.
 
         Args:
           step: its number, from 1.
           metrics: on the host.
-          learning_rate: that it was done with.
-          batch: what it was done on.
+          learning_rate: of the step.
+          batch: of the step.
         """
         self._times = [*self._times[-_RECENT:], time.monotonic()]
         seconds = self._times[-1] - self._times[-2]
@@ -65,15 +65,15 @@ class Writer:
             "tokens": int(np.count_nonzero(batch.segments)),
             "seconds": round(seconds, 3),
         }
-        self.note(step, values)
+        self._write(step, values)
         if self._times[-1] - self._last_line > SECONDS_PER_LINE:
             self._last_line = self._times[-1]
             self._console.print(self._line(step, values), highlight=False)
 
     def validation(self, step: int, score: validation.Score) -> None:
-        """Notes the score of a step."""
+        """Writes the score after a step."""
         values = dataclasses.asdict(score)
-        self.note(step, {f"held_out_{name}": value for name, value in values.items()})
+        self._write(step, {f"held_out_{name}": value for name, value in values.items()})
         self._console.print(
             f"step {step}/{self._total}  held out: execution {score.execution:.1%}, "
             f"exact match {score.exact_match:.1%}, valid {score.valid:.1%} of {score.questions}",
@@ -81,8 +81,7 @@ class Writer:
         )
         self._times = [time.monotonic()]
 
-    def note(self, step: int, values: dict[str, float]) -> None:
-        """Notes numbers of a step."""
+    def _write(self, step: int, values: dict[str, float]) -> None:
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         for name, value in values.items():

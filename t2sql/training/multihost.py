@@ -1,7 +1,7 @@
-"""Arrays of one host's devices as part of arrays of all hosts, and back; no byte is copied.
+"""Moves arrays between one host's mesh and the mesh of all hosts; no byte is copied.
 
-Training needs its hosts in step: the batch is spread over all devices, and each gradient is
-summed over them. All else stays on the hosts' own meshes, as everywhere in this program.
+Hosts train in step: the batch is spread over all devices, and gradients are summed over them.
+All else stays on each host's own mesh, as everywhere in this program.
 """
 
 from typing import Any
@@ -15,24 +15,24 @@ from t2sql.model import mesh as mesh_lib
 
 
 def all_devices(local: Mesh) -> Mesh:
-    """The mesh of all hosts' devices; `local` is this host's, of the shape of the others'."""
+    """The mesh of all hosts' devices; `local` is this host's, and all have its shape."""
     parallel = local.shape[mesh_lib.MODEL_AXIS]
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     return Mesh(np.asarray(devices).reshape(-1, parallel), local.axis_names)
 
 
 def spread(tree: Any, mesh: Mesh) -> Any:
-    """Arrays that every host has a copy of, on the mesh of all devices."""
+    """Replicated arrays, from this host's mesh to the mesh of all devices."""
     return jax.tree.map(lambda leaf: _on(leaf, mesh), tree)
 
 
 def own(tree: Any, local: Mesh) -> Any:
-    """This host's copy of arrays that every host has a copy of."""
+    """Replicated arrays, from the mesh of all devices to this host's."""
     return jax.tree.map(lambda leaf: _on(leaf, local), tree)
 
 
 def from_first(tree: Any) -> Any:
-    """What the first host has, as NumPy arrays on all hosts."""
+    """The first host's arrays, as NumPy arrays on all hosts."""
     return multihost_utils.broadcast_one_to_all(jax.device_get(tree))
 
 

@@ -5,10 +5,9 @@
     parents    1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 4 4 4 4 4 4 4 0 0
     positions  0 1 2 3 4 5 6 7 8 9 5 6 7 ...   0 1 2 3 4 5 6
 
-A question (q) and its answer (a) attend to their schema (s) and to themselves, and their
-positions follow the schema's, as if they were alone with it: attention, RoPE and the window
-of the local layers are those of unpacked sequences. What room is left, another schema (t)
-takes.
+A question (q) with its answer (a) attends to its schema (s) and to itself, and its positions
+follow the schema's. So attention, RoPE and the window of the local layers are as if it were alone
+with its schema. Another schema (t) takes the room that is left.
 """
 
 import collections
@@ -18,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float32, Int32
 
-# Tokens that attention takes together: fewer are less work thrown away, more are faster.
+# Tokens of a chunk of attention: smaller chunks compute less in vain, larger ones run faster.
 CHUNK = 64
 _READ = ("tokens", "positions", "segments", "parents")
 
@@ -29,7 +28,8 @@ class Question:
 
     Attributes:
       example_id: of the example.
-      prompt: tokens after those that all questions of the database begin with; at least one.
+      prompt: its tokens after the beginning that all questions of the database share; at least
+        one.
       answer: tokens of the answer, with the end token.
     """
 
@@ -59,11 +59,11 @@ class Group:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """What a sequence holds.
+    """What a sequence holds at most.
 
     Attributes:
-      tokens: L, of all kinds.
-      answers: M, tokens of answers: the output layer runs for so many.
+      tokens: L, all tokens.
+      answers: M, tokens of answers. The output layer runs for this many.
     """
 
     tokens: int
@@ -71,7 +71,7 @@ class Capacity:
 
     @property
     def chunks(self) -> int:
-        """N, the chunks of its arrays, which are padded to whole ones."""
+        """N, the chunks of its arrays, which are padded to whole chunks."""
         return -(-self.tokens // CHUNK)
 
     def holds(self, groups: Sequence[Group]) -> bool:
@@ -83,19 +83,19 @@ class Capacity:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Sequences:
-    """Packed sequences as arrays; see the module's picture. `B` may be several axes.
+    """Packed sequences as arrays, as the module's picture shows. `B` may be several axes.
 
     Attributes:
       tokens: right-padded with id 0.
       positions: of each token in its text.
-      segments: which tokens belong together, from 1; 0 for padding.
+      segments: which schema or question each token is of, from 1; 0 for padding.
       parents: the segment of each token's schema.
       chunks: for each chunk of CHUNK tokens the chunks that its tokens see, then -1.
-      places: of the tokens that an answer's tokens follow.
+      predict_at: indices of the tokens from which the answers' tokens are predicted.
       answers: the answers' tokens.
-      weights: 1 for a token that counts, 0 for padding.
-      rows: of the output layer that the loss is taken over, ascending; none for all.
-      row_offsets: what is added to the logit of each.
+      weights: of the answers' tokens: 1, and 0 for padding.
+      rows: of the output layer that the loss is taken over, ascending; empty for all.
+      row_offsets: added to the logit of each row.
     """
 
     tokens: Int32[np.ndarray, "B L"]
@@ -103,7 +103,7 @@ class Sequences:
     segments: Int32[np.ndarray, "B L"]
     parents: Int32[np.ndarray, "B L"]
     chunks: Int32[np.ndarray, "B N W"]
-    places: Int32[np.ndarray, "B M"]
+    predict_at: Int32[np.ndarray, "B M"]
     answers: Int32[np.ndarray, "B M"]
     weights: Float32[np.ndarray, "B M"]
     rows: Int32[np.ndarray, "B R"]
@@ -115,12 +115,12 @@ def plan_epoch(
     capacity: Capacity,
     rng: np.random.Generator,
 ) -> list[list[Group]]:
-    """Packs every question once, in random order, in as few sequences as is easily found.
+    """Packs every question once, in random order, into few sequences.
 
     Args:
-      questions: by the tokens of their schema; each fits a sequence with it.
+      questions: by their schema's tokens; each fits a sequence with its schema.
       capacity: of a sequence.
-      rng: decides which questions share a sequence, and the order.
+      rng: draws which questions share a sequence, and the order.
 
     Returns:
       The groups of each sequence.
@@ -134,7 +134,7 @@ def plan_epoch(
 
 
 def _cut(prefix: tuple[int, ...], questions: list[Question], capacity: Capacity) -> list[Group]:
-    """Groups as large as a sequence, and the rest."""
+    """Groups of one schema, all as large as a sequence but the last."""
     groups = [Group(prefix=prefix, questions=())]
     for question in questions:
         longer = Group(prefix=prefix, questions=(*groups[-1].questions, question))
@@ -170,13 +170,13 @@ def pack(
     """The arrays of one sequence, [L], [N W], [M] and [R].
 
     Args:
-      groups: that the sequence holds.
-      capacity: of it.
-      rows: of the output layer, and what is added to their logits; none for all.
-      width: W, at least `chunks_seen`; None for N, which always is.
+      groups: of the sequence.
+      capacity: of the sequence.
+      rows: of the output layer, and what is added to their logits; empty for all.
+      width: W, at least `chunks_seen`; None for N, the largest.
     """
     read: dict[str, list[int]] = {name: [] for name in _READ}
-    places: list[int] = []
+    predict_at: list[int] = []
     answers: list[int] = []
 
     def add(tokens: Sequence[int], position: int, segment: int, parent: int) -> None:
@@ -194,12 +194,12 @@ def pack(
             segment += 1
             add(question.prompt + question.answer[:-1], len(group.prefix), segment, parent)
             end = len(read["tokens"])
-            places.extend(range(end - len(question.answer), end))
+            predict_at.extend(range(end - len(question.answer), end))
             answers.extend(question.answer)
     return Sequences(
         **{name: _pad(values, capacity.chunks * CHUNK) for name, values in read.items()},
         chunks=_chunks(groups, capacity.chunks, width or capacity.chunks),
-        places=_pad(places, capacity.answers),
+        predict_at=_pad(predict_at, capacity.answers),
         answers=_pad(answers, capacity.answers),
         weights=_pad([1] * len(answers), capacity.answers).astype(np.float32),
         rows=rows[0],
@@ -208,7 +208,7 @@ def pack(
 
 
 def chunks_seen(groups: Sequence[Group]) -> int:
-    """How many chunks of a packed sequence a chunk of it sees, at most."""
+    """How many chunks any one chunk of the packed sequence sees, at most."""
     return max(map(len, _seen(groups).values()), default=1)
 
 
@@ -216,18 +216,18 @@ def _chunks(groups: Sequence[Group], count: int, width: int) -> Int32[np.ndarray
     seen = _seen(groups)
     chunks = np.full((count, width), -1, np.int32)
     for chunk in range(count):
-        ascending = sorted(seen.get(chunk, {chunk}))  # a token of padding sees itself
+        ascending = sorted(seen.get(chunk, {chunk}))  # padding sees itself
         chunks[chunk, : len(ascending)] = ascending
     return chunks
 
 
 def _seen(groups: Sequence[Group]) -> dict[int, set[int]]:
-    """The chunks that each chunk sees."""
+    """Which chunks each chunk sees."""
     seen = collections.defaultdict(set)
 
-    def see(tokens: range, others: range) -> None:
-        for chunk in range(tokens.start // CHUNK, _end(tokens)):
-            seen[chunk].update(range(others.start // CHUNK, min(_end(others), chunk + 1)))
+    def see(queries: range, keys: range) -> None:
+        for chunk in range(queries.start // CHUNK, _end(queries)):
+            seen[chunk].update(range(keys.start // CHUNK, min(_end(keys), chunk + 1)))
 
     end = 0
     for group in groups:
@@ -247,10 +247,10 @@ def _end(tokens: range) -> int:
 
 
 def stack(sequences: Sequence[Sequences], shape: tuple[int, ...]) -> Sequences:
-    """Sequences along new leading axes of `shape`."""
+    """The sequences as one, with new leading axes of `shape`."""
     return Sequences(
         **{
-            field.name: np.stack([getattr(one, field.name) for one in sequences]).reshape(
+            field.name: np.stack([getattr(arrays, field.name) for arrays in sequences]).reshape(
                 *shape, *getattr(sequences[0], field.name).shape
             )
             for field in dataclasses.fields(Sequences)

@@ -1,10 +1,10 @@
-"""Some rows of the output layer instead of all: sampled softmax (Jean et al. 2015).
+"""Sampled softmax: a loss over some rows of the output layer (Jean et al. 2015).
 
-With 262,144 rows the output layer is a third of a training step's time on a CPU. The loss needs
-all of them only for the sum over exp(logit). Here the rows of tokens that occur in the data, and
-the lowest ids (a BPE vocabulary's most frequent tokens), are always taken; of the others a few
-are drawn for each sequence, and each counts for as many as there are to one that is drawn. The
-sum is right in the mean, so the tokens that never occur stay as unlikely as they were.
+The output layer has 262,144 rows, a third of a training step's time on a CPU. The loss needs all
+of them only for the sum over exp(logit). Here the rows of tokens that occur in the data and the
+lowest ids (a BPE vocabulary's most frequent tokens) are always taken. Of the others a few are
+drawn for each sequence, and weighted to stand for all of them. The sum is right in the mean, so
+tokens that never occur stay as unlikely as they were.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from collections.abc import Collection
 import numpy as np
 from jaxtyping import Float32, Int32
 
-# How many of the rows are the same for all sequences.
+# Share of the rows that all sequences have.
 _KEPT_SHARE = 0.75
 
 
@@ -22,9 +22,9 @@ class OutputRows:
     """Which rows the loss is taken over.
 
     Attributes:
-      kept: ids that are always among them, ascending; empty where all rows are taken.
+      kept: ids that every sequence takes, ascending; empty where the loss is over all rows.
       others: all other ids.
-      drawn: how many of `others` join them, for a sequence.
+      drawn: how many of `others` are drawn for a sequence.
       seed: of the draws.
     """
 
@@ -37,7 +37,7 @@ class OutputRows:
         """The rows for a sequence, ascending, and what to add to the logit of each.
 
         Args:
-          sequence: its number in the training.
+          sequence: the sequence's number in the training.
         """
         if not self.drawn:
             return self.kept, np.zeros(len(self.kept), np.float32)
@@ -51,11 +51,11 @@ class OutputRows:
 
 
 def choose(used: Collection[int], count: int, vocabulary: int, seed: int) -> OutputRows:
-    """Rows for data in which the tokens `used` occur.
+    """Chooses the rows for data in which the tokens `used` occur.
 
     Args:
-      used: ids.
-      count: rows for each sequence, more where as many ids are in use; 0 for all.
+      used: token ids.
+      count: rows for each sequence, or more where more ids are used; 0 for all.
       vocabulary: rows of the output layer.
       seed: of the draws.
     """

@@ -1,4 +1,4 @@
-"""One step of training, compiled: gradients of packed sequences, accumulated, and the update."""
+"""One training step: the gradients of packed sequences, accumulated, and the update."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,13 +15,13 @@ from t2sql.training import attention, packing
 
 
 @flax.struct.dataclass
-class State:
+class TrainState:
     """What training changes.
 
     Attributes:
-      step: steps done; also the position in the data.
+      step: steps done, which is also the position in the data.
       trained: the adapter, or all parameters, in float32.
-      optimizer: the state of optax.
+      optimizer: optax's state.
     """
 
     step: Int[Array, ""]
@@ -31,7 +31,7 @@ class State:
 
 @flax.struct.dataclass
 class Metrics:
-    """Of one step: the mean loss per token in nats, and the gradients' norm before clipping."""
+    """A step's mean loss per token in nats, and its gradients' norm before clipping."""
 
     loss: Float[Array, ""]
     gradient_norm: Float[Array, ""]
@@ -46,7 +46,7 @@ class Batch:
     segments: Int[Array, "B L"]
     parents: Int[Array, "B L"]
     chunks: Int[Array, "B N W"]
-    places: Int[Array, "B M"]
+    predict_at: Int[Array, "B M"]
     answers: Int[Array, "B M"]
     weights: Float[Array, "B M"]
     rows: Int[Array, "B R"]
@@ -59,10 +59,10 @@ class Batch:
 
 @jax.custom_vjp
 def output_layer(hidden: Float[Array, "B M D"], table: Float[Array, "V D"]) -> jax.Array:
-    """Logits [B M V] in float32, whose gradients are taken in the table's own dtype.
+    """Logits [B M V] in float32, with gradients in the table's own dtype.
 
-    JAX's would turn the whole table to float32 first: at 262,144 rows that is a fifth of the
-    memory of a step in bfloat16.
+    JAX's own gradients would make a float32 copy of the table first: with 262,144 rows that is a
+    fifth of the memory of a step in bfloat16.
     """
     return jnp.einsum("bmd,vd->bmv", hidden, table, preferred_element_type=jnp.float32)
 
@@ -82,13 +82,11 @@ output_layer.defvjp(_output_forward, _output_backward)
 
 
 def loss_sum(model: nn.Module, params: Any, batch: Batch) -> Float[Array, ""]:
-    """The cross-entropy of the answers' tokens, summed.
-
-    The output layer runs at their places only.
+    """The cross-entropy of the answers' tokens, summed. The output layer runs for these only.
 
     Args:
       model: gemma's transformer.
-      params: its parameters.
+      params: of the model.
       batch: packed sequences.
     """
     hidden = attention.hidden_states(
@@ -100,37 +98,38 @@ def loss_sum(model: nn.Module, params: Any, batch: Batch) -> Float[Array, ""]:
         parents=batch.parents,
         chunks=batch.chunks,
     )
-    hidden = jnp.take_along_axis(hidden, batch.places[:, :, None], axis=1)
+    hidden = jnp.take_along_axis(hidden, batch.predict_at[:, :, None], axis=1)
     table = params["embedder"]["input_embedding"]
     if not batch.rows.shape[-1]:
-        logits, labels = _capped(model, output_layer(hidden, table)), batch.answers
+        logits, labels = _soft_capped(model, output_layer(hidden, table)), batch.answers
     else:
         logits = jax.vmap(output_layer)(hidden[:, None], table[batch.rows])[:, 0]
-        logits = _capped(model, logits) + batch.row_offsets[:, None]
+        logits = _soft_capped(model, logits) + batch.row_offsets[:, None]
         labels = jax.vmap(jnp.searchsorted)(batch.rows, batch.answers)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return jnp.sum(losses * batch.weights)
 
 
-def _capped(model: nn.Module, logits: jax.Array) -> jax.Array:
+def _soft_capped(model: nn.Module, logits: jax.Array) -> jax.Array:
     cap = model.config.final_logit_softcap
     return logits if cap is None else jnp.tanh(logits / cap) * cap
 
 
 def make_step(
     loss: Callable[[Any, Any, Batch], Float[Array, ""]], optimizer: optax.GradientTransformation
-) -> Callable[[State, Any, Batch], tuple[State, Metrics]]:
-    """A function of state, frozen parameters and a batch [accumulated, B, ...].
+) -> Callable[[TrainState, Any, Batch], tuple[TrainState, Metrics]]:
+    """The step, a function of state, frozen parameters and a batch [accumulated, B, ...].
 
     Args:
-      loss: of what is trained, the frozen parameters and a batch [B, ...]; a sum over tokens.
-      optimizer: the update.
+      loss: a function of the trained and the frozen parameters and a batch [B, ...]; a sum over
+        tokens.
+      optimizer: makes the update.
     """
 
-    def step(state: State, frozen: Any, batch: Batch) -> tuple[State, Metrics]:
+    def step(state: TrainState, frozen: Any, batch: Batch) -> tuple[TrainState, Metrics]:
         def accumulate(sums, part: Batch):
-            found = jax.value_and_grad(loss)(state.trained, frozen, part)
-            return jax.tree.map(jnp.add, sums, found), None
+            loss_and_gradients = jax.value_and_grad(loss)(state.trained, frozen, part)
+            return jax.tree.map(jnp.add, sums, loss_and_gradients), None
 
         zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.trained))
         sums, _ = jax.lax.scan(accumulate, zeros, batch)
@@ -139,6 +138,6 @@ def make_step(
         updates, inner = optimizer.update(gradients, state.optimizer, state.trained)
         trained = optax.apply_updates(state.trained, updates)
         metrics = Metrics(loss=mean, gradient_norm=optax.global_norm(gradients))
-        return State(step=state.step + 1, trained=trained, optimizer=inner), metrics
+        return TrainState(step=state.step + 1, trained=trained, optimizer=inner), metrics
 
     return step

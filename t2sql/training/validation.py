@@ -1,8 +1,8 @@
-"""Execution accuracy on held-out questions, with the program's own sampler and scorer."""
+"""Accuracy on held-out questions, by the sampler of a run and the scorer of a report."""
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import ml_collections
@@ -18,11 +18,11 @@ from t2sql.runs import loader, predict
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Score:
-    """Shares of the questions.
+    """Shares of the held-out questions.
 
     Attributes:
-      execution: whose result is that of the gold query.
-      exact_match: whose clauses are.
+      execution: whose answer returns gold's result.
+      exact_match: whose answer has gold's clauses.
       valid: whose answer runs.
       questions: how many there are.
     """
@@ -34,14 +34,14 @@ class Score:
 
 
 class Validator:
-    """Answers and judges the same questions each time.
+    """Answers and evaluates a fixed sample of the held-out questions.
 
     Args:
-      config: of the training; prompt, sampling and batch size are those of a run.
+      config: of the training, with a run's prompt, sampling and batch size.
       factory: of the model.
-      prompt: writes the prompts.
+      prompt: of the questions.
       held_out: examples to choose from.
-      make_pair: what is judged, of an example and its predicted SQL.
+      make_pair: makes what is evaluated of an example and its predicted SQL.
     """
 
     def __init__(
@@ -56,16 +56,20 @@ class Validator:
         self._factory = factory
         self._prompt = prompt
         self._make_pair = make_pair
-        chosen = sorted(held_out, key=_hash)[: config.train.validation_questions]
+        by_hash = sorted(
+            held_out, key=lambda each: hashlib.sha256(each.example_id.encode()).hexdigest()
+        )
+        chosen = by_hash[: config.train.validation_questions]
         units = loader.plan(chosen, prompt, unit_size=config.unit_size)
         self._groups = loader.load_groups(config, units, prompt, factory)
 
     def score(self, params: Any, *, on_step: Callable[[], None] = lambda: None) -> Score:
-        """Judges a model.
+        """Evaluates a model.
 
         Args:
-          params: of the plain model, on the factory's mesh.
-          on_step: called every few steps of the sampler; what it raises ends the validation.
+          params: of gemma's plain model, on the factory's mesh.
+          on_step: called every few steps of the sampler; an exception from it ends the
+            validation.
         """
         sampler = predict.make_sampler(self._config, self._factory, self._prompt, params)
         pairs = [
@@ -83,10 +87,6 @@ class Validator:
         )
 
 
-def _share(values) -> float:
-    judged = [bool(value) for value in values]
-    return sum(judged) / len(judged)
-
-
-def _hash(example: Example) -> str:
-    return hashlib.sha256(example.example_id.encode()).hexdigest()
+def _share(values: Iterable[bool | None]) -> float:
+    counted = [bool(value) for value in values]
+    return sum(counted) / len(counted)

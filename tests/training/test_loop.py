@@ -8,9 +8,9 @@ import pytest
 
 from t2sql import errors
 from t2sql.model import adapters
-from t2sql.runtime import signals
+from t2sql.runtime import progress, signals
 from t2sql.training import config as config_lib
-from t2sql.training import loop, plan, validation
+from t2sql.training import loop, optimizer, setup, validation
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -45,9 +45,13 @@ def _run(config):
     loop.run(config, signals.TerminationWatch(20.0))
 
 
+def _prepare(config):
+    return setup.prepare(config, progress.make_console())
+
+
 def _lines(output):
-    found = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in found if "loss" in line]
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if "loss" in line]
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +206,7 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_questions_that_do_not_fit_are_named(tmp_path):
-    parts = plan.prepare(_config(tmp_path, sequence_tokens=700))
+    parts = _prepare(_config(tmp_path, sequence_tokens=700))
     assert parts.steps.left_out
     kept = sum(len(g.questions) for groups in parts.steps.sequences for g in groups)
     assert kept + sum(parts.steps.left_out.values()) == len(parts.split.train)
@@ -210,7 +214,7 @@ def test_questions_that_do_not_fit_are_named(tmp_path):
 
 def test_a_broken_epoch_begins_as_a_whole_one_does(tmp_path):
     parts = [
-        plan.prepare(_config(tmp_path, epochs=epochs, sequence_answers=40))
+        _prepare(_config(tmp_path, epochs=epochs, sequence_answers=40))
         for epochs in (2.0, 1.5, 0.5)
     ]
     whole = parts[0].steps
@@ -219,12 +223,12 @@ def test_a_broken_epoch_begins_as_a_whole_one_does(tmp_path):
         assert broken.sequences == whole.sequences[: len(broken.sequences)]
         assert broken.per_epoch == whole.per_epoch
     # So a training may be given fewer epochs, or more, when it goes on.
-    described = [plan.describe(each) for each in parts]
+    described = [setup.describe(each) for each in parts]
     assert described[0] == described[1] == described[2]
 
 
 def test_held_out_databases_are_not_trained_on(tmp_path):
-    parts = plan.prepare(_config(tmp_path))
+    parts = _prepare(_config(tmp_path))
     held_out = {example.db_id for example in parts.split.held_out}
     assert len(held_out) == 1
     assert not held_out & {example.db_id for example in parts.split.train}
@@ -247,9 +251,9 @@ def test_a_noisy_loss_does_not():
 
 def test_the_schedule_warms_up_stays_and_decays():
     train = _config("x", peak_learning_rate=1.0, warmup_steps=10, decay_share=0.3).train
-    schedule = plan.make_schedule(train, 100)
-    found = [float(schedule(step)) for step in (0, 5, 10, 69, 85, 100)]
-    assert found == pytest.approx([1 / 11, 6 / 11, 1, 1, 0.5, 0], abs=1e-6)
+    schedule = optimizer.make_schedule(train, 100)
+    rates = [float(schedule(step)) for step in (0, 5, 10, 69, 85, 100)]
+    assert rates == pytest.approx([1 / 11, 6 / 11, 1, 1, 0.5, 0], abs=1e-6)
 
 
 def test_a_key_that_a_file_mistyped_is_refused(tmp_path):

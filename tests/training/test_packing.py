@@ -96,7 +96,7 @@ def test_the_picture_of_the_module():
     assert packed.parents[:13].tolist() == [1, 1, 1, 1, 1, 1, 1, 1, 4, 4, 4, 0, 0]
     assert packed.tokens.shape == (packing.CHUNK,)  # arrays are of whole chunks
     assert packed.chunks.tolist() == [[0]]
-    assert packed.places.tolist() == [4, 5, 6, 7, 9, 10, 0]
+    assert packed.predict_at.tolist() == [4, 5, 6, 7, 9, 10, 0]
     assert packed.answers.tolist() == [31, 32, 1, 1, 33, 1, 0]
     assert packed.weights.tolist() == [1, 1, 1, 1, 1, 1, 0]
 

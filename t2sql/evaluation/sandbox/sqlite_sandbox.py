@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from t2sql.data.database import has_rows
 from t2sql.evaluation.sandbox.results import ExecutionResult, Limits, Row, one_line, timeout_message
-from t2sql.sql.names import quoted
 
 _READING = frozenset(
     (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
@@ -90,19 +90,8 @@ class Sandbox:
     def has_rows(self, database: Path) -> bool:
         """Whether any table of the database holds a row."""
         if database not in self._has_rows:
-            self._has_rows[database] = self._any_row(database)
+            self._has_rows[database] = has_rows(lambda query: self.run(database, query).rows)
         return self._has_rows[database]
-
-    def _any_row(self, database: Path) -> bool:
-        names = self.run(
-            database,
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' "
-            "ESCAPE '\\'",
-        )
-        return any(
-            self.run(database, f"SELECT 1 FROM {quoted(name)} LIMIT 1").rows
-            for (name,) in names.rows
-        )
 
     def _connection(self, database: Path) -> sqlite3.Connection:
         connection = self._connections.get(database)
