@@ -4,14 +4,18 @@ An error says what is wrong with the file.
 """
 
 import contextlib
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from t2sql import errors
+from t2sql.data import notices
 from t2sql.sql.names import quoted
 
 _MAGIC = b"SQLite format 3\x00"
+# One object that SQLite cannot parse makes it refuse all queries: that object, and why.
+_MALFORMED = re.compile(r"malformed database schema \((?P<name>.*?)\) - (?P<reason>.*)", re.DOTALL)
 # The full release keeps the databases of its test split in a folder of their own.
 _FOLDERS = ("database", "test_database")
 
@@ -39,19 +43,41 @@ def database_path(root: Path, db_id: str) -> Path:
 def database_paths(root: Path, db_id: str) -> list[Path]:
     """All SQLite files of a database: the canonical one, then the distilled test suite's.
 
+    A file beside the canonical one that is no database is left out, and told.
+
     Raises:
       InputError: `db_id` is not a plain folder name.
     """
     canonical = database_path(root, db_id)
-    others = set(canonical.parent.glob("*.sqlite")) - {canonical}
-    return [canonical, *sorted(others)]
+    others = []
+    for path in sorted(set(canonical.parent.glob("*.sqlite")) - {canonical}):
+        if reason := _why_no_database(path):
+            notices.tell(f"{path}: left out of the databases of {db_id}: {reason}")
+        else:
+            others.append(path)
+    return [canonical, *others]
+
+
+def _why_no_database(path: Path) -> str | None:
+    """Why a file beside a database is none of its test suite's; None if it can be one."""
+    if path.name.startswith("."):
+        return "it is a hidden file"
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_MAGIC))
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    if head != _MAGIC:
+        return f"it is no SQLite database (begins with {head!r})" if head else "it is empty"
+    return None
 
 
 @contextlib.contextmanager
 def open_database(database: Path) -> Iterator[sqlite3.Connection]:
     """Opens a SQLite file read-only and immutable; no lock or side file is ever made.
 
-    Databases in UTF-16 are fine: SQLite hands their text over in UTF-8 like any other.
+    Databases in UTF-16 are fine: SQLite hands their text over in UTF-8 like any other. An object
+    that SQLite cannot parse is left out, and told.
 
     Raises:
       InputError: the file is missing, empty, not SQLite, damaged, or holds changes that
@@ -61,14 +87,10 @@ def open_database(database: Path) -> Iterator[sqlite3.Connection]:
     uri = f"{database.resolve().as_uri()}?mode=ro&immutable=1"
     with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
         try:
+            _skip_malformed(connection, database)
             yield connection
         except sqlite3.OperationalError as error:
-            if "decode to UTF-8" not in str(error):
-                raise errors.InputError(f"{database}: SQLite cannot read it: {error}") from error
-            raise errors.InputError(
-                f"{database}: a name in its schema is not valid UTF-8; "
-                "export the database with its text converted to UTF-8"
-            ) from error
+            raise errors.InputError(f"{database}: SQLite cannot read it: {error}") from error
         except sqlite3.DatabaseError as error:
             raise errors.InputError(f"{database}: damaged SQLite database: {error}") from error
 
@@ -80,10 +102,28 @@ def has_rows(fetch: Callable[[str], Sequence[tuple]]) -> bool:
       fetch: runs a query on the database and returns its rows.
     """
     tables = fetch(
-        "SELECT name FROM sqlite_master WHERE type = 'table' "
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0 "  # None is virtual.
         r"AND name NOT LIKE 'sqlite\_%' ESCAPE '\'"
     )
     return any(fetch(f"SELECT 1 FROM {quoted(name)} LIMIT 1") for (name,) in tables)
+
+
+def _skip_malformed(connection: sqlite3.Connection, database: Path) -> None:
+    """Lets SQLite read what it can parse where it would refuse the whole database."""
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as error:
+        malformed = _MALFORMED.fullmatch(str(error))
+        if malformed is None or "rootpage" in malformed["reason"]:  # The file is damaged.
+            raise
+        connection.execute("PRAGMA writable_schema = ON")  # The file itself is open read-only.
+        kinds = connection.execute(
+            "SELECT type FROM sqlite_master WHERE name = ?", (malformed["name"],)
+        ).fetchone()
+        notices.tell(
+            f"{database}: the {kinds[0] if kinds else 'object'} {malformed['name']} is left out: "
+            f"{malformed['reason']}; SQLite refuses every query until it is dropped"
+        )
 
 
 def _check_file(database: Path) -> None:

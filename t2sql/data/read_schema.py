@@ -1,192 +1,91 @@
-"""Reads a schema from Spider's `tables.json` or from a SQLite file."""
+"""Reads schemas: from a SQLite file object by object, or from `tables.json`.
+
+What SQLite cannot open (a view whose table is gone, a virtual table whose module is not
+there) is left out and told; the rest is read.
+"""
 
 import dataclasses
+import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from t2sql import errors
-from t2sql.data import ddl, records
+from t2sql.data import ddl, notices
 from t2sql.data.database import database_path, open_database
-from t2sql.data.schema import Column, ColumnRef, ForeignKey, Schema, Table
-from t2sql.sql.names import fold
+from t2sql.data.schema import Column, ColumnRef, ForeignKey, Schema, Table, natural_name
+from t2sql.data.tables_json import read_tables
+from t2sql.sql.names import fold, quoted
 
-
-def read_tables(root: Path) -> dict[str, Schema]:
-    """Reads `tables.json`, and `test_tables.json` where there is one: db_id -> schema.
-
-    The format is Spider's (https://github.com/taoyds/spider#tables): `column_names_original`
-    is a list of [table index, name] that starts with [-1, "*"]; `column_types` aligns with
-    it; keys are indices into it (a primary key of several columns may be a list).
-
-    Raises:
-      InputError: the file is missing or malformed, or an index points nowhere.
-    """
-    of_test = root / "test_tables.json"
-    schemas = _read_file(of_test) if of_test.exists() else {}
-    return schemas | _read_file(root / "tables.json")
+_NAMES_SHOWN = 10
 
 
 def read_schemas(root: Path, db_ids: Iterable[str]) -> dict[str, Schema]:
     """The schemas of `db_ids`: from `tables.json`, else (no file, or not in it) from SQLite.
 
+    Where the database has columns that `tables.json` lacks they are added, so that queries
+    over them can be read; that the two disagree is told.
+
     Raises:
       InputError: `tables.json` is malformed, or a database is needed and cannot be read.
     """
     listed = read_tables(root) if (root / "tables.json").exists() else {}
-    return {
-        db_id: listed.get(db_id) or schema_from_sqlite(database_path(root, db_id))
-        for db_id in sorted(set(db_ids))
-    }
+    schemas = {}
+    for db_id in sorted(set(db_ids)):
+        database = database_path(root, db_id)
+        if db_id not in listed:
+            schemas[db_id] = schema_from_sqlite(database)
+            continue
+        try:
+            schemas[db_id] = _completed(listed[db_id], schema_from_sqlite(database), database)
+        except errors.InputError:  # Whoever runs a query on the database says what is wrong.
+            schemas[db_id] = listed[db_id]
+    return schemas
 
 
 def schema_from_sqlite(database: Path) -> Schema:
     """Reads a schema from a SQLite file; its db_id is the file's name without the suffix.
 
     Raises:
-      InputError: the file is missing, empty, without tables, or not SQLite.
+      InputError: the file is missing, empty, without a readable table, or not SQLite.
     """
     with open_database(database) as connection:
-        names = table_names(connection)
-        infos = {name: _pragma(connection, "table_xinfo", name) for name in names}
-        links = {name: _pragma(connection, "foreign_key_list", name) for name in names}
-    if not names:
-        raise errors.InputError(f"{database}: the database holds no tables")
-    tables = tuple(_table_from_info(name, info) for name, info in infos.items())
+        relations = _readable_relations(connection, database)
+        links = {
+            relation.name: _pragma(connection, "foreign_key_list", relation.name)
+            for relation in relations
+        }
     schema = Schema(
         db_id=database.stem,
-        tables=tables,
-        primary_keys=tuple(_primary_keys(infos)),
+        tables=tuple(map(_table, relations)),
+        primary_keys=tuple(
+            ColumnRef(relation.name, row["name"])
+            for relation in relations
+            for row in sorted(relation.columns, key=lambda row: row["pk"])
+            if row["pk"]
+        ),
     )
-    keys = tuple(_foreign_keys(schema, infos, links))
-    return dataclasses.replace(schema, foreign_keys=keys)
+    return dataclasses.replace(schema, foreign_keys=tuple(_foreign_keys(schema, links)))
 
 
-def _read_file(path: Path) -> dict[str, Schema]:
-    schemas: dict[str, Schema] = {}
-    for index, record in enumerate(records.read_records(path)):
-        schema = _from_record(path, index, record)
-        if schema.db_id in schemas:
-            raise errors.InputError(f"{path}: record {index} repeats db_id {schema.db_id!r}")
-        schemas[schema.db_id] = schema
-    return schemas
+def read_db_definitions(database: Path) -> str:
+    """The CREATE TABLE statements of a SQLite file, one a line, in canonical form.
 
+    Tables come in order of creation. Views, indices and triggers are left out: they add no
+    column that a query needs, and every token of the schema is paid for with each question.
 
-def _from_record(path: Path, index: int, record: dict[str, Any]) -> Schema:
-    def get(name: str, kind: type = list) -> Any:
-        return records.field(path, index, record, name, kind)
-
-    db_id = get("db_id", str)
-    originals, types = get("column_names_original"), get("column_types")
-    table_names = get("table_names_original")
-    try:
-        refs = _column_refs(originals, table_names)
-        return Schema(
-            db_id=db_id,
-            tables=_tables(record, originals, types, table_names),
-            primary_keys=tuple(refs[i] for i in _flatten(get("primary_keys"))),
-            foreign_keys=tuple(
-                ForeignKey(refs[source], refs[target]) for source, target in get("foreign_keys")
-            ),
-        )
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise errors.InputError(
-            f"{path}: record {index} ({db_id}): tables, columns and keys do not fit together: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-
-
-def _column_refs(originals: list, table_names: list) -> dict[int, ColumnRef]:
-    return {
-        index: ColumnRef(table_names[table], name)
-        for index, (table, name) in enumerate(originals)
-        if table >= 0
-    }
-
-
-def _tables(
-    record: dict[str, Any], originals: list, types: list, table_names: list
-) -> tuple[Table, ...]:
-    naturals = record.get("column_names") or [[table, _natural(name)] for table, name in originals]
-    columns: list[list[Column]] = [[] for _ in table_names]
-    for (table, name), column_type, (_, natural) in zip(originals, types, naturals, strict=True):
-        if table >= 0:
-            columns[table].append(Column(name=name, type=column_type, natural_name=natural))
-    natural_tables = record.get("table_names") or [_natural(name) for name in table_names]
-    return tuple(
-        Table(name=name, natural_name=natural, columns=tuple(of_table))
-        for name, natural, of_table in zip(table_names, natural_tables, columns, strict=True)
-    )
-
-
-def _flatten(keys: list) -> list[int]:
-    return [i for key in keys for i in (key if isinstance(key, list) else [key])]
-
-
-def _natural(name: str) -> str:
-    return name.replace("_", " ").lower()
-
-
-def _pragma(connection: sqlite3.Connection, pragma: str, table: str) -> list[sqlite3.Row]:
-    cursor = connection.cursor()
-    cursor.row_factory = sqlite3.Row
-    return cursor.execute(f"SELECT * FROM pragma_{pragma}(?)", (table,)).fetchall()
-
-
-def _table_from_info(name: str, info: list[sqlite3.Row]) -> Table:
-    columns = tuple(
-        Column(
-            name=row["name"],
-            type=spider_type(row["type"]),
-            natural_name=_natural(row["name"]),
-        )
-        for row in info
-    )
-    return Table(name=name, natural_name=_natural(name), columns=columns)
-
-
-def _primary_keys(infos: dict[str, list[sqlite3.Row]]) -> list[ColumnRef]:
-    return [
-        ColumnRef(table, row["name"])
-        for table, info in infos.items()
-        for row in sorted(info, key=lambda row: row["pk"])
-        if row["pk"]
+    Raises:
+      InputError: the file is missing, empty, without a readable table, damaged, or not SQLite.
+    """
+    with open_database(database) as connection:
+        relations = _readable_relations(connection, database)
+    statements = [
+        ddl.canonical_table(relation.sql) for relation in relations if relation.kind != "view"
     ]
-
-
-def _foreign_keys(
-    schema: Schema, infos: dict[str, list[sqlite3.Row]], links: dict[str, list[sqlite3.Row]]
-) -> list[ForeignKey]:
-    """Keys whose target exists; SQLite itself allows keys that point nowhere."""
-    found = []
-    for name, rows in links.items():
-        # SQLite lists the last declared key first; `seq` orders the columns of one key.
-        for row in sorted(rows, key=lambda row: (-row["id"], row["seq"])):
-            source = _ref(schema, name, row["from"])
-            target = _ref(schema, row["table"], row["to"] or _key_column(schema, infos, row))
-            if source and target:
-                found.append(ForeignKey(source, target))
-    return found
-
-
-def _key_column(
-    schema: Schema, infos: dict[str, list[sqlite3.Row]], link: sqlite3.Row
-) -> str | None:
-    """The column that `REFERENCES table`, without columns, means: its primary key's."""
-    table = schema.table(link["table"])
-    keys = (
-        [row["name"] for row in infos[table.name] if row["pk"] == link["seq"] + 1] if table else []
-    )
-    return keys[0] if keys else None
-
-
-def _ref(schema: Schema, table: str, column: str | None) -> ColumnRef | None:
-    """The reference with both names as they are written where they are created."""
-    found = schema.table(table)
-    if column is None or found is None or found.column(column) is None:
-        return None
-    return ColumnRef(found.name, found.column(column).name)
+    if not statements:
+        raise errors.InputError(f"{database}: the database holds no tables")
+    return "\n".join(f"{statement};" for statement in statements)
 
 
 def spider_type(declared: str) -> str:
@@ -210,36 +109,187 @@ _TYPE_PARTS = (
 )
 
 
-def read_db_definitions(database: Path) -> str:
-    """The CREATE TABLE statements of a SQLite file, one a line, in canonical form.
+class _Relation(NamedTuple):
+    """A table or view that SQLite can select from.
 
-    Tables come in order of creation. Views, indices and triggers are left out: they add no
-    column that a query needs, and every token of the schema is paid for with each question.
+    Attributes:
+      kind: "table", "virtual table" or "view".
+      name: as it is written where it is created.
+      sql: the CREATE statement.
+      columns: rows of `PRAGMA table_xinfo`.
+    """
+
+    kind: str
+    name: str
+    sql: str
+    columns: list[sqlite3.Row]
+
+
+def _readable_relations(connection: sqlite3.Connection, database: Path) -> list[_Relation]:
+    """The tables and views that SQLite can select from, in order of creation; tells the others.
+
+    SQLite's own tables and the shadow tables behind virtual ones are not among them.
 
     Raises:
-      InputError: the file is missing, empty, without tables, damaged, or not SQLite.
+      InputError: there are none.
     """
-    with open_database(database) as connection:
-        names = set(table_names(connection))
-        rows = connection.execute(
-            "SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY rowid"
-        ).fetchall()
-    statements = [ddl.canonical_table(sql) for name, sql in rows if name in names]
-    if not statements:
-        raise errors.InputError(f"{database}: the database holds no tables")
-    return "\n".join(f"{statement};" for statement in statements)
-
-
-def table_names(connection: sqlite3.Connection) -> list[str]:
-    """The tables and views that SQL can name, in order of creation.
-
-    SQLite's own tables and the shadow tables behind virtual ones are left out.
-    """
+    # Names that are not UTF-8 come with surrogates, so that the others can be read.
+    connection.text_factory = lambda raw: raw.decode(errors="surrogateescape")
     # Before SQLite 3.37 this pragma is unknown and lists nothing: shadow tables then count.
     listed = connection.execute("PRAGMA table_list")
     shadows = {name for _, name, kind, *_ in listed if kind == "shadow"}
     created = connection.execute(
-        "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') "
+        "SELECT type, name, sql FROM sqlite_master WHERE type IN ('table', 'view') "
         r"AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY rowid"
+    ).fetchall()
+
+    relations, left_out = [], []
+    for kind, name, sql in created:
+        if kind == "table" and re.match(r"\s*CREATE\s+VIRTUAL\b", sql, re.IGNORECASE):
+            kind = "virtual table"
+        if name not in shadows:
+            columns, reasons = _selectable_columns(connection, kind, name)
+            left_out += reasons
+            if columns:
+                relations.append(_Relation(kind, name, _utf8(sql), columns))
+    if not relations:
+        lines = [*left_out, "the database holds no tables"]
+        raise errors.InputError(f"{database}: {'; '.join(lines)}")
+    for line in left_out:
+        notices.tell(f"{database}: {line}")
+    return relations
+
+
+def _selectable_columns(
+    connection: sqlite3.Connection, kind: str, name: str
+) -> tuple[list[sqlite3.Row], list[str]]:
+    """The columns that SQLite can select, and a line on what it cannot."""
+    left_out = f"the {kind} {_utf8(name)} is left out"
+    not_utf8 = (
+        f"a name in its schema is not valid UTF-8, so {left_out}; "
+        "export the database with its text converted to UTF-8"
     )
-    return [name for (name,) in created if name not in shadows]
+    if _utf8(name) != name:
+        return [], [not_utf8]
+    try:
+        columns = _pragma(connection, "table_xinfo", name)
+    except sqlite3.DatabaseError as error:
+        return [], [f"{left_out}: {error}"]
+    if not columns:  # SQLite could not parse it, which `open_database` has told.
+        return [], []
+    if any(_utf8(column["name"]) != column["name"] for column in columns):
+        return [], [not_utf8]
+    refusal = _refusal(connection, f"SELECT * FROM {quoted(name)}")
+    if refusal is None:
+        return columns, []
+    # A generated column may need a function that is not there, and leave the others in order.
+    refusals = {
+        column["name"]: _refusal(connection, f"SELECT {quoted(column['name'])} FROM {quoted(name)}")
+        for column in columns
+    }
+    selectable = [column for column in columns if refusals[column["name"]] is None]
+    if not selectable:
+        return [], [f"{left_out}: {refusal}"]
+    return selectable, [
+        f"the column {name}.{column} is left out: {refusal}"
+        for column, refusal in refusals.items()
+        if refusal
+    ]
+
+
+def _refusal(connection: sqlite3.Connection, sql: str) -> str | None:
+    """SQLite's reason not to compile a query, which opens all that it reads; None if it does."""
+    try:
+        connection.execute(f"EXPLAIN {sql}").close()
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return None
+
+
+def _pragma(connection: sqlite3.Connection, pragma: str, table: str) -> list[sqlite3.Row]:
+    cursor = connection.cursor()
+    cursor.row_factory = sqlite3.Row
+    return cursor.execute(f"SELECT * FROM pragma_{pragma}(?)", (table,)).fetchall()
+
+
+def _utf8(text: str) -> str:
+    """The text with a mark in place of bytes that are not UTF-8."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _table(relation: _Relation) -> Table:
+    columns = tuple(
+        Column(
+            name=row["name"],
+            type=spider_type(row["type"]),
+            natural_name=natural_name(row["name"]),
+        )
+        for row in relation.columns
+    )
+    return Table(
+        name=relation.name,
+        natural_name=natural_name(relation.name),
+        columns=columns,
+        kind=relation.kind,
+    )
+
+
+def _foreign_keys(schema: Schema, links: dict[str, list[sqlite3.Row]]) -> Iterator[ForeignKey]:
+    """Keys whose target exists; SQLite itself allows keys that point nowhere."""
+    for name, rows in links.items():
+        # SQLite lists the last declared key first; `seq` orders the columns of one key.
+        for row in sorted(rows, key=lambda row: (-row["id"], row["seq"])):
+            target_column = row["to"]
+            if target_column is None:  # `REFERENCES table` means the table's primary key.
+                keys = [key for key in schema.primary_keys if fold(key.table) == fold(row["table"])]
+                target_column = keys[row["seq"]].column if row["seq"] < len(keys) else None
+            source = _ref(schema, name, row["from"])
+            target = _ref(schema, row["table"], target_column)
+            if source and target:
+                yield ForeignKey(source, target)
+
+
+def _ref(schema: Schema, table: str, column: str | None) -> ColumnRef | None:
+    """The reference with both names as they are written where they are created."""
+    owner = schema.table(table)
+    if column is None or owner is None or owner.column(column) is None:
+        return None
+    return ColumnRef(owner.name, owner.column(column).name)
+
+
+def _completed(listed: Schema, own: Schema, database: Path) -> Schema:
+    """The schema of `tables.json` with what only the database has; tells where they disagree."""
+    disagreements = [
+        f"only {where} has {', '.join(names[:_NAMES_SHOWN])}{', ...' * (len(names) > _NAMES_SHOWN)}"
+        for where, names in (
+            ("tables.json", list(_names_beyond(listed, own))),
+            ("the database", list(_names_beyond(own, listed))),
+        )
+        if names
+    ]
+    if disagreements:
+        notices.tell(f"{database}: tables.json is not of this database: {'; '.join(disagreements)}")
+    tables = []
+    for table in listed.tables:
+        own_columns = own.table(table.name).columns if own.table(table.name) else ()
+        missing = tuple(column for column in own_columns if table.column(column.name) is None)
+        tables.append(dataclasses.replace(table, columns=table.columns + missing))
+    tables += [table for table in own.tables if listed.table(table.name) is None]
+    return dataclasses.replace(listed, tables=tuple(tables))
+
+
+def _names_beyond(schema: Schema, other: Schema) -> Iterator[str]:
+    """The tables of a schema that another one lacks, and the columns of those that both have.
+
+    Views and virtual tables, which `tables.json` need not list, and SQLite's own are no matter.
+    """
+    for table in schema.tables:
+        counterpart = other.table(table.name)
+        if table.kind != "table" or fold(table.name).startswith("sqlite_"):
+            continue
+        if counterpart is None:
+            yield f"the table {table.name}"
+        elif counterpart.kind == "table":
+            for column in table.columns:
+                if counterpart.column(column.name) is None:
+                    yield f"{table.name}.{column.name}"

@@ -46,11 +46,19 @@ class Column:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table with its columns in the order of the database."""
+    """A table, or what SQL takes for one.
+
+    Attributes:
+      name: the original name.
+      natural_name: the name in plain words.
+      columns: in the order of the database.
+      kind: "table", "virtual table" or "view".
+    """
 
     name: str
     natural_name: str
     columns: tuple[Column, ...]
+    kind: str = "table"
 
     def __post_init__(self):
         _check_names(self.name, self.natural_name)
@@ -86,8 +94,8 @@ class Schema:
 
     def column(self, table: str, name: str) -> Column | None:
         """A table's column, both names in any case; None where either does not exist."""
-        found = self.table(table)
-        return found.column(name) if found else None
+        owner = self.table(table)
+        return owner.column(name) if owner else None
 
     def tables_with(self, column: str) -> tuple[Table, ...]:
         """The tables that have a column of that name, in schema order."""
@@ -97,15 +105,6 @@ class Schema:
         """Whether the column is (part of) its table's primary key."""
         return (fold(table), fold(column)) in self._primary
 
-    def foreign_keys_between(self, left: str, right: str) -> tuple[ForeignKey, ...]:
-        """The foreign keys that join two tables, in either direction."""
-        ends = {(fold(left), fold(right)), (fold(right), fold(left))}
-        return tuple(
-            key
-            for key in self.foreign_keys
-            if (fold(key.source.table), fold(key.target.table)) in ends
-        )
-
     @functools.cached_property
     def _by_name(self) -> dict[str, Table]:
         return {fold(table.name): table for table in reversed(self.tables)}
@@ -113,6 +112,11 @@ class Schema:
     @functools.cached_property
     def _primary(self) -> frozenset[tuple[str, str]]:
         return frozenset((fold(key.table), fold(key.column)) for key in self.primary_keys)
+
+
+def natural_name(name: str) -> str:
+    """The name in plain words, made from the original one."""
+    return name.replace("_", " ").lower()
 
 
 def _check_names(*names: str) -> None:

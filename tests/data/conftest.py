@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from t2sql.data import notices
+
 
 @pytest.fixture
 def make_database() -> Callable[[Path, str], Path]:
@@ -35,3 +37,9 @@ def data_root(tmp_path, make_database) -> Path:
     ]
     (tmp_path / "dev.json").write_text(json.dumps(questions))
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def nothing_told():
+    """Each test begins as a command does, with nothing told."""
+    notices.forget()

@@ -7,7 +7,7 @@ import pytest
 
 from t2sql import errors
 from t2sql.data import database as database_lib
-from t2sql.data import read_schema, schema
+from t2sql.data import notices, read_schema, schema
 from t2sql.sql import names
 
 RECORD = {
@@ -42,8 +42,6 @@ def test_names_types_and_keys(tmp_path):
     assert fleet.is_primary_key("ship", "ship_id")
     assert not fleet.is_primary_key("voyage", "ship_id")
     assert fleet.foreign_keys == ((("Voyage", "ship_id"), ("Ship", "Ship_ID")),)
-    assert fleet.foreign_keys_between("ship", "VOYAGE") == fleet.foreign_keys
-    assert fleet.foreign_keys_between("ship", "ship") == ()
     assert [table.name for table in fleet.tables_with("SHIP_ID")] == ["Ship", "Voyage"]
     assert fleet.table("port") is None
     assert fleet.column("port", "name") is None
@@ -155,6 +153,46 @@ def test_schemas_fall_back_to_sqlite(tmp_path, make_database):
     assert found["fleet"].table("Ship") and found["own"].column("t", "x")
     (tmp_path / "tables.json").unlink()
     assert read_schema.read_schemas(tmp_path, ["own"])["own"].db_id == "own"
+
+
+def test_tables_json_of_another_day_is_told_with_the_columns(tmp_path, make_database):
+    write_tables(tmp_path, RECORD)
+    database = make_database(
+        tmp_path / "database/fleet/fleet.sqlite",
+        """
+        CREATE TABLE SHIP (ship_id INTEGER PRIMARY KEY, title TEXT);
+        CREATE TABLE voyage (id INTEGER PRIMARY KEY, ship_id INT);
+        CREATE TABLE port (name TEXT);
+        CREATE VIEW titles AS SELECT title FROM ship;
+        """,
+    )
+    fleet = read_schema.read_schemas(tmp_path, ["fleet"])["fleet"]
+    assert notices.told() == (
+        f"{database}: tables.json is not of this database: only tables.json has Ship.Name; "
+        "only the database has SHIP.title, the table port",
+    )
+    # The listed names and keys stay; what only the database has can be asked for as well.
+    assert [table.name for table in fleet.tables] == ["Ship", "Voyage", "port", "titles"]
+    assert [column.name for column in fleet.tables[0].columns] == ["Ship_ID", "Name", "title"]
+    assert fleet.foreign_keys == ((("Voyage", "ship_id"), ("Ship", "Ship_ID")),)
+
+
+def test_tables_json_need_not_list_views_or_have_a_database(tmp_path, make_database):
+    write_tables(tmp_path, RECORD)
+    listed = read_schema.read_tables(tmp_path)
+    assert read_schema.read_schemas(tmp_path, ["fleet"]) == listed
+    make_database(
+        tmp_path / "database/fleet/fleet.sqlite",
+        """
+        CREATE TABLE Ship (Ship_ID INTEGER PRIMARY KEY, Name TEXT);
+        CREATE TABLE Voyage (ID INTEGER PRIMARY KEY AUTOINCREMENT, ship_id INT);
+        CREATE VIEW names AS SELECT Name FROM Ship;
+        CREATE VIRTUAL TABLE notes USING fts5(note);
+        """,
+    )
+    fleet = read_schema.read_schemas(tmp_path, ["fleet"])["fleet"]
+    assert fleet.tables[:2] == listed["fleet"].tables
+    assert notices.told() == ()
 
 
 @pytest.mark.spider

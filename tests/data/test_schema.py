@@ -43,14 +43,39 @@ def test_database_path(tmp_path):
     assert database.database_path(tmp_path, "fleet") == path
 
 
-def test_database_paths_lists_the_distilled_suite(data_root):
+def test_database_paths_lists_the_distilled_suite(data_root, make_database):
     folder = data_root / "database/fleet"
-    for name in ("b.sqlite", "a.sqlite", "schema.sql"):
-        (folder / name).touch()
+    for name in ("b.sqlite", "a.sqlite"):
+        make_database(folder / name, "CREATE TABLE ship (id INT, name TEXT)")
+    (folder / "schema.sql").touch()
     found = [path.name for path in database.database_paths(data_root, "fleet")]
     assert found == ["fleet.sqlite", "a.sqlite", "b.sqlite"]
     absent = database.database_paths(data_root, "absent")
     assert absent == [data_root / "database/absent/absent.sqlite"]
+
+
+def test_files_that_are_no_databases_are_left_out_of_the_suite(data_root, capsys):
+    canonical = data_root / "database/fleet/fleet.sqlite"
+    for name, content in {
+        "._fleet.sqlite": bytes.fromhex("0005160700020000") + b"Mac OS X        ",
+        ".backup.sqlite": canonical.read_bytes(),
+        "download.sqlite": b"<html>404</html>",
+        "empty.sqlite": b"",
+        "other.sqlite": canonical.read_bytes(),
+    }.items():
+        (canonical.parent / name).write_bytes(content)
+    (canonical.parent / "folder.sqlite").mkdir()
+    for _ in range(2):
+        paths = database.database_paths(data_root, "fleet")
+        assert [path.name for path in paths] == ["fleet.sqlite", "other.sqlite"]
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 5
+    assert told[0].endswith(
+        "._fleet.sqlite: left out of the databases of fleet: it is a hidden file"
+    )
+    assert told[2].endswith("it is no SQLite database (begins with b'<html>404</html>')")
+    assert told[3].endswith("it is empty")
+    assert told[4].endswith("it cannot be read: Is a directory")
 
 
 @pytest.mark.parametrize("db_id", ["", ".", "..", "a/b", "../a", "/a", "a\\b", "a\0"])

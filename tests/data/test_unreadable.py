@@ -1,0 +1,136 @@
+"""Databases with objects that SQLite cannot open: these are left out and told, the rest is read."""
+
+import sqlite3
+
+import pytest
+
+from t2sql import errors
+from t2sql.data import compact, notices, read_schema
+from t2sql.data.database import has_rows, open_database
+
+TABLE = "CREATE TABLE ship (name TEXT); INSERT INTO ship VALUES ('Fram');"
+
+
+def write_master(*rows):
+    """Statements that SQLite would refuse, put where it keeps them."""
+    inserts = (f"INSERT INTO sqlite_master VALUES {row};" for row in rows)
+    return f"{TABLE} PRAGMA writable_schema = ON; {' '.join(inserts)}"
+
+
+@pytest.fixture
+def make_odd_database(tmp_path):
+    """As `make_database`, by a program with a function and a collation of its own."""
+
+    def make(script):
+        path = tmp_path / "x.sqlite"
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.create_function("knots", -1, lambda *_: 1, deterministic=True)
+        connection.create_collation("nautical", lambda a, b: (a > b) - (a < b))
+        connection.executescript(script)
+        connection.close()
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        (
+            f"{TABLE} CREATE TABLE crew (x); CREATE VIEW v AS SELECT * FROM crew; DROP TABLE crew",
+            ["the view v is left out: no such table: main.crew"],
+        ),
+        (
+            f"{TABLE} CREATE TABLE crew (x); CREATE VIEW v AS SELECT * FROM crew;"
+            "CREATE VIEW w AS SELECT * FROM v; DROP TABLE crew",
+            [
+                "the view v is left out: no such table: main.crew",
+                "the view w is left out: no such table: main.crew",
+            ],
+        ),
+        (
+            f"{TABLE} CREATE VIEW v AS SELECT knots(name) FROM ship",
+            ["the view v is left out: no such function: knots"],
+        ),
+        (
+            f"{TABLE} CREATE VIEW v AS SELECT name FROM ship ORDER BY name COLLATE nautical",
+            ["the view v is left out: no such collation sequence: nautical"],
+        ),
+        (
+            f"{TABLE} CREATE VIEW v AS SELECT * FROM w; CREATE VIEW w AS SELECT * FROM v",
+            [
+                "the view v is left out: view v is circularly defined",
+                "the view w is left out: view w is circularly defined",
+            ],
+        ),
+        (
+            write_master("('table', 'v', 'v', 0, 'CREATE VIRTUAL TABLE v USING chart(x)')"),
+            ["the virtual table v is left out: no such module: chart"],
+        ),
+        (
+            write_master("('view', 'v', 'v', 0, 'CREATE VIEW v AS SELECT * FROM port.berth')"),
+            [
+                "the view v is left out: view v cannot reference objects in database port; "
+                "SQLite refuses every query until it is dropped"
+            ],
+        ),
+        (
+            write_master(
+                "('trigger', 'v', 'ship', 0, 'CREATE TRIGGER v AFTER INSERT ON ship BEGIN x; END')"
+            ),
+            [
+                'the trigger v is left out: near "x": syntax error; '
+                "SQLite refuses every query until it is dropped"
+            ],
+        ),
+    ],
+)
+def test_what_cannot_be_opened_is_named_once_and_the_rest_is_read(make_odd_database, script, told):
+    path = make_odd_database(script)
+    for _ in range(2):
+        (table,) = read_schema.schema_from_sqlite(path).tables
+        assert (table.name, [column.name for column in table.columns]) == ("ship", ["name"])
+        assert read_schema.read_db_definitions(path) == "CREATE TABLE ship (name TEXT);"
+        assert compact.CompactDatabase(path).text == "ship: name text 'Fram'"
+        with open_database(path) as connection:
+            assert has_rows(lambda sql: connection.execute(sql).fetchall())
+        assert list(notices.told()) == [f"{path}: {line}" for line in told]
+
+
+def test_a_generated_column_without_its_function_is_left_out(make_odd_database):
+    path = make_odd_database(
+        "CREATE TABLE ship (name TEXT, speed AS (knots(name)), port TEXT) ;"
+        "INSERT INTO ship VALUES ('Fram', 'Oslo')"
+    )
+    (table,) = read_schema.schema_from_sqlite(path).tables
+    assert [column.name for column in table.columns] == ["name", "port"]
+    assert compact.CompactDatabase(path).text == "ship: name text 'Fram'; port text 'Oslo'"
+    assert notices.told() == (
+        f"{path}: the column ship.speed is left out: unknown function: knots()",
+    )
+
+
+def test_a_name_that_is_not_utf8_leaves_the_other_tables(make_odd_database):
+    path = make_odd_database(f"{TABLE} CREATE TABLE port (knop TEXT)")
+    path.write_bytes(path.read_bytes().replace(b"knop", b"kn\xf8p"))
+    assert [table.name for table in read_schema.schema_from_sqlite(path).tables] == ["ship"]
+    assert read_schema.read_db_definitions(path) == "CREATE TABLE ship (name TEXT);"
+    (line,) = notices.told()
+    assert "a name in its schema is not valid UTF-8, so the table port is left out" in line
+
+
+def test_a_database_of_which_nothing_can_be_read_is_refused_with_the_reason(make_odd_database):
+    path = make_odd_database(
+        "CREATE TABLE crew (x); CREATE VIEW v AS SELECT * FROM crew; DROP TABLE crew"
+    )
+    with pytest.raises(errors.InputError, match=r"view v .*no such table: main.crew; .* no tables"):
+        read_schema.schema_from_sqlite(path)
+
+
+def test_a_query_of_an_unreadable_object_fails_with_sqlites_reason(make_odd_database):
+    path = make_odd_database(f"{TABLE} CREATE VIEW v AS SELECT knots(name) FROM ship")
+    with (
+        pytest.raises(errors.InputError, match="no such function: knots"),
+        open_database(path) as connection,
+    ):
+        connection.execute("SELECT * FROM v")
