@@ -72,7 +72,7 @@ def _measure(modules, point: dict[str, int]) -> float:
         config=sampling.SamplingConfig(max_new_tokens=point["new_tokens"]),
         batch_size=point["batch_size"],
     )
-    schema = [2, *(1000 + place for place in range(point["schema_tokens"] - 1))]
+    schema = [2, *(1000 + index for index in range(point["schema_tokens"] - 1))]
     prompts = [
         schema + [5000 + number, *range(9000, 9000 + _QUESTION_TOKENS - 1)]
         for number in range(_QUESTIONS.value)
@@ -88,10 +88,10 @@ def _measure_all() -> list[dict[str, Any]]:
     records = []
     console = rich.console.Console(stderr=True)
     ordered = sorted(_points(), key=lambda point: point["devices"])
-    for devices, some in itertools.groupby(ordered, key=lambda point: point["devices"]):
+    for devices, points in itertools.groupby(ordered, key=lambda point: point["devices"]):
         flag = f"--xla_force_host_platform_device_count={devices}"
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.growth", f"--points={json.dumps(list(some))}"]
+            [sys.executable, "-m", "benchmarks.growth", f"--points={json.dumps(list(points))}"]
             + [f"--model={_MODEL.value}", f"--source={_SOURCE.value}"]
             + [f"--questions={_QUESTIONS.value}"],
             env=os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flag}"},

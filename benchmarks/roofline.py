@@ -4,7 +4,7 @@
 
 Measures the machine's rates (matrix product, reading memory), then every program of the dev
 split that runs the model, and sets its time beside the least time that its arithmetic and its
-memory traffic allow. The last table adds it up over the split, with decode steps as if no row
+memory traffic allow. The last table adds it up over the split, with decode steps as if no slot
 were ever idle. FLOPs count multiply and add; bytes are those of weights and cache, each read or
 written once.
 """
@@ -74,7 +74,7 @@ class Phase:
 
     Attributes:
       name: of what it does.
-      sizes: that it is compiled for, such as "256 + 4 x 32" slots.
+      sizes: that it is compiled for, such as "256 + 4 x 32" tokens.
       calls: how often the split runs it.
       cost: of one call.
       seconds: of one call, measured.
@@ -99,22 +99,22 @@ class Model:
         self._blocks = config.num_layers * self._block_params
         self._output = config.num_embed * config.embed_dim
 
-    def cost(self, *, tokens: int, attended: float, logits: int, cache_slots: float) -> Cost:
+    def cost(self, *, tokens: int, attended: float, logits: int, cached: float) -> Cost:
         """One forward pass.
 
         Args:
           tokens: that go through the blocks.
           attended: keys that each of them is compared with, masked ones included.
           logits: tokens that go through the output layer.
-          cache_slots: keys and values read or written.
+          cached: keys and values read or written.
         """
         config = self._config
         attention = 4 * attended * config.num_heads * config.head_dim * config.num_layers
-        slot = 2 * config.num_kv_heads * config.head_dim * config.num_layers
+        token = 2 * config.num_kv_heads * config.head_dim * config.num_layers
         output = self._output if logits else 0
         return Cost(
             flops=tokens * (2 * self._blocks + attention) + 2.0 * self._output * logits,
-            bytes=self._itemsize * (self._blocks + output + slot * cache_slots),
+            bytes=self._itemsize * (self._blocks + output + token * cached),
         )
 
 
@@ -175,75 +175,75 @@ class Bench:
             Phase(**measure[name](*sizes), calls=count) for (name, *sizes), count in calls.items()
         ]
 
-    def _prefix(self, slots: int, kept: int) -> dict[str, Any]:
-        tokens, length = np.full(slots, 7, np.int32), np.int32(slots)
+    def _prefix(self, padded: int, kept: int) -> dict[str, Any]:
+        tokens, length = np.full(padded, 7, np.int32), np.int32(padded)
         run = functools.partial(
-            self._compiler.get("prefix", slots, kept),
+            self._compiler.get("prefix", padded, kept),
             self._compiler.params,
             self._put(tokens),
             self._put(length),
         )
         return {
             "name": "prefix",
-            "sizes": f"{slots}",
-            "cost": self._model.cost(tokens=slots, attended=slots, logits=0, cache_slots=slots),
+            "sizes": f"{padded}",
+            "cost": self._model.cost(tokens=padded, attended=padded, logits=0, cached=padded),
             "seconds": _median(run),
         }
 
-    def _prefill(self, before: int, slots: int) -> dict[str, Any]:
-        rows = self._compiler.rows_at_a_time(slots)
+    def _prefill(self, before: int, length: int) -> dict[str, Any]:
+        rows = self._compiler.prompts_at_a_time(length)
         run = functools.partial(
-            self._compiler.get("prefill", before, slots),
+            self._compiler.get("prefill", before, length),
             self._compiler.params,
-            self._put(np.full((rows, slots), 7, np.int32), rows),
-            self._put(np.full(rows, slots, np.int32), rows),
+            self._put(np.full((rows, length), 7, np.int32), rows),
+            self._put(np.full(rows, length, np.int32), rows),
             self._kv(before) if before else None,
             self._put(np.int32(before)),
         )
         return {
             "name": "questions",
-            "sizes": f"{before} + {rows} x {slots}",
+            "sizes": f"{before} + {rows} x {length}",
             "cost": self._model.cost(
-                tokens=rows * slots,
-                attended=before + slots,
+                tokens=rows * length,
+                attended=before + length,
                 logits=0,
-                cache_slots=before + rows * slots,
+                cached=before + rows * length,
             ),
             "seconds": _median(run),
         }
 
     def _decode(self, shape: kv_cache.CacheShape) -> dict[str, Any]:
-        rows = self._compiler.rows
+        rows = self._compiler.batch_size
         decode = self._compiler.get("decode", shape)
-        shelf, asked, answers = self._compiler.get("init", shape)()
+        prefix_cache, slots, state = self._compiler.get("init", shape)()
         nothing = self._put(np.zeros(rows, bool), rows)
-        asked = asked.replace(limits=self._put(np.full(rows, shape.new, np.int32), rows))
+        slots = slots.replace(limits=self._put(np.full(rows, shape.new, np.int32), rows))
         never = self._put(np.zeros(self._vocabulary, bool))
         counts = self._put(np.int32(0)), self._put(np.int32(_STEPS))
         seconds = []
         for _ in range(_REPEATS.value + 1):
             zeros = np.zeros(rows, np.int32)
-            answers = answers.replace(
-                done=self._put(zeros > 0, rows), generated=self._put(zeros, rows)
-            )
+            state = state.replace(done=self._put(zeros > 0, rows), generated=self._put(zeros, rows))
             begin = time.perf_counter()
-            answers = decode(self._compiler.params, shelf, asked, answers, nothing, never, *counts)
-            jax.block_until_ready(answers)
+            state = decode(
+                self._compiler.params, prefix_cache, slots, state, nothing, never, *counts
+            )
+            jax.block_until_ready(state)
             seconds.append((time.perf_counter() - begin) / _STEPS)
         return {
             "name": "decode step",
-            "sizes": f"{shape.shelf} + {rows} x ({shape.suffix} + {shape.new})",
+            "sizes": f"{shape.prefix} + {rows} x ({shape.suffix} + {shape.new})",
             "cost": self._model.cost(
                 tokens=rows,
-                attended=shape.shelf + shape.suffix + shape.new,
+                attended=shape.prefix + shape.suffix + shape.new,
                 logits=rows,
-                cache_slots=shape.shelf + rows * (shape.suffix + shape.new),
+                cached=shape.prefix + rows * (shape.suffix + shape.new),
             ),
             "seconds": float(np.median(seconds[1:])),
         }
 
-    def _kv(self, slots: int):
-        abstract = self._compiler.kv(1, slots)
+    def _kv(self, length: int):
+        abstract = self._compiler.kv(1, length)
         return jax.tree.map(
             lambda x: jax.device_put(np.zeros(x.shape, x.dtype), x.sharding), abstract
         )
@@ -285,17 +285,17 @@ def _print(machine: Machine, phases: list[Phase]) -> None:
     headings = "phase", "sizes", "GFLOP", "GB", "bound by", "least s", "measured s", "of the bound"
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "phase" else "right")
-    for each in sorted(phases, key=lambda phase: (phase.name, phase.cost.flops)):
-        least = machine.least_seconds(each.cost)
+    for phase in sorted(phases, key=lambda phase: (phase.name, phase.cost.flops)):
+        least = machine.least_seconds(phase.cost)
         table.add_row(
-            each.name,
-            each.sizes,
-            f"{each.cost.flops / 1e9:.1f}",
-            f"{each.cost.bytes / 1e9:.2f}",
-            machine.bound(each.cost),
+            phase.name,
+            phase.sizes,
+            f"{phase.cost.flops / 1e9:.1f}",
+            f"{phase.cost.bytes / 1e9:.2f}",
+            machine.bound(phase.cost),
             f"{least:.3f}",
-            f"{each.seconds:.3f}",
-            f"{least / each.seconds:.0%}",
+            f"{phase.seconds:.3f}",
+            f"{least / phase.seconds:.0%}",
         )
     console.print(table)
     console.print(_split_table(machine, phases))
@@ -305,16 +305,16 @@ def _split_table(machine: Machine, phases: list[Phase]) -> rich.table.Table:
     table = rich.table.Table(title="The dev split")
     for heading in ("phase", "calls", "TFLOP", "GB", "least s", "measured s", "share"):
         table.add_column(heading, justify="left" if heading == "phase" else "right")
-    total = sum(each.calls * each.seconds for each in phases)
-    for name in dict.fromkeys(each.name for each in phases):
-        some = [each for each in phases if each.name == name]
-        seconds = sum(each.calls * each.seconds for each in some)
+    total = sum(phase.calls * phase.seconds for phase in phases)
+    for name in dict.fromkeys(phase.name for phase in phases):
+        of_name = [phase for phase in phases if phase.name == name]
+        seconds = sum(phase.calls * phase.seconds for phase in of_name)
         table.add_row(
             name,
-            f"{sum(each.calls for each in some):.0f}",
-            f"{sum(each.calls * each.cost.flops for each in some) / 1e12:.2f}",
-            f"{sum(each.calls * each.cost.bytes for each in some) / 1e9:.0f}",
-            f"{sum(each.calls * machine.least_seconds(each.cost) for each in some):.1f}",
+            f"{sum(phase.calls for phase in of_name):.0f}",
+            f"{sum(phase.calls * phase.cost.flops for phase in of_name) / 1e12:.2f}",
+            f"{sum(phase.calls * phase.cost.bytes for phase in of_name) / 1e9:.0f}",
+            f"{sum(phase.calls * machine.least_seconds(phase.cost) for phase in of_name):.1f}",
             f"{seconds:.1f}",
             f"{seconds / total:.0%}",
         )

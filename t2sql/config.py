@@ -15,6 +15,30 @@ from t2sql import errors
 from t2sql.storage import StorageConfig, local_cache
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """What decides the text. Two runs with equal values write equal answers.
+
+    Attributes:
+      max_new_tokens: tokens of the longest answer.
+      temperature: 0 takes the most likely token; above, logits are divided by it.
+      top_k: keep the k most likely tokens; 0 keeps all.
+      top_p: keep the fewest most likely tokens whose probability reaches p; 1 keeps all.
+      seed: with an example's id, the key of its draws.
+      stop: strings that end an answer; in a run, besides the prompt's own.
+      constrain: "schema" allows only queries over the question's schema, "keys" only those that
+        join along its keys. The sampler itself only knows that each group has a guide.
+    """
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    constrain: str = ""
+
+
 def default_config() -> ml_collections.ConfigDict:
     """The defaults. A key that is not here is refused on the command line."""
     config = ml_collections.ConfigDict()
@@ -41,15 +65,9 @@ def default_config() -> ml_collections.ConfigDict:
     config.shots.split = "train"
     config.shots.count = 4
 
-    config.sampling = ml_collections.ConfigDict()
-    config.sampling.max_new_tokens = 128
-    config.sampling.temperature = 0.0  # 0: greedy
-    config.sampling.top_k = 0  # 0: all tokens
-    config.sampling.top_p = 1.0  # 1: all tokens
-    config.sampling.seed = 0
-    config.sampling.stop = ()  # strings that end an answer, besides the prompt's own
-    # schema: only queries over the question's schema; keys: with joins along its keys
-    config.sampling.constrain = ""
+    config.sampling = ml_collections.ConfigDict(
+        dataclasses.asdict(SamplingConfig()), convert_dict=False
+    )
 
     config.batch_size = 32  # examples per host and step
     config.unit_size = 64  # examples per output object, at most

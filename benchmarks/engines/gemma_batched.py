@@ -16,9 +16,11 @@ def load(work: dict[str, Any]) -> protocol.Answer:
     def answer(request: protocol.Request) -> tuple[list[str], list[int]]:
         texts: list[str] = []
         for first in range(0, len(request.prompts), work["batch_size"]):
-            some = slice(first, first + work["batch_size"])
-            sampler = make_sampler(modules, request, request.prompts[some])
-            texts += sampler.sample(request.prompts[some], max_new_tokens=max(request.limits[some]))
+            batch = slice(first, first + work["batch_size"])
+            sampler = make_sampler(modules, request, request.prompts[batch])
+            texts += sampler.sample(
+                request.prompts[batch], max_new_tokens=max(request.limits[batch])
+            )
         return texts, [len(modules.tokenizer.encode(text)) for text in texts]
 
     return answer

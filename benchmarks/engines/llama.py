@@ -12,11 +12,11 @@ def load(work: dict[str, Any]) -> protocol.Answer:
     )
 
     def answer(request: protocol.Request) -> tuple[list[str], list[int]]:
-        found = [
+        answers = [
             _answer(model, prompt, limit, request)
             for prompt, limit in zip(request.prompts, request.limits, strict=True)
         ]
-        return [text for text, _ in found], [count for _, count in found]
+        return [text for text, _ in answers], [count for _, count in answers]
 
     return answer
 

@@ -20,8 +20,9 @@ def load(work: dict[str, Any]) -> protocol.Answer:
         answers: dict[int, sampling.Generation] = {}
         for group, generations in sampler.generate(_groups(sampler.tokenizer, request)):
             answers |= dict(zip(group.tag, generations, strict=True))
-        found = [answers[place] for place in range(len(request.prompts))]
-        return [each.text for each in found], [len(each.tokens) for each in found]
+        in_order = [answers[index] for index in range(len(request.prompts))]
+        texts = [generation.text for generation in in_order]
+        return texts, [len(generation.tokens) for generation in in_order]
 
     return answer
 
@@ -43,14 +44,14 @@ def _sampler(modules, request: protocol.Request, batch_size: int) -> sampling.Ba
 def _groups(tokenizer, request: protocol.Request) -> list[sampling.PromptGroup]:
     """One group for each schema."""
     groups = []
-    places = range(len(request.prompts))
-    for _, some in itertools.groupby(places, key=lambda place: request.db_ids[place]):
-        tag = list(some)
+    prompts = range(len(request.prompts))
+    for _, of_schema in itertools.groupby(prompts, key=lambda index: request.db_ids[index]):
+        tag = list(of_schema)
         groups.append(
             sampling.group_prompts(
-                [tokenizer.encode(request.prompts[place], add_bos=True) for place in tag],
-                [str(place) for place in tag],
-                limits=[request.limits[place] for place in tag],
+                [tokenizer.encode(request.prompts[index], add_bos=True) for index in tag],
+                [str(index) for index in tag],
+                limits=[request.limits[index] for index in tag],
                 tag=tag,
             )
         )

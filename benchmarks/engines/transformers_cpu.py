@@ -19,12 +19,12 @@ def load(work: dict[str, Any]) -> protocol.Answer:
         texts: list[str] = []
         tokens: list[int] = []
         for first in range(0, len(request.prompts), work["batch_size"]):
-            some = slice(first, first + work["batch_size"])
-            batch = tokenizer(request.prompts[some], return_tensors="pt", padding=True)
-            limit = max(request.limits[some])
+            part = slice(first, first + work["batch_size"])
+            batch = tokenizer(request.prompts[part], return_tensors="pt", padding=True)
+            limit = max(request.limits[part])
             ends = [] if request.forced else request.stop_ids
             with torch.inference_mode():
-                found = model.generate(
+                tokens = model.generate(
                     **batch,
                     do_sample=False,
                     max_new_tokens=limit,
@@ -32,7 +32,7 @@ def load(work: dict[str, Any]) -> protocol.Answer:
                     eos_token_id=ends or None,
                     pad_token_id=0,
                 )
-            for row in found[:, batch["input_ids"].shape[1] :].tolist():
+            for row in tokens[:, batch["input_ids"].shape[1] :].tolist():
                 length = next((i for i, token in enumerate(row) if token in ends), len(row))
                 texts.append(tokenizer.decode(row[:length], clean_up_tokenization_spaces=False))
                 tokens.append(length)

@@ -1,14 +1,14 @@
-"""gemma's model over a cache of several blocks, one of them shared by all rows.
+"""gemma's model over a cache of several blocks, one of them shared by all slots.
 
-gemma's own attention keeps a row's keys and values in one array. For a batch that shares
-a schema that is a copy of the schema per row, read at every step, and XLA's CPU backend
-copies the arrays a decode loop carries once more. Here flax's method interception (as
-`gemma.peft` uses it) puts another attention in the place of `gm.nn`'s, and the products of
-`weights.py` in the place of its linear and output layers; norms, RoPE and the blocks stay
-gemma's. A test pins the two to each other.
+gemma's own attention keeps each slot's keys and values in one array. In a batch that shares a
+schema every slot would hold a copy of it, read at every step, and XLA's CPU backend would copy the
+arrays that the decode loop carries once more. Here flax's method interception (as `gemma.peft` uses
+it) replaces the attention of `gm.nn` by one over blocks, and its linear and output layers by the
+products of `weights.py`; norms, RoPE and the transformer's blocks stay gemma's. A test pins this
+attention to gemma's own.
 
-Blocks of one kind are traced once for all layers: Python takes a second to trace 18 of them, for
-every program, also where its compiled form is at hand.
+Transformer blocks of one kind are traced once for all layers: tracing 18 of them takes Python a
+second for every program, even where its compiled form is cached.
 """
 
 import functools
@@ -97,7 +97,7 @@ def _intercept(next_function, args, kwargs, context):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _call_block(block: _modules.Block, variables, *args, **kwargs):
-    """A block without a name, so that those of one kind are the same function."""
+    """Calls a block without its name, so that blocks of one kind are one function to `jax.jit`."""
     return block.apply(variables, *args, **kwargs)
 
 
@@ -127,7 +127,7 @@ def _attend(
 
 
 def _unpack(cache: dict[str, jax.Array]) -> list[tuple[str, dict[str, jax.Array]]]:
-    """The blocks of one layer, in their order, each with its kind."""
+    """The cache blocks of one layer, in their order, each with its kind."""
     blocks: dict[tuple[str, str], dict[str, jax.Array]] = {}
     for name in sorted(cache):
         index, kind, part = name.split("/")
@@ -152,8 +152,8 @@ def _logits(module: _modules.Attention, query, positions, kind: str, block) -> j
 def _weigh(weights: jax.Array, kind: str, value: jax.Array) -> jax.Array:
     """The values of one block under its weights, [B L K Q H].
 
-    The order of the operands is given to XLA: `jnp.einsum` has the values first, and then all
-    of them are transposed at every step.
+    `dot_general` fixes the order of the operands: `jnp.einsum` would put the values first, and
+    all of them would be transposed at every step.
     """
     if kind == _SHARED:
         weighed = jax.lax.dot_general(weights, value, (((4,), (0,)), ((2,), (1,))))

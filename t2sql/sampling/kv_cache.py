@@ -1,28 +1,30 @@
 """The KV cache of a decoding batch: its layout, and who may attend to what.
 
-The batch keeps keys and values in three blocks. A prompt's shared beginning (the schema) is
-stored once, on a shelf beside those of other prompts; its own part (the question) and its new
-tokens are stored per row:
+The batch keeps keys and values in three blocks. What prompts share (the schema) is stored once,
+in the prefix cache, side by side with what others share. A prompt's own part (the question) and
+its answer's tokens are stored per slot of the batch:
 
-    shelf (T slots)                     suffix (B, S slots)    ring (B, N slots)
-    | s s s s s s t t t t u u u . . |   row 0 | q q q q . |    | d e . . a b c |
-      ^ 0         ^ 6     ^ 10          row 1 | q q . . . |    | . e f . . . . |
-                                        row 2 | q q q q q |    | d e f . . a b |
-                                                                    ^ step % N
+    prefix cache (T)                     suffix (B, S)           ring (B, N)
+    | s s s s s s t t t t u u u . . |    slot 0 | q q q q . |    | d e . . a b c |
+      ^ 0         ^ 6     ^ 10           slot 1 | q q . . . |    | . e f . . . . |
+                                         slot 2 | q q q q q |    | d e f . . a b |
+                                                                     ^ step % N
 
-*   A row knows where on the shelf its prompt begins, and how long that part is. As many groups
-    of prompts as there is room for go on side by side; a stretch is free once no row reads it.
-*   The ring holds what was fed in decoding: a prompt's last token, and the answer's but for the
-    newest. All rows write to the same slot at a step, so a row that starts late (in the place
-    of a finished one) just starts at another slot. No answer is longer than the ring.
+*   A slot knows where in the prefix cache its prompt begins, and how long that part is. As many
+    groups of prompts as there is room for are answered side by side; a span is free once no slot
+    reads it.
+*   The ring holds the tokens that decoding has fed: a prompt's last token, and the answer's but
+    for the newest. All slots write to the same entry at a step, so a slot that starts late (in
+    the place of a finished answer) just starts at another entry. No answer is longer than the
+    ring.
 
-A slot's place says nothing of order. Order is the token's position in its own text,
-which RoPE and the window of gemma's local layers read: the slot less the first one of its
-stretch on the shelf, the prefix's length + s in the suffix, and the newest position less the
-slot's age in the ring. Unused slots (`.`) are masked.
+Where an entry lies says nothing of order. Order is the token's position in its own text, which
+RoPE and the window of gemma's local layers read: the entry less the span's start in the prefix
+cache, the prefix's length + s in the suffix, and the newest position less the entry's age in the
+ring. Unused entries (`.`) are masked.
 
-Shelf and suffixes only change when prompts are inserted, so the decode loop carries
-nothing but the ring.
+The prefix cache and the suffixes only change when prompts are inserted, so the decode loop
+carries nothing but the ring.
 """
 
 import dataclasses
@@ -33,26 +35,26 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Int
 
-# Keys and values by layer: {"layer_0": {"k": [rows slots K H], "v": same}, ...}
+# Keys and values by layer: {"layer_0": {"k": [B T K H], "v": [B T K H]}, ...}
 KeysValues = dict[str, dict[str, jax.Array]]
-# The shelf holds at least this many slots, and two prefixes of the longest length. Small runs over
-# many schemas take half the steps of those where three schemas have room (docs/speed.md); a step of
-# 32 rows takes 8 % longer for 512 slots more.
-_SHELF = 1024
-_SHELF_STEP = 512
+# The prefix cache holds at least this many tokens, and two prefixes of the longest length. Small
+# runs over many schemas take half the steps that they take where three schemas have room
+# (docs/speed.md); a step of 32 slots takes 8 % longer for 512 tokens more.
+_PREFIX_CACHE = 1024
+_PREFIX_CACHE_STEP = 512
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class CacheShape:
-    """The static sizes of a cache, in slots.
+    """The static sizes of a cache, in tokens.
 
     Attributes:
-      shelf: T, slots for the shared parts of prompts.
-      suffix: S, slots for a prompt's own part.
-      new: N, slots for new tokens, the longest answer.
+      prefix: T, for what prompts share.
+      suffix: S, for a prompt's own part.
+      new: N, for new tokens: the longest answer.
     """
 
-    shelf: int
+    prefix: int
     suffix: int
     new: int
 
@@ -61,9 +63,9 @@ class CacheShape:
         return CacheShape(*map(max, dataclasses.astuple(self), dataclasses.astuple(other)))
 
 
-def shelf_slots(prefix: int) -> int:
-    """Slots of a shelf for prefixes of at most this length."""
-    return max(_SHELF, -(-2 * prefix // _SHELF_STEP) * _SHELF_STEP)
+def prefix_cache_size(prefix: int) -> int:
+    """Tokens of a prefix cache for prefixes of at most this length."""
+    return max(_PREFIX_CACHE, -(-2 * prefix // _PREFIX_CACHE_STEP) * _PREFIX_CACHE_STEP)
 
 
 @flax.struct.dataclass
@@ -74,7 +76,7 @@ class Block:
       kv: keys and values; of shape [1 T K H] where `shared`, else [B T K H].
       mask: which of them each query token sees, [B L T].
       positions: each key's position in its text, [B T].
-      shared: whether all rows read the same keys.
+      shared: whether all slots read the same keys.
     """
 
     kv: KeysValues
@@ -83,7 +85,7 @@ class Block:
     shared: bool = flax.struct.field(pytree_node=False, default=False)
 
     def take_rows(self, rows: Int[Array, "R"]) -> "Block":
-        """The same for some rows alone."""
+        """The block as these slots alone see it."""
         return self.replace(
             kv=self.kv if self.shared else take_rows(self.kv, rows),
             mask=take_rows(self.mask, rows),
@@ -91,50 +93,50 @@ class Block:
         )
 
 
-def init_kv(model: nn.Module, *, rows: int, slots: int) -> KeysValues:
+def init_kv(model: nn.Module, *, rows: int, length: int) -> KeysValues:
     """Empty keys and values of the dtype of `model`."""
     config = model.config
-    shape = (rows, slots, config.num_kv_heads, config.head_dim)
+    shape = (rows, length, config.num_kv_heads, config.head_dim)
     return {
         f"layer_{layer}": {part: jnp.zeros(shape, model.dtype) for part in ("k", "v")}
         for layer in range(config.num_layers)
     }
 
 
-def slots_of(kv: KeysValues) -> int:
-    """T, for keys and values of shape [R T K H] per layer."""
+def length_of(kv: KeysValues) -> int:
+    """T, for keys and values of shape [B T K H] per layer."""
     return next(iter(kv.values()))["k"].shape[1]
 
 
-def grow(kv: KeysValues, slots: int) -> KeysValues:
-    """The same with so many slots, the new ones behind the others."""
+def grow(kv: KeysValues, length: int) -> KeysValues:
+    """Keys and values padded at the end to this length."""
 
     def pad(array: jax.Array) -> jax.Array:
-        return jnp.pad(array, ((0, 0), (0, slots - array.shape[1]), (0, 0), (0, 0)))
+        return jnp.pad(array, ((0, 0), (0, length - array.shape[1]), (0, 0), (0, 0)))
 
     return jax.tree.map(pad, kv)
 
 
-def shelf_block(
+def prefix_block(
     kv: KeysValues, starts: Int[Array, "B"], lengths: Int[Array, "B"], queries: int = 1
 ) -> Block:
-    """The rows' prefixes as `queries` later tokens of each see them: all of their own, no other."""
-    slots = jnp.arange(slots_of(kv))
-    positions = slots - starts[:, None]
+    """The prefix cache as `queries` later tokens of each slot see it: its own span, no other."""
+    entries = jnp.arange(length_of(kv))
+    positions = entries - starts[:, None]
     mask = (positions >= 0) & (positions < lengths[:, None])
-    mask = jnp.broadcast_to(mask[:, None], (len(starts), queries, len(slots)))
+    mask = jnp.broadcast_to(mask[:, None], (len(starts), queries, len(entries)))
     return Block(kv=kv, mask=mask, positions=positions, shared=True)
 
 
 def suffix_block(
     kv: KeysValues, prefix_lengths: Int[Array, "B"], lengths: Int[Array, "B"]
 ) -> Block:
-    """The rows' own parts of the prompt, as one later token sees them: all of them."""
-    slots = jnp.arange(slots_of(kv))
+    """The prompts' own parts, as one later token of each slot sees them: whole."""
+    entries = jnp.arange(length_of(kv))
     return Block(
         kv=kv,
-        mask=(slots < lengths[:, None])[:, None],
-        positions=prefix_lengths[:, None] + slots,
+        mask=(entries < lengths[:, None])[:, None],
+        positions=prefix_lengths[:, None] + entries,
     )
 
 
@@ -146,30 +148,30 @@ def ring_block(
 ) -> Block:
     """The tokens before the newest, which is at `position` and will be written at `step`.
 
-    A slot written `age` steps ago is the row's if the row had begun by then: it has been fed so
-    many tokens, the newest included.
+    An entry written `age` steps ago is the slot's own if its answer had begun by then. `fed` counts
+    the answer's tokens that were fed, the newest included.
     """
-    slots = slots_of(kv)
-    age = (step - jnp.arange(slots)) % slots
+    entries = length_of(kv)
+    age = (step - jnp.arange(entries)) % entries
     mask = (age > 0) & (age < fed[:, None])
     return Block(kv=kv, mask=mask[:, None], positions=position[:, None] - age)
 
 
-def write_shelf(
+def write_prefix(
     kv: KeysValues, prefix: KeysValues, start: Int[Array, ""], length: Int[Array, ""]
 ) -> KeysValues:
-    """The shelf with a prefix, [1 P K H], from slot `start` on; its padding is dropped."""
-    offsets = jnp.arange(slots_of(prefix))
+    """The prefix cache with a prefix, [1 P K H], written from `start` on, without its padding."""
+    offsets = jnp.arange(length_of(prefix))
 
-    def write(shelf: jax.Array, part: jax.Array) -> jax.Array:
-        slots = jnp.where(offsets < length, start + offsets, shelf.shape[1])
-        return shelf.at[0, slots].set(part[0], mode="drop")
+    def write(cache: jax.Array, part: jax.Array) -> jax.Array:
+        entries = jnp.where(offsets < length, start + offsets, cache.shape[1])
+        return cache.at[0, entries].set(part[0], mode="drop")
 
     return jax.tree.map(write, kv, prefix)
 
 
 def write_ring(kv: KeysValues, new: KeysValues, step: Int[Array, ""]) -> KeysValues:
-    """The ring with one more token of every row, [B 1 K H], in the slot of `step`."""
+    """The ring with one more token of every slot, [B 1 K H], in the entry of `step`."""
 
     def write(ring: jax.Array, token: jax.Array) -> jax.Array:
         return jax.lax.dynamic_update_slice_in_dim(ring, token, step % ring.shape[1], axis=1)
@@ -183,11 +185,11 @@ def write_rows[Tree](old: Tree, new: Tree, rows: Int[Array, "R"]) -> Tree:
 
 
 def take_rows[Tree](arrays: Tree, rows: Int[Array, "R"]) -> Tree:
-    """The rows (axis 0) named, for one out of range the last one; scalars as they are."""
+    """The rows (axis 0) named, the last one for a row out of range; scalars as they are."""
     return jax.tree.map(lambda x: x.at[rows].get(mode="clip") if x.ndim else x, arrays)
 
 
-def causal_mask(lengths: Int[Array, "R"], slots: int) -> Bool[Array, "R T T"]:
-    """Tokens of one text see those before them and themselves, and no padding."""
-    slot = jnp.arange(slots)
-    return (slot[None, :] <= slot[:, None])[None] & (slot < lengths[:, None])[:, None, :]
+def causal_mask(lengths: Int[Array, "R"], length: int) -> Bool[Array, "R L L"]:
+    """Tokens of one text see the tokens before them and themselves, and no padding."""
+    index = jnp.arange(length)
+    return (index[None, :] <= index[:, None])[None] & (index < lengths[:, None])[:, None, :]

@@ -1,6 +1,5 @@
-"""Choosing the next token from the logits: greedy, or drawn with a row's own key."""
+"""The next token from the logits: greedy, or drawn with a key of the example's own."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -9,43 +8,28 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
+from t2sql.config import SamplingConfig
+
 _BLOCK = 512
 _SIGN = np.uint32(1 << 31)  # of a float32
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Choice:
-    """How a token is chosen. The limits apply in the order temperature, top-k, top-p.
-
-    Attributes:
-      temperature: 0 takes the most likely token; above, logits are divided by it.
-      top_k: keep the k most likely tokens, and those as likely as the last; 0 keeps all.
-      top_p: keep the fewest most likely tokens whose probability reaches p, and those as likely
-        as the last (nucleus sampling, Holtzman et al. 2020); 1 keeps all.
-    """
-
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-
-
-def choose_tokens(
+def next_tokens(
     logits: Float[Array, "B V"],
-    choice: Choice,
-    seed: int,
+    config: SamplingConfig,
     sample_ids: UInt32[Array, "B"],
     generated: Int[Array, "B"],
     forbidden: Sequence[int] = (),
 ) -> Int[Array, "B"]:
     """The next token of each row.
 
-    A draw depends on the run's seed, the example and the number of tokens it already
-    has, never on the batch, the row or the host.
+    Temperature, top-k and top-p apply in this order. Tokens as likely as the last one that top-k or
+    top-p keeps are kept too. A draw depends on the run's seed, the example and the number of tokens
+    its answer already has, never on the batch, the row or the host.
 
     Args:
       logits: scores of the whole vocabulary.
-      choice: how to choose.
-      seed: the run's seed.
+      config: temperature, top-k, top-p and seed.
       sample_ids: the number of each row's example.
       generated: tokens each row already has.
       forbidden: token ids that are never chosen.
@@ -54,39 +38,39 @@ def choose_tokens(
       A token id per row.
     """
     logits = logits.astype(jnp.float32)
-    if choice.temperature == 0:
+    if config.temperature == 0:
         return _argmax(logits, forbidden)
     logits = _forbid(logits, jnp.arange(logits.shape[-1]), forbidden)
-    logits = (logits - logits.max(axis=-1, keepdims=True)) / choice.temperature
-    if choice.top_k:
-        kth = jax.lax.top_k(logits, min(choice.top_k, logits.shape[-1]))[0][:, -1:]
+    logits = (logits - logits.max(axis=-1, keepdims=True)) / config.temperature
+    if config.top_k:
+        kth = jax.lax.top_k(logits, min(config.top_k, logits.shape[-1]))[0][:, -1:]
         logits = jnp.where(logits < kth, -jnp.inf, logits)
-    if choice.top_p < 1:
-        logits = jnp.where(logits < _nucleus_floor(logits, choice.top_p), -jnp.inf, logits)
+    if config.top_p < 1:
+        logits = jnp.where(logits < _nucleus_floor(logits, config.top_p), -jnp.inf, logits)
     fold_in = jax.vmap(jax.random.fold_in, (0, 0))
-    run_keys = jnp.broadcast_to(jax.random.key(seed), sample_ids.shape)
+    run_keys = jnp.broadcast_to(jax.random.key(config.seed), sample_ids.shape)
     keys = fold_in(fold_in(run_keys, sample_ids), generated)
     return jax.vmap(_draw)(keys, logits)
 
 
 def _draw(key: jax.Array, logits: Float[Array, "V"]) -> Int[Array, ""]:
-    """A token with the probabilities of the softmax: first its block, then its place there.
+    """A token drawn from the softmax: first its block of the vocabulary, then its place in it.
 
     A random number for each of 262,144 tokens takes a CPU longer than all of the model's layers.
     """
     blocks = logits.reshape(-1, math.gcd(len(logits), _BLOCK))
     of_block, inside = jax.random.split(key)
     block = jax.random.categorical(of_block, jax.nn.logsumexp(blocks, axis=-1))
-    place = jax.random.categorical(inside, blocks[block])
-    return (block * blocks.shape[1] + place).astype(jnp.int32)
+    offset = jax.random.categorical(inside, blocks[block])
+    return (block * blocks.shape[1] + offset).astype(jnp.int32)
 
 
 def _argmax(logits: Float[Array, "B V"], forbidden: Sequence[int]) -> Int[Array, "B"]:
     """The first of the largest logits that are not forbidden, found block by block.
 
-    `jnp.argmax` keeps an index beside each maximum, which XLA's CPU backend does not
-    vectorise: of 262,144 logits it takes 20 times as long as the maximum alone. Masking them
-    all would take half as long; so only the blocks with a forbidden id are masked.
+    `jnp.argmax` keeps an index beside each maximum, which XLA's CPU backend does not vectorise:
+    over 262,144 logits it takes 20 times as long as the maximum alone. Masking all of them would
+    take half as long as that, so only the blocks with a forbidden id are masked.
     """
     rows, vocab = logits.shape
     size = math.gcd(vocab, _BLOCK)
@@ -105,27 +89,27 @@ def _argmax(logits: Float[Array, "B V"], forbidden: Sequence[int]) -> Int[Array,
 
 
 def _forbid(logits: jax.Array, ids: jax.Array, forbidden: Sequence[int]) -> jax.Array:
-    """The logits of `ids`, those of the forbidden ones at minus infinity."""
+    """The logits of `ids`, with the forbidden ones at minus infinity."""
     if not forbidden:
         return logits
     return jnp.where(jnp.isin(ids, jnp.asarray(forbidden)), -jnp.inf, logits)
 
 
 def _nucleus_floor(logits: Float[Array, "B V"], p: float) -> Float[Array, "B 1"]:
-    """The lowest logit within the nucleus: the highest that those above it, and it, reach p with.
+    """The smallest logit that top-p keeps: the tokens at or above it hold probability p.
 
-    Found by halving the range of float32, 32 times: sorting 262,144 logits takes ten times as
-    long.
+    Nucleus sampling (Holtzman et al. 2020). Found by halving the range of float32, 32 times:
+    sorting 262,144 logits takes ten times as long.
     """
     highest = jnp.max(logits, axis=-1, keepdims=True)
     weights = jnp.exp(logits - highest)
-    wanted = p * jnp.sum(weights, axis=-1, keepdims=True)
+    needed = p * jnp.sum(weights, axis=-1, keepdims=True)
 
     def halve(_, bounds):
         low, high = bounds
         middle = low + (high - low) // 2
         above = jnp.sum(jnp.where(logits >= _float_of(middle), weights, 0), axis=-1, keepdims=True)
-        enough = above >= wanted
+        enough = above >= needed
         return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
 
     lowest = _rank_of(jnp.full_like(highest, -jnp.inf))
@@ -133,7 +117,7 @@ def _nucleus_floor(logits: Float[Array, "B V"], p: float) -> Float[Array, "B 1"]
 
 
 def _rank_of(values: Float[Array, "*S"]) -> UInt32[Array, "*S"]:
-    """The place of each float32 among all of them."""
+    """The rank of each float32 among all float32 values."""
     bits = jax.lax.bitcast_convert_type(values, jnp.uint32)
     return jnp.where(bits >= _SIGN, ~bits, bits + _SIGN)
 

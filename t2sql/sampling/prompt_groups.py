@@ -12,8 +12,8 @@ from t2sql.sampling import kv_cache
 
 PROMPT_BUCKETS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 PAD_ID = 0
-# Fewer prompts than this are left whole: a beginning of its own for each pair of prompts is
-# as many programs' calls.
+# Fewer prompts than this are left whole: a prefix for each pair of prompts takes as many calls as
+# it saves.
 MIN_SHARING = 4
 
 
@@ -29,8 +29,8 @@ class PromptGroup:
       sample_ids: a number per prompt for its sampling key.
       limits: tokens of the longest answer to each, where that is less than the sampler's.
       tag: the caller's, handed back with the answers.
-      guide: makes, of the longest answer's tokens, what decides token by token what an
-        answer may be (`guided.Guide`); for a sampler whose config asks for one.
+      guide: starts an answer's `constrained.Guide`, given how many tokens it may have at most; for
+        a sampler whose config has `constrain`.
     """
 
     prefix: Int32[np.ndarray, "p"]
@@ -43,12 +43,12 @@ class PromptGroup:
 
     @property
     def answerable(self) -> list[int]:
-        """Places of the prompts that are not too long."""
-        return [place for place, suffix in enumerate(self.suffixes) if len(suffix)]
+        """Indices of the prompts that are not too long."""
+        return [index for index, suffix in enumerate(self.suffixes) if len(suffix)]
 
-    def prefill_length(self, place: int) -> int:
-        """Tokens of a prompt's own that are prefilled: all but the last one."""
-        return len(self.suffixes[place]) - 1
+    def prefill_length(self, index: int) -> int:
+        """Tokens of a prompt's own part that are prefilled: all but the last one."""
+        return len(self.suffixes[index]) - 1
 
     @property
     def longest(self) -> int:
@@ -107,32 +107,32 @@ def group_prompts(
 
 
 def in_order(groups: Iterable[PromptGroup]) -> list[PromptGroup]:
-    """The groups so that the sampler's cache, which grows but never shrinks, stays small long."""
+    """Groups sorted by cache size, so that the cache, which never shrinks, grows late."""
 
     def size(group: PromptGroup) -> tuple[int, int]:
-        return kv_cache.shelf_slots(len(group.prefix)), group.longest
+        return kv_cache.prefix_cache_size(len(group.prefix)), group.longest
 
     return sorted(groups, key=size)
 
 
 def chunks(
-    group: PromptGroup, buckets: Sequence[int], rows: Callable[[int], int]
+    group: PromptGroup, buckets: Sequence[int], count: Callable[[int], int]
 ) -> Iterator[tuple[int, list[int]]]:
     """Cuts a group into prompts that are prefilled together, the longest first.
 
     Args:
       group: the prompts.
-      buckets: sizes to pad to, ascending.
-      rows: how many prompts of a size are prefilled at a time.
+      buckets: lengths to pad to, ascending.
+      count: how many prompts of a length are prefilled at a time.
 
     Yields:
-      The size that these prompts' own parts are padded to, and their places in the group.
+      The length that these prompts' own parts are padded to, and their indices in the group.
     """
     waiting = sorted(group.answerable, key=group.prefill_length, reverse=True)
     while waiting:
-        slots = bucket(group.prefill_length(waiting[0]), buckets)
-        yield slots, waiting[: rows(slots)]
-        del waiting[: rows(slots)]
+        length = bucket(group.prefill_length(waiting[0]), buckets)
+        yield length, waiting[: count(length)]
+        del waiting[: count(length)]
 
 
 def bucket(length: int, buckets: Sequence[int]) -> int:
@@ -151,12 +151,12 @@ def shared_length(prompts: Sequence[Sequence[int]]) -> int:
     """How many leading tokens all prompts share, leaving each at least one of its own."""
     first, last = min(prompts), max(prompts)  # in dictionary order these differ the earliest
     limit = min(len(prompt) for prompt in prompts) - 1
-    return next((place for place in range(limit) if first[place] != last[place]), limit)
+    return next((index for index in range(limit) if first[index] != last[index]), limit)
 
 
-def pad(rows: Sequence[Int32[np.ndarray, "s"]], slots: int) -> Int32[np.ndarray, "n slots"]:
-    """The rows right-padded to so many slots."""
-    padded = np.full((len(rows), slots), PAD_ID, np.int32)
-    for row, tokens in zip(padded, rows, strict=True):
+def pad(texts: Sequence[Int32[np.ndarray, "s"]], length: int) -> Int32[np.ndarray, "n length"]:
+    """The texts right-padded to one length."""
+    padded = np.full((len(texts), length), PAD_ID, np.int32)
+    for row, tokens in zip(padded, texts, strict=True):
         row[: len(tokens)] = tokens
     return padded

@@ -1,11 +1,10 @@
 """Batch sampling: groups of prompts in, answers out, on the host's own devices.
 
-Prompts come in groups that share a prefix (one schema, many questions). The prefix
-is prefilled once. The rows of the batch are kept busy: as rows finish, prompts of
-the same group, or of the next one, take their place.
+Prompts come in groups that share a prefix (one schema, many questions). The prefix is prefilled
+once. The slots of the batch are kept busy: as answers finish, prompts of their group or of the next
+one take their place.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -16,35 +15,13 @@ from flax import linen as nn
 
 from t2sql import config as config_lib
 from t2sql import errors
-from t2sql.sampling import constrained, next_token, prompt_groups, scheduler
+from t2sql.config import SamplingConfig
+from t2sql.model.mesh import DATA_AXIS, MODEL_AXIS
+from t2sql.sampling import constrained, prompt_groups, scheduler
 from t2sql.sampling import decode as decode_lib
 from t2sql.sampling import programs as programs_lib
 from t2sql.sampling import stops as stops_lib
 from t2sql.sampling import weights as weights_lib
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SamplingConfig:
-    """What decides the text. Two runs with equal values write equal answers.
-
-    Attributes:
-      max_new_tokens: tokens of the longest answer.
-      temperature: 0 is greedy.
-      top_k: keep the k most likely tokens; 0 keeps all.
-      top_p: keep the nucleus of this probability; 1 keeps all.
-      seed: with an example's id, the key of its draws.
-      stop: strings that end an answer.
-      constrain: "schema" and "keys" have every group's guide decide what its answers may be;
-        the sampler itself only knows that there is a guide.
-    """
-
-    max_new_tokens: int = 128
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
-    stop: tuple[str, ...] = ()
-    constrain: str = ""
 
 
 class BatchSampler:
@@ -55,9 +32,9 @@ class BatchSampler:
       params: its parameters, on `mesh`; or their shapes, dtypes and shardings, to compile
         while the weights are read: then `set_params` before `generate`.
       tokenizer: gemma's tokenizer for it.
-      mesh: devices of this host, axes `data` and `model`; default: the first device.
-      config: what decides the text.
-      batch_size: prompts decoded at a time, a multiple of the size of `data`.
+      mesh: devices of this host, with a data and a model axis; default: the first device.
+      config: what decides the text; default: `SamplingConfig()`.
+      batch_size: prompts decoded at a time, a multiple of the size of the data axis.
       prompt_buckets: lengths that a prefix and a prompt's own part are padded to, ascending; the
         last one is the longest prompt.
       prefill_tokens: prompt tokens prefilled at a time.
@@ -73,12 +50,13 @@ class BatchSampler:
         params: Any,
         tokenizer: Any,
         mesh: jax.sharding.Mesh | None = None,
-        config: SamplingConfig = SamplingConfig(),
+        config: SamplingConfig | None = None,
         batch_size: int = 32,
         prompt_buckets: Sequence[int] = prompt_groups.PROMPT_BUCKETS,
         prefill_tokens: int = 1024,
     ):
         mesh = mesh or _single_device_mesh()
+        config = config or SamplingConfig()
         check(config, batch_size=batch_size, prompt_buckets=prompt_buckets, mesh=mesh)
         self.tokenizer = tokenizer
         self.config = config
@@ -87,21 +65,20 @@ class BatchSampler:
         self.counters = scheduler.Counters()
         self._stops = stops_lib.Stops(tokenizer, config.stop)
         vocab_size = model.config.num_embed
-        compiler = constrained.GuidedCompiler if config.constrain else programs_lib.Compiler
-        self._lane = constrained.GuidedLane if config.constrain else scheduler.Lane
+        compiler = constrained.ConstrainedCompiler if config.constrain else programs_lib.Compiler
+        self._scheduler = (
+            constrained.ConstrainedScheduler if config.constrain else scheduler.Scheduler
+        )
         self._compiler = compiler(
             decode_lib.Decoder(
                 model=model,
-                few=few_rows(batch_size, mesh),
-                choice=next_token.Choice(
-                    temperature=config.temperature, top_k=config.top_k, top_p=config.top_p
-                ),
-                seed=config.seed,
+                tail_rows=tail_rows(batch_size, mesh),
+                config=config,
                 forbidden=tuple(t for t in self._stops.forbidden if t < vocab_size),
             ),
             weights_lib.arrange(params),
             mesh=mesh,
-            rows=batch_size,
+            batch_size=batch_size,
             new_tokens=config.max_new_tokens,
             prompt_buckets=self.prompt_buckets,
             prefill_tokens=prefill_tokens,
@@ -111,7 +88,7 @@ class BatchSampler:
     def set_params(self, params: Any) -> None:
         """Gives it the model's parameters, where it was made with their shapes.
 
-        Those that it keeps in another form are deleted: it takes them.
+        It takes them: the arrays that it keeps in another form are deleted.
         """
         self._compiler.params = weights_lib.arrange(params, take=True)
 
@@ -128,10 +105,7 @@ class BatchSampler:
         return 0 < prompt_tokens <= self.prompt_buckets[-1]
 
     def compile(self, groups: Iterable[prompt_groups.PromptGroup]) -> None:
-        """Compiles ahead for groups, in the order that `generate` is given.
-
-        It then compiles nothing.
-        """
+        """Compiles ahead for groups, in the order that `generate` is given: it compiles no more."""
         self._compiler.compile(groups)
 
     def generate(
@@ -144,22 +118,22 @@ class BatchSampler:
         """Yields each group with its answers, in the order of its prompts.
 
         Groups come out as they finish, which need not be the order they came in. The cache
-        grows as longer prompts come: `in_order` puts groups so that it stays small long.
+        grows as longer prompts come: `in_order` sorts groups so that it grows late.
 
         Args:
-          groups: any number of groups; read one at a time, only when rows are free.
-          on_finished: called with each answer as its row finishes.
+          groups: any number of groups; read one at a time, only when slots are free.
+          on_finished: called with each answer as it finishes.
           on_step: called every few steps; what it raises ends the sampling.
 
         Raises:
           ValueError: a prompt does not fit; see `fits`.
         """
-        lane: scheduler.Lane | None = None
+        batch: scheduler.Scheduler | None = None
         for group in groups:
             if not group.answerable:
                 yield group, scheduler.first_answers(group, on_finished)
                 continue
-            lane = lane or self._lane(
+            batch = batch or self._scheduler(
                 self._compiler,
                 self._compiler.shape_of(group),
                 self._stops,
@@ -168,9 +142,9 @@ class BatchSampler:
                 on_finished,
                 on_step,
             )
-            yield from lane.feed(group)
-        if lane is not None:
-            yield from lane.drain()
+            yield from batch.add_group(group)
+        if batch is not None:
+            yield from batch.run_until_done()
 
     def sample(self, prompt: str | Sequence[str]) -> str | list[str]:
         """Answers one prompt, or several: the article's `sampler.sample`.
@@ -190,39 +164,41 @@ class BatchSampler:
         texts: dict[int, str] = {}
         for group, generations in self.generate(self._by_length(tokens, prompt)):
             texts |= {
-                place: generation.text
-                for place, generation in zip(group.tag, generations, strict=True)
+                index: generation.text
+                for index, generation in zip(group.tag, generations, strict=True)
             }
-        return [texts[place] for place in range(len(prompt))]
+        return [texts[index] for index in range(len(prompt))]
 
     def _by_length(
         self, tokens: Sequence[Sequence[int]], prompts: Sequence[str]
     ) -> Iterator[prompt_groups.PromptGroup]:
-        """Groups prompts of one bucket, tagged with their places: short ones need no padding."""
-        places: dict[int, list[int]] = {}
-        for place, ids in enumerate(tokens):
-            size = prompt_groups.bucket(len(ids), self.prompt_buckets)
-            places.setdefault(size, []).append(place)
-        for _, some in sorted(places.items()):
+        """A group for each bucket, tagged with the prompts' indices: short ones need no padding."""
+        by_bucket: dict[int, list[int]] = {}
+        for index, ids in enumerate(tokens):
+            length = prompt_groups.bucket(len(ids), self.prompt_buckets)
+            by_bucket.setdefault(length, []).append(index)
+        for _, indices in sorted(by_bucket.items()):
             yield prompt_groups.group_prompts(
-                [tokens[place] for place in some],
-                [prompts[place] for place in some],
-                tag=some,
+                [tokens[index] for index in indices],
+                [prompts[index] for index in indices],
+                tag=indices,
             )
 
 
-def few_rows(batch_size: int, mesh: jax.sharding.Mesh) -> int:
-    """So few rows that a step for them alone is worth a program of its own.
+def tail_rows(batch_size: int, mesh: jax.sharding.Mesh) -> int:
+    """CPU only: batch size of the tail program, for when few answers are still going; 0 for none.
 
-    On one device of a CPU, where a step of 8 rows takes 40 % of one of 32. Elsewhere a step's
-    time hardly depends on the rows, and rows on several devices would have to move.
+    There a step of 8 rows takes 40 % of one of 32. Elsewhere a step's time hardly depends on the
+    rows, and rows on several devices would have to move.
     """
     (platform,) = {device.platform for device in mesh.devices.flat}
-    return batch_size // 4 if platform == "cpu" and mesh.shape["data"] == 1 else 0
+    return batch_size // 4 if platform == "cpu" and mesh.shape[DATA_AXIS] == 1 else 0
 
 
 def _single_device_mesh() -> jax.sharding.Mesh:
-    return jax.sharding.Mesh(np.array(jax.local_devices()[:1]).reshape(1, 1), ("data", "model"))
+    return jax.sharding.Mesh(
+        np.array(jax.local_devices()[:1]).reshape(1, 1), (DATA_AXIS, MODEL_AXIS)
+    )
 
 
 def check(
@@ -237,7 +213,7 @@ def check(
     Raises:
       InputError: names the value and the rule.
     """
-    devices = mesh.shape["data"]
+    devices = mesh.shape[DATA_AXIS]
     if batch_size < 1 or batch_size % devices:
         raise errors.InputError(
             f"--config.batch_size is {batch_size}; it has to be a positive multiple of the "

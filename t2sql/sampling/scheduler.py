@@ -1,9 +1,9 @@
-"""Which prompt is in which row of the batch, and when.
+"""Which prompt is in which slot of the batch, and when.
 
-A lane is a batch. Prompts wait for free rows, and for room on the shelf for what they share; the
-batch decodes until there is enough for the next ones, and they take their places while the others
-go on. Its cache grows when longer prompts come. Only the end of a lane runs with rows that have
-nothing left to do.
+Prompts wait for free slots, and for room in the prefix cache for what they share. The batch decodes
+until there is enough for the next ones, and they take their places while the others go on. The
+cache grows when longer prompts come. Only the end of a run decodes with slots that have nothing
+left to do.
 """
 
 import collections
@@ -15,14 +15,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 import jax
 import numpy as np
 
-from t2sql.sampling import decode as decode_lib
+from t2sql.sampling import batch as batch_lib
 from t2sql.sampling import kv_cache, prompt_groups
 from t2sql.sampling import programs as programs_lib
 from t2sql.sampling import stops as stops_lib
 
-# Decode steps between two looks of the host: it finds stop strings that span tokens,
+# Decode steps after which the host looks at the answers: it finds stop strings that span tokens,
 # shows progress, and can be asked to stop.
-STEPS_PER_LOOK = 16
+STEPS_PER_SYNC = 16
 # A group whose answers are complete, with these.
 Finished = tuple[prompt_groups.PromptGroup, list[stops_lib.Generation]]
 
@@ -36,8 +36,8 @@ class Counters:
       decode_seconds: wall time of this host in decode.
       host_seconds: wall time between them, in which this host reads answers.
       prompt_tokens: tokens of all prompts.
-      computed_prompt_tokens: those prefilled: shared prefixes once, and no prompt's last token.
-      padded_prompt_tokens: the same with padding, which is what the device computes.
+      computed_prompt_tokens: tokens prefilled: shared prefixes once, and no prompt's last token.
+      padded_prompt_tokens: tokens prefilled, with padding: what the device computes.
       output_tokens: tokens of all answers.
       decode_steps: steps of the whole batch.
       refused_tokens: tokens that a guide refused, where there is one.
@@ -55,26 +55,38 @@ class Counters:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stretch:
-    """Where on the shelf a group's prefix lies: its first slot, and how many; 0 for none."""
+class PrefixSpan:
+    """Where a group's prefix lies in the prefix cache, in tokens; of length 0 for none."""
 
     start: int
     length: int
 
 
 @dataclasses.dataclass
-class Row:
-    """A prompt in a row of the batch: its group's answers, and its place among them."""
+class Slot:
+    """A prompt in a slot of the batch.
+
+    Attributes:
+      group: the prompt's group.
+      answers: of the whole group, as far as they are finished.
+      index: the prompt's in its group.
+      span: where its prefix is.
+    """
 
     group: prompt_groups.PromptGroup
     answers: list[stops_lib.Generation | None]
-    place: int
-    stretch: Stretch
+    index: int
+    span: PrefixSpan
 
-    def limit(self, slots: int) -> int:
-        """Tokens of the longest answer it may get, with `slots` of the ring for it."""
+    @property
+    def suffix(self) -> np.ndarray:
+        """The prompt's own tokens."""
+        return self.group.suffixes[self.index]
+
+    def limit(self, longest: int) -> int:
+        """Tokens of the longest answer it may get, where no answer is longer than `longest`."""
         limits = self.group.limits
-        return slots if limits is None else min(slots, int(limits[self.place]))
+        return longest if limits is None else min(longest, int(limits[self.index]))
 
 
 def first_answers(
@@ -87,8 +99,8 @@ def first_answers(
     return answers
 
 
-class Lane:
-    """A batch, from its first group until it is drained."""
+class Scheduler:
+    """A batch, from its first group until all answers are done."""
 
     def __init__(
         self,
@@ -107,40 +119,39 @@ class Lane:
         self._counters = counters
         self._on_finished = on_finished
         self._on_step = on_step
-        self._rows: list[Row | None] = [None] * compiler.rows
-        self._stopped = np.zeros(compiler.rows, bool)
+        self._slots: list[Slot | None] = [None] * compiler.batch_size
+        self._stopped = np.zeros(compiler.batch_size, bool)
         self._step = 0
-        self._max_steps = self._put(np.int32(STEPS_PER_LOOK))
-        self._shelf, self._asked, self._answers = compiler.get("init", shape)()
+        self._max_steps = self._put(np.int32(STEPS_PER_SYNC))
+        self._prefix_cache, self._device_slots, self._state = compiler.get("init", shape)()
 
-    def feed(self, group: prompt_groups.PromptGroup) -> Iterator[Finished]:
-        """Prefills a group, decoding as needed to free rows; yields groups that finish."""
+    def add_group(self, group: prompt_groups.PromptGroup) -> Iterator[Finished]:
+        """Prefills a group, decoding as needed to free slots; yields groups that finish."""
         self._grow(self._compiler.shape_of(group))
-        stretch = yield from self._find_stretch(len(group.prefix))
-        prefix = self._prefill_prefix(group, stretch) if stretch.length else None
+        span = yield from self._find_span(len(group.prefix))
+        prefix = self._prefill_prefix(group, span) if span.length else None
         answers = first_answers(group, self._on_finished)
-        for slots, places in self._compiler.chunks(group):
-            while (lacking := len(places) - self._rows.count(None)) > 0:
+        for length, indices in self._compiler.chunks(group):
+            while (lacking := len(indices) - self._slots.count(None)) > 0:
                 yield from self._decode_until_free(lacking)
-            self._begin(
-                [Row(group=group, answers=answers, place=x, stretch=stretch) for x in places],
-                slots,
-                prefix,
-            )
+            prompts = [
+                Slot(group=group, answers=answers, index=index, span=span) for index in indices
+            ]
+            self._insert(prompts, length, prefix)
 
-    def drain(self) -> Iterator[Finished]:
-        """Decodes until every row has finished."""
+    def run_until_done(self) -> Iterator[Finished]:
+        """Decodes until every answer has finished."""
         while active := len(self._active()):
             yield from self._decode_until_free(active)
 
-    def _active(self) -> list[Row]:
-        return [row for row in self._rows if row is not None]
+    def _active(self) -> list[Slot]:
+        return [slot for slot in self._slots if slot is not None]
 
     def _decode_until_free(self, count: int) -> Iterator[Finished]:
-        """Decodes until so many active rows have finished, or for the steps between two looks."""
+        """Decodes until so many more slots are free, or for `STEPS_PER_SYNC` steps."""
         self._on_step()
         self._decode(len(self._active()) - count)
-        yield from self._harvest()
+        yield from self._collect_finished()
 
     def _grow(self, shape: kv_cache.CacheShape) -> None:
         """Goes on in a cache that holds this shape too, with all that is on its way."""
@@ -148,23 +159,25 @@ class Lane:
         if shape != self._shape:
             with self._span("prefill"):
                 grow = self._compiler.get("grow", self._shape, shape)
-                self._shelf, self._asked = grow(self._shelf, self._asked)
+                self._prefix_cache, self._device_slots = grow(
+                    self._prefix_cache, self._device_slots
+                )
             self._shape = shape
 
-    def _find_stretch(self, length: int) -> Generator[Finished, None, Stretch]:
-        """Room on the shelf that no active row reads, decoding until there is."""
+    def _find_span(self, length: int) -> Generator[Finished, None, PrefixSpan]:
+        """Room in the prefix cache that no active slot reads, decoding until there is."""
         while (start := self._first_gap(length)) is None:
-            readers = collections.Counter(row.stretch for row in self._active())
+            readers = collections.Counter(slot.span for slot in self._active())
             yield from self._decode_until_free(min(readers.values()))
-        return Stretch(start, length)
+        return PrefixSpan(start, length)
 
     def _first_gap(self, length: int) -> int | None:
         start = 0
-        for stretch in sorted({row.stretch for row in self._active()}, key=lambda x: x.start):
-            if stretch.start - start >= length:
+        for span in sorted({slot.span for slot in self._active()}, key=lambda span: span.start):
+            if span.start - start >= length:
                 break
-            start = max(start, stretch.start + stretch.length)
-        return start if start + length <= self._shape.shelf else None
+            start = max(start, span.start + span.length)
+        return start if start + length <= self._shape.prefix else None
 
     @contextlib.contextmanager
     def _span(self, name: str) -> Iterator[None]:
@@ -177,123 +190,126 @@ class Lane:
         setattr(self._counters, counter, seconds)
 
     def _prefill_prefix(
-        self, group: prompt_groups.PromptGroup, stretch: Stretch
+        self, group: prompt_groups.PromptGroup, span: PrefixSpan
     ) -> kv_cache.KeysValues:
-        """Computes the keys and values of a group's prefix, and puts them on the shelf."""
-        slots, kept = self._compiler.prefix_slots(group)
-        length = self._put(np.int32(stretch.length))
+        """Computes the keys and values of a group's prefix, and puts them in the prefix cache."""
+        padded, kept = self._compiler.prefix_lengths(group)
+        length = self._put(np.int32(span.length))
         with self._span("prefill"):
-            (tokens,) = prompt_groups.pad([group.prefix], slots)
-            prefix = self._compiler.get("prefix", slots, kept)(
+            (tokens,) = prompt_groups.pad([group.prefix], padded)
+            prefix = self._compiler.get("prefix", padded, kept)(
                 self._compiler.params, self._put(tokens), length
             )
-            shelve = self._compiler.get("shelve", kept, self._shape.shelf)
-            self._shelf = shelve(self._shelf, prefix, self._put(np.int32(stretch.start)), length)
-        self._counters.computed_prompt_tokens += stretch.length
-        self._counters.padded_prompt_tokens += slots
+            write = self._compiler.get("write_prefix", kept, self._shape.prefix)
+            start = self._put(np.int32(span.start))
+            self._prefix_cache = write(self._prefix_cache, prefix, start, length)
+        self._counters.computed_prompt_tokens += span.length
+        self._counters.padded_prompt_tokens += padded
         return prefix
 
+    def _insert(self, prompts: list[Slot], length: int, prefix: kv_cache.KeysValues | None) -> None:
+        """Prefills prompts and puts them into free slots."""
+        with self._span("prefill"):
+            suffix = self._prefill(prompts, length, prefix)
+            insert = self._compiler.get("insert", length, self._shape.suffix)
+            placed = self._place(prompts, self._compiler.prompts_at_a_time(length))
+            self._device_slots, self._state = insert(
+                self._device_slots, self._state, suffix, placed
+            )
+            jax.block_until_ready(self._state.last_token)
+
     def _prefill(
-        self, rows: list[Row], slots: int, prefix: kv_cache.KeysValues | None
+        self, prompts: list[Slot], length: int, prefix: kv_cache.KeysValues | None
     ) -> kv_cache.KeysValues:
         """Keys and values of the prompts' own parts, but for the last token of each."""
-        count = self._compiler.rows_at_a_time(slots)
-        texts = [row.group.suffixes[row.place][:-1] for row in rows]
+        rows = self._compiler.prompts_at_a_time(length)
+        texts = [prompt.suffix[:-1] for prompt in prompts]
         self._counters.computed_prompt_tokens += sum(map(len, texts))
-        self._counters.padded_prompt_tokens += count * slots
-        texts += [np.zeros(0, np.int32)] * (count - len(texts))
-        before = kv_cache.slots_of(prefix) if prefix else 0
-        return self._compiler.get("prefill", before, slots)(
+        self._counters.padded_prompt_tokens += rows * length
+        texts += [np.zeros(0, np.int32)] * (rows - len(texts))
+        before = kv_cache.length_of(prefix) if prefix else 0
+        return self._compiler.get("prefill", before, length)(
             self._compiler.params,
-            self._put(prompt_groups.pad(texts, slots), by_row=True),
+            self._put(prompt_groups.pad(texts, length), by_row=True),
             self._put(np.array([len(text) for text in texts], np.int32), by_row=True),
             prefix,
-            self._put(np.int32(rows[0].stretch.length)),
+            self._put(np.int32(prompts[0].span.length)),
         )
 
-    def _begin(self, rows: list[Row], slots: int, prefix: kv_cache.KeysValues | None) -> None:
-        """Prefills prompts and puts them into free rows."""
-        with self._span("prefill"):
-            suffix = self._prefill(rows, slots, prefix)
-            begin = self._compiler.get("begin", slots, self._shape.suffix)
-            prompts = self._place(rows, self._compiler.rows_at_a_time(slots))
-            self._asked, self._answers = begin(self._asked, self._answers, suffix, prompts)
-            jax.block_until_ready(self._answers.last_token)
-
-    def _place(self, rows: list[Row], count: int) -> decode_lib.Prompts:
-        """Gives prompts free rows of the batch."""
-        free = [number for number, row in enumerate(self._rows) if row is None]
-        taken = free[: len(rows)]
-        for number, row in zip(taken, rows, strict=True):
-            self._take_row(number, row)
+    def _place(self, prompts: list[Slot], count: int) -> batch_lib.Prompts:
+        """Gives prompts free slots of the batch."""
+        free = [number for number, slot in enumerate(self._slots) if slot is None]
+        taken = free[: len(prompts)]
+        for number, prompt in zip(taken, prompts, strict=True):
+            self._take_slot(number, prompt)
 
         def column(values: Iterable[int], unused: int = 0, dtype=np.int32) -> jax.Array:
             padded = np.full(count, unused, dtype)
-            padded[: len(rows)] = list(values)
+            padded[: len(prompts)] = list(values)
             return self._put(padded)
 
-        suffixes = [row.group.suffixes[row.place] for row in rows]
-        return decode_lib.Prompts(
-            rows=column(taken, unused=len(self._rows)),  # out of range: dropped
-            lengths=column(len(suffix) - 1 for suffix in suffixes),
-            last_token=column(suffix[-1] for suffix in suffixes),
-            prefix_starts=column(row.stretch.start for row in rows),
-            prefix_lengths=column(row.stretch.length for row in rows),
-            limits=column(row.limit(self._shape.new) for row in rows),
-            sample_ids=column((row.group.sample_ids[row.place] for row in rows), dtype=np.uint32),
+        return batch_lib.Prompts(
+            slots=column(taken, unused=len(self._slots)),  # out of range: dropped
+            lengths=column(len(prompt.suffix) - 1 for prompt in prompts),
+            last_token=column(prompt.suffix[-1] for prompt in prompts),
+            prefix_starts=column(prompt.span.start for prompt in prompts),
+            prefix_lengths=column(prompt.span.length for prompt in prompts),
+            limits=column(prompt.limit(self._shape.new) for prompt in prompts),
+            sample_ids=column(
+                (prompt.group.sample_ids[prompt.index] for prompt in prompts), dtype=np.uint32
+            ),
         )
 
-    def _take_row(self, number: int, row: Row) -> None:
-        """Row `number` of the batch is this prompt's from now on."""
-        self._rows[number] = row
+    def _take_slot(self, number: int, prompt: Slot) -> None:
+        """Slot `number` of the batch is this prompt's from now on."""
+        self._slots[number] = prompt
         self._stopped[number] = False
-        suffix = row.group.suffixes[row.place]
-        self._counters.prompt_tokens += row.stretch.length + len(suffix)
+        self._counters.prompt_tokens += prompt.span.length + len(prompt.suffix)
 
     def _decode(self, max_active: int) -> None:
         with self._span("decode"):
             decode = self._compiler.get("decode", self._shape)
-            self._answers = decode(
+            self._state = decode(
                 self._compiler.params,
-                self._shelf,
-                self._asked,
-                self._answers,
+                self._prefix_cache,
+                self._device_slots,
+                self._state,
                 self._put(self._stopped, by_row=True),
                 self._ends,
                 self._put(np.int32(max_active)),
                 self._max_steps,
             )
-            step = int(jax.device_get(self._answers.step))
+            step = int(jax.device_get(self._state.step))
         self._counters.decode_steps += step - self._step
         self._step = step
 
-    def _harvest(self) -> Iterator[Finished]:
-        """Takes finished answers off the device, frees their rows, yields finished groups."""
+    def _collect_finished(self) -> Iterator[Finished]:
+        """Takes finished answers off the device, frees their slots, yields finished groups."""
         with self._span("host"):
             finished = list(self._finished_groups())
         yield from finished
 
     def _finished_groups(self) -> Iterator[Finished]:
         written = self._written()
-        for number, row in enumerate(self._rows):
-            if row is None:
+        for number, slot in enumerate(self._slots):
+            if slot is None:
                 continue
             generation = self._stops.generation(
-                written[number], max_new_tokens=row.limit(self._shape.new)
+                written[number], max_new_tokens=slot.limit(self._shape.new)
             )
             if generation is None:
                 continue
-            self._rows[number] = None
+            self._slots[number] = None
             self._stopped[number] = True
-            row.answers[row.place] = generation
+            slot.answers[slot.index] = generation
             self._counters.output_tokens += len(generation.tokens)
             self._on_finished(generation)
-            if all(answer is not None for answer in row.answers):
-                yield row.group, row.answers
+            if all(answer is not None for answer in slot.answers):
+                yield slot.group, slot.answers
 
     def _written(self) -> Sequence[Sequence[int]]:
-        """The tokens of each row so far."""
-        generated, tokens = jax.device_get((self._answers.generated, self._answers.tokens))
+        """The tokens of each slot so far."""
+        generated, tokens = jax.device_get((self._state.generated, self._state.tokens))
         return [row[:count] for row, count in zip(tokens, generated, strict=True)]
 
     def _put(self, array: np.ndarray, *, by_row: bool = False) -> jax.Array:

@@ -30,7 +30,7 @@ class Generation:
     status: str
 
 
-# What a prompt gets that is longer than any that is answered.
+# The answer to a prompt that is longer than any that is answered.
 TOO_LONG = Generation(text="", tokens=(), status=statuses.PROMPT_TOO_LONG)
 
 
@@ -53,10 +53,10 @@ class Stops:
         self.forbidden = tuple(int(token) for token in tokenizer.FORBIDDEN_TOKENS)
 
     def table(self, vocab_size: int) -> np.ndarray:
-        """Token ids that end a row at once, [V] bool: end ids, and pieces with a stop string.
+        """Token ids that end an answer at once, [V] bool: end ids, and pieces with a stop string.
 
-        The device knows these; a stop string spread over several tokens is found by
-        `generation` on the host.
+        The device knows these. A stop string spread over several tokens is found on the host, by
+        `generation`.
         """
         ends = np.zeros(vocab_size, bool)
         ends[[token for token in self.end_ids if token < vocab_size]] = True
@@ -65,7 +65,7 @@ class Stops:
         return ends
 
     def _may_hold_stop(self, vocab_size: int) -> Iterator[int]:
-        """Tokens whose piece has a stop string in it, or stands for something else ("<0x3B>").
+        """Tokens whose piece holds a stop string, or stands for another text ("<0x3B>").
 
         Decoding all 262,144 of Gemma 3 one by one would take two seconds.
         """
@@ -94,8 +94,8 @@ class Stops:
         return self.tokenizer.decode(list(tokens))
 
     def _first_stop(self, text: str) -> int | None:
-        found = [at for at in (text.find(string) for string in self.strings) if at >= 0]
-        return min(found, default=None)
+        positions = (text.find(string) for string in self.strings)
+        return min((position for position in positions if position >= 0), default=None)
 
     def _tokens_until_stop(self, tokens: Sequence[int]) -> int:
         """The fewest leading tokens whose text holds a stop string (binary search)."""

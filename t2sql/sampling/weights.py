@@ -1,9 +1,8 @@
-"""Weights with the axes they are multiplied along behind, as the first operand of a product.
+"""Weights transposed once, contracted axes last: fast on XLA's CPU backend.
 
-gemma keeps some with these axes in front or in the middle ("NDH" for a layer of D inputs), and
-XLA's CPU backend transposes such a weight whenever a program runs that multiplies by it. In a
-program of one decode step of 32 rows that takes as long as the products. So the sampler does it
-once.
+gemma keeps some weights with these axes in front or in the middle ("NDH" for a layer of D inputs).
+XLA's CPU backend would transpose such a weight whenever a program multiplies by it, which in a
+decode step of 32 rows takes as long as the products.
 
     q_einsum         [N D H]   -> [N H D]
     kv_einsum        [2 K D H] -> [2 K H D]
@@ -11,7 +10,7 @@ once.
     attn_vec_einsum  [N H D]   -> [D N H]
     linear           [H F]     -> [F H]       gating_einsum [2 H F] is so already
 
-Of a few rows x, a CPU computes W x^T far quicker than x W: 145 instead of 92 GFLOP/s for 32 rows
+For few rows x, a CPU computes W x^T far quicker than x W: 145 instead of 92 GFLOP/s for 32 rows
 of Gemma 3 270M's feed-forward layers, 87 instead of 46 for 8 (two cores with AVX2).
 """
 
@@ -32,7 +31,7 @@ def arrange(params: Any, *, take: bool = False) -> Any:
 
     Args:
       params: arrays, or their shapes, dtypes and shardings.
-      take: whether to delete each array that it replaces, before the next one is made.
+      take: whether to delete each array that is replaced, before the next one is made.
     """
 
     def place(path, leaf):
@@ -66,7 +65,7 @@ def _arrange(path, leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.Array | jax.Sh
 
 
 def _order(equation: str) -> list[int]:
-    """The weight's axes: those of the input last."""
+    """The weight's axes, the input's last."""
     of_x, of_weight, _ = linear.axes(equation)
     return sorted(range(len(of_weight)), key=lambda axis: of_weight[axis] in of_x)
 
@@ -75,29 +74,31 @@ def product(layer: _layers.Einsum, equation: str, x: jax.Array) -> jax.Array:
     """What gemma's layer computes, from its weight as `arrange` leaves it."""
     of_x, of_weight, output = (axes.replace("...", "xy") for axes in linear.axes(equation))
     inputs = [axis for axis in of_weight if axis in of_x]
-    found = _alone(_multiply(layer.get_variable("params", layer.weight_name), x, len(inputs)))
+    output_first = _alone(
+        _multiply(layer.get_variable("params", layer.weight_name), x, len(inputs))
+    )
     axes = "".join(axis for axis in of_weight if axis not in inputs) + of_x[: -len(inputs)]
-    return jnp.transpose(found, [axes.index(axis) for axis in output])
+    return jnp.transpose(output_first, [axes.index(axis) for axis in output])
 
 
 def logits(embedder: _modules.Embedder, x: jax.Array) -> jax.Array:
-    """What gemma's output layer computes, [B L V] of [B L D], or [B V] of [B D].
+    """What gemma's output layer computes: [B L V] from [B L D], or [B V] from [B D].
 
-    Not `_alone`: of 262,144 logits a row that costs more than it saves.
+    Not `_alone`: with 262,144 logits a row that costs more than it saves.
     """
     return jnp.moveaxis(_multiply(embedder.input_embedding_table, x, 1), 0, -1)
 
 
 def _multiply(weight: jax.Array, x: jax.Array, inputs: int) -> jax.Array:
-    """Their product along so many last axes, with the axes of the weight in front."""
+    """Contracts the last `inputs` axes of both; the weight's other axes come first."""
     last = [tuple(range(array.ndim - inputs, array.ndim)) for array in (weight, x)]
     return jax.lax.dot_general(weight, x, (tuple(last), ((), ())))
 
 
 def _alone(product: jax.Array) -> jax.Array:
-    """Keeps XLA's CPU backend from making one product of this and the transposition behind it.
+    """CPU only: keeps XLA from fusing a product with the transposition behind it.
 
-    For that it would transpose the weight.
+    For the fused product it would transpose the weight.
     """
     return jax.lax.platform_dependent(
         product, cpu=jax.lax.optimization_barrier, default=lambda x: x

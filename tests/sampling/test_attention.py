@@ -69,7 +69,7 @@ def test_without_a_past_it_is_gemmas(model, params):
 
 
 def test_a_text_in_three_blocks_is_the_text(model, params):
-    """40 tokens, longer than the local layers' window: 22 shared, then 10 and 7 of a row's own."""
+    """40 tokens, longer than the local layers' window: 22 shared, then 10 and 7 of a slot's own."""
     tokens = _tokens(40)
     tokens = tokens.at[1, :22].set(tokens[0, :22])
     expected = _gemma(model, params, tokens)
@@ -77,15 +77,15 @@ def test_a_text_in_three_blocks_is_the_text(model, params):
     one = {
         layer: {part: array[:1] for part, array in parts.items()} for layer, parts in prefix.items()
     }
-    shelf = kv_cache.write_shelf(kv_cache.init_kv(model, rows=1, slots=40), one, 9, 22)
+    cache = kv_cache.write_prefix(kv_cache.init_kv(model, rows=1, length=40), one, 9, 22)
     starts, lengths = jnp.array([9, 9]), jnp.array([22, 22])
     _, suffix = _ours(
-        model, params, tokens[:, 22:32], 22, [kv_cache.shelf_block(shelf, starts, lengths, 10)]
+        model, params, tokens[:, 22:32], 22, [kv_cache.prefix_block(cache, starts, lengths, 10)]
     )
-    ring = kv_cache.init_kv(model, rows=2, slots=12)
+    ring = kv_cache.init_kv(model, rows=2, length=12)
     for step in range(8):
         past = [
-            kv_cache.shelf_block(shelf, starts, lengths),
+            kv_cache.prefix_block(cache, starts, lengths),
             kv_cache.suffix_block(suffix, lengths, jnp.array([10, 10])),
             kv_cache.ring_block(
                 ring, jnp.int32(step), jnp.full(2, step + 1), jnp.full(2, 32 + step)

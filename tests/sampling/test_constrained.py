@@ -12,7 +12,7 @@ from t2sql import constraint
 from t2sql.data.schema import Column, Schema, Table
 from t2sql.model import dummy
 
-# What is guided and what is free are compiled alike.
+# Constrained and free programs are compiled alike.
 pytestmark = pytest.mark.usefixtures("quick_compile")
 TABLES = {"singer": ("id", "name", "age"), "concert": ("id", "singer_id", "year")}
 
@@ -37,38 +37,41 @@ def params():
     return tiny.make_params()
 
 
-def guided(prompts: list[str], guide, tag=None):
+def constrained_group(prompts: list[str], guide, tag=None):
     return dataclasses.replace(tiny.group(prompts, tag), guide=guide)
 
 
-@pytest.mark.parametrize("choice", [{}, {"temperature": 0.9}, {"temperature": 1.5, "top_k": 20}])
-def test_a_guide_that_allows_everything_changes_nothing(params, choice):
+@pytest.mark.parametrize("method", [{}, {"temperature": 0.9}, {"temperature": 1.5, "top_k": 20}])
+def test_a_guide_that_allows_everything_changes_nothing(params, method):
     prompts = tiny.texts(13, shared="schema ")
-    free = tiny.generate(tiny.make_sampler(params, **choice), [tiny.group(prompts)])
-    sampler = tiny.make_sampler(params, constrain="schema", **choice)
-    assert tiny.generate(sampler, [guided(prompts, lambda limit: guides.Everything())]) == free
+    free = tiny.generate(tiny.make_sampler(params, **method), [tiny.group(prompts)])
+    sampler = tiny.make_sampler(params, constrain="schema", **method)
+    assert (
+        tiny.generate(sampler, [constrained_group(prompts, lambda limit: guides.Everything())])
+        == free
+    )
     assert sampler.counters.refused_tokens == 0
 
 
 def test_only_what_a_guide_allows_is_written(params):
     sampler = tiny.make_sampler(params, constrain="schema")
-    groups = [guided(tiny.texts(9), lambda limit: Nothing("a"), "a")]
-    groups += [guided(tiny.texts(5), lambda limit: Nothing("b"), "b")]
-    found = tiny.generate(sampler, groups)
-    assert {generation.text for (tag, _), generation in found.items() if tag == "a"} == {"a" * 20}
-    assert {generation.text for (tag, _), generation in found.items() if tag == "b"} == {"b" * 20}
+    groups = [constrained_group(tiny.texts(9), lambda limit: Nothing("a"), "a")]
+    groups += [constrained_group(tiny.texts(5), lambda limit: Nothing("b"), "b")]
+    answers = tiny.generate(sampler, groups)
+    assert {generation.text for (tag, _), generation in answers.items() if tag == "a"} == {"a" * 20}
+    assert {generation.text for (tag, _), generation in answers.items() if tag == "b"} == {"b" * 20}
     assert sampler.counters.refused_tokens > 200
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_answers_of_random_weights_are_queries(params, temperature):
-    schema = Schema(db_id="samples", tables=tuple(_table(*each) for each in TABLES.items()))
+    schema = Schema(db_id="samples", tables=tuple(_table(*table) for table in TABLES.items()))
     vocabulary = constraint.Vocabulary(dummy.tokenizer_model(), (1, 106))
     of_schema = constraint.Guides(vocabulary, {"samples": schema}, "SELECT")
     sampler = tiny.make_sampler(
         params, constrain="schema", max_new_tokens=90, temperature=temperature
     )
-    groups = [guided(tiny.texts(24), of_schema.of("samples"))]
+    groups = [constrained_group(tiny.texts(24), of_schema.of("samples"))]
     database = sqlite3.connect(":memory:")
     for name, columns in TABLES.items():
         database.execute(f"CREATE TABLE {name} ({', '.join(columns)})")
@@ -78,5 +81,5 @@ def test_answers_of_random_weights_are_queries(params, temperature):
 
 
 def _table(name: str, columns: tuple[str, ...]) -> Table:
-    found = (Column(name=each, type="text", natural_name=each) for each in columns)
-    return Table(name=name, natural_name=name, columns=tuple(found))
+    fields = (Column(name=column, type="text", natural_name=column) for column in columns)
+    return Table(name=name, natural_name=name, columns=tuple(fields))

@@ -8,33 +8,33 @@ from hypothesis import strategies as st
 from t2sql.sampling import kv_cache
 
 
-def _kv(rows: int, slots: int, fill: float = 0.0) -> dict:
-    return {"layer_0": {part: jnp.full((rows, slots, 1, 2), fill) for part in ("k", "v")}}
+def _kv(rows: int, length: int, fill: float = 0.0) -> dict:
+    return {"layer_0": {part: jnp.full((rows, length, 1, 2), fill) for part in ("k", "v")}}
 
 
 @given(starts=st.lists(st.integers(0, 12), min_size=1, max_size=4), last=st.integers(12, 16))
-def test_ring_shows_exactly_the_rows_own_tokens(starts, last):
-    """Rows that begin at different steps see their own slots, and never one from before."""
-    slots = 5
-    starts = [start for start in starts if last - start < slots] or [last]
-    written = np.full(slots, -100)  # the step at which a slot was last written
+def test_the_ring_shows_exactly_the_slots_own_tokens(starts, last):
+    """Slots that begin at different steps see their own entries, and never one from before."""
+    entries = 5
+    starts = [start for start in starts if last - start < entries] or [last]
+    written = np.full(entries, -100)  # the step at which an entry was last written
     for step in range(last):
-        written[step % slots] = step
+        written[step % entries] = step
     positions = 40 + last - np.array(starts)
     block = kv_cache.ring_block(
-        _kv(len(starts), slots),
+        _kv(len(starts), entries),
         jnp.int32(last),
         jnp.array([last - start + 1 for start in starts]),
         jnp.array(positions),
     )
-    seen = (written >= np.array(starts)[:, None]) & (written > last - slots)
+    seen = (written >= np.array(starts)[:, None]) & (written > last - entries)
     np.testing.assert_array_equal(block.mask[:, 0], seen)
     expected = 40 + written - np.array(starts)[:, None]
     np.testing.assert_array_equal(np.asarray(block.positions)[seen], expected[seen])
 
 
-def test_rows_see_their_own_stretch_of_the_shelf_and_nothing_else():
-    block = kv_cache.shelf_block(_kv(1, 6), jnp.array([2, 0, 0]), jnp.array([3, 2, 0]), 2)
+def test_slots_see_their_own_span_of_the_prefix_cache_and_nothing_else():
+    block = kv_cache.prefix_block(_kv(1, 6), jnp.array([2, 0, 0]), jnp.array([3, 2, 0]), 2)
     first, second, none = [1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 1, 0], [0] * 6
     expected = [[second] * 2, [first] * 2, [none] * 2]
     np.testing.assert_array_equal(block.mask, np.array(expected, bool))
@@ -43,10 +43,10 @@ def test_rows_see_their_own_stretch_of_the_shelf_and_nothing_else():
     assert block.shared
 
 
-def test_a_prefix_is_written_to_its_stretch_without_its_padding():
-    """Also where its padding reaches over the shelf's end."""
+def test_a_prefix_is_written_to_its_span_without_its_padding():
+    """Also where its padding reaches over the cache's end."""
     for start, length in ((1, 2), (4, 2), (2, 4)):
-        after = kv_cache.write_shelf(_kv(1, 6), _kv(1, 4, 5.0), start, length)["layer_0"]["k"]
+        after = kv_cache.write_prefix(_kv(1, 6), _kv(1, 4, 5.0), start, length)["layer_0"]["k"]
         expected = np.zeros(6)
         expected[start : start + length] = 5
         np.testing.assert_array_equal(np.asarray(after)[0, :, 0, 0], expected)
@@ -70,7 +70,7 @@ def test_causal_mask_hides_what_comes_later_and_padding():
     )
 
 
-def test_the_ring_takes_a_token_of_every_row_at_the_slot_of_the_step():
+def test_the_ring_takes_a_token_of_every_slot_at_the_entry_of_the_step():
     after = kv_cache.write_ring(_kv(2, 5), _kv(2, 1, 9.0), jnp.int32(13))["layer_0"]
     for part in ("k", "v"):
         assert (np.asarray(after[part])[:, 3] == 9).all()

@@ -33,12 +33,14 @@ def test_the_shared_prefix_is_the_longest(prompts):
 @given(PROMPTS, st.integers(1, 4))
 def test_every_prompt_is_in_one_chunk_of_its_size(prompts, rows):
     group = prompt_groups.group_prompts(prompts, [""] * len(prompts))
-    chunks = list(prompt_groups.chunks(group, BUCKETS, lambda slots: rows))
-    assert sorted(place for _, places in chunks for place in places) == list(range(len(prompts)))
-    assert all(len(places) == rows for _, places in chunks[:-1])
-    for slots, places in chunks:
-        assert slots == prompt_groups.bucket(max(map(group.prefill_length, places)), BUCKETS)
-    assert [slots for slots, _ in chunks] == sorted((slots for slots, _ in chunks), reverse=True)
+    chunks = list(prompt_groups.chunks(group, BUCKETS, lambda length: rows))
+    assert sorted(index for _, indices in chunks for index in indices) == list(range(len(prompts)))
+    assert all(len(indices) == rows for _, indices in chunks[:-1])
+    for length, indices in chunks:
+        assert length == prompt_groups.bucket(max(map(group.prefill_length, indices)), BUCKETS)
+    assert [length for length, _ in chunks] == sorted(
+        (length for length, _ in chunks), reverse=True
+    )
 
 
 def test_padding_is_id_0():

@@ -81,7 +81,7 @@ def test_sharing_a_prefix_does_not_matter(sampler, prompts, answers):
 
 
 def test_groups_flow_through_one_batch(sampler):
-    """More prompts than rows, many groups: each comes out once, as if alone."""
+    """More prompts than slots, many groups: each comes out once, as if alone."""
     groups = [
         tiny.group(tiny.texts(count, shared=f"schema {count} "), tag=count)
         for count in (1, 3, 11, 2, 5)
@@ -93,7 +93,7 @@ def test_groups_flow_through_one_batch(sampler):
             assert together[key] == generation
 
 
-def test_longer_prompts_join_rows_that_are_on_their_way(params):
+def test_longer_prompts_join_answers_that_are_on_their_way(params):
     """The cache grows under them."""
     groups = [
         tiny.group(tiny.texts(count, shared=shared), tag=place)
@@ -103,12 +103,12 @@ def test_longer_prompts_join_rows_that_are_on_their_way(params):
 
     def run(groups) -> tuple[dict, int]:
         before = sampler.counters.decode_steps
-        found = tiny.generate(sampler, groups)
-        return found, sampler.counters.decode_steps - before
+        texts = tiny.generate(sampler, groups)
+        return texts, sampler.counters.decode_steps - before
 
     alone = [run([group]) for group in groups]
     ordered, steps = run(sampling.in_order(groups))
-    assert ordered == {key: value for found, _ in alone for key, value in found.items()}
+    assert ordered == {key: value for texts, _ in alone for key, value in texts.items()}
     assert steps < sum(steps for _, steps in alone)
     assert run(groups[::-1])[0] == ordered
 
@@ -121,8 +121,8 @@ def test_sampling_with_a_temperature_repeats(params, prompts, stop):
 
     def answers(batch_size: int, order: int, **seed) -> list[str]:
         sampler = tiny.make_sampler(params, batch_size=batch_size, **config, **seed)
-        ((_, found),) = sampler.generate([tiny.group(prompts[::order])])
-        return [generation.text for generation in found][::order]
+        ((_, generations),) = sampler.generate([tiny.group(prompts[::order])])
+        return [generation.text for generation in generations][::order]
 
     first = answers(4, 1)
     assert answers(16, -1) == first
@@ -130,21 +130,21 @@ def test_sampling_with_a_temperature_repeats(params, prompts, stop):
     assert answers(16, 1, seed=1) != first
 
 
-@pytest.mark.parametrize("choice", [{}, {"temperature": 0.9}])
-def test_a_step_for_few_rows_alone_changes_nothing(params, prompts, monkeypatch, choice):
-    few = tiny.make_sampler(params, batch_size=32, **choice).sample(prompts)
-    monkeypatch.setattr(sampler_lib, "few_rows", lambda batch_size, mesh: 0)
-    assert tiny.make_sampler(params, batch_size=32, **choice).sample(prompts) == few
+@pytest.mark.parametrize("method", [{}, {"temperature": 0.9}])
+def test_a_step_for_the_tail_alone_changes_nothing(params, prompts, monkeypatch, method):
+    with_tail = tiny.make_sampler(params, batch_size=32, **method).sample(prompts)
+    monkeypatch.setattr(sampler_lib, "tail_rows", lambda batch_size, mesh: 0)
+    assert tiny.make_sampler(params, batch_size=32, **method).sample(prompts) == with_tail
 
 
 def test_one_new_token(params, prompts, answers):
     sampler = tiny.make_sampler(params, max_new_tokens=1)
-    ((_, found),) = sampler.generate([tiny.group(prompts)])
-    assert [len(generation.tokens) for generation in found] == [1] * len(prompts)
+    ((_, generations),) = sampler.generate([tiny.group(prompts)])
+    assert [len(generation.tokens) for generation in generations] == [1] * len(prompts)
 
 
 def test_an_answer_may_have_a_limit_of_its_own(sampler, prompts):
-    """Its text is the longer answer's beginning; a row is free as soon as it is reached."""
+    """Its text is the longer answer's beginning; a slot is free as soon as it is reached."""
     limits = [1 + place % 7 for place in range(len(prompts))]
     tokens = [tiny.TOKENIZER.encode(text, add_bos=True) for text in prompts]
     group = sampling.group_prompts(tokens, prompts, limits=limits)
@@ -174,15 +174,17 @@ def test_nothing_compiles_after_warm_up_and_nothing_is_moved_unasked(params, pro
 
 @pytest.fixture(scope="module")
 def program(params):
-    """A program for 8 rows."""
+    """A program for 8 slots."""
     return tiny.make_sampler(params)._compiler.get
 
 
-SHAPE = kv_cache.CacheShape(shelf=1024, suffix=64, new=20)
+SHAPE = kv_cache.CacheShape(prefix=1024, suffix=64, new=20)
 
 
 @pytest.mark.parametrize(
-    "key", [("shelve", 256, 1024), ("begin", 32, 64), ("decode", SHAPE)], ids=lambda key: key[0]
+    "key",
+    [("write_prefix", 256, 1024), ("insert", 32, 64), ("decode", SHAPE)],
+    ids=lambda key: key[0],
 )
 def test_what_a_program_changes_is_changed_in_place(program, key):
     """Its caches are donated: else each call would copy them."""
@@ -197,14 +199,14 @@ def test_what_a_program_changes_is_changed_in_place(program, key):
 def test_the_output_layer_runs_only_where_a_token_is_sampled(program, key, positions):
     vocab = tiny.MODEL.config.num_embed
     shapes = re.findall(rf"\w\[([\d,]+),{vocab}\]", program(*key).as_text())
-    found = [math.prod(map(int, shape.split(","))) for shape in shapes]
-    assert max(found, default=0) == positions
+    counts = [math.prod(map(int, shape.split(","))) for shape in shapes]
+    assert max(counts, default=0) == positions
 
 
-def test_groups_wait_for_room_on_the_shelf(params, monkeypatch):
-    """Eight schemas of about 100 tokens over a shelf of 256 slots, and each as if alone."""
-    monkeypatch.setattr(kv_cache, "_SHELF", 256)
-    monkeypatch.setattr(kv_cache, "_SHELF_STEP", 1)
+def test_groups_wait_for_room_in_the_prefix_cache(params, monkeypatch):
+    """Eight schemas of about 100 tokens over a prefix cache of 256, and each as if alone."""
+    monkeypatch.setattr(kv_cache, "_PREFIX_CACHE", 256)
+    monkeypatch.setattr(kv_cache, "_PREFIX_CACHE_STEP", 1)
     groups = [
         tiny.group(tiny.texts(5, shared=f"schema {tag} " * (9 + tag % 3)), tag=tag)
         for tag in range(8)
@@ -216,7 +218,7 @@ def test_groups_wait_for_room_on_the_shelf(params, monkeypatch):
             assert together[key] == generation
 
 
-def test_padding_rows_do_not_hold_a_batch(params):
+def test_empty_slots_do_not_hold_a_batch(params):
     """One prompt in a batch of 8 stops the loop when it has stopped itself."""
     sampler = tiny.make_sampler(params, stop=("e", "a", "i", "o", "s"), max_new_tokens=64)
     ((_, (generation,)),) = sampler.generate([tiny.group(["one prompt"])])

@@ -43,14 +43,14 @@ def prompts(spider_root, modules):
     by_database = {}
     for example in examples_lib.read_examples(spider_root, "dev"):
         by_database.setdefault(example.db_id, []).append(example)
-    chosen = [some[:4] for some in by_database.values() if len(some) >= 4][::2][:8]
+    chosen = [examples[:4] for examples in by_database.values() if len(examples) >= 4][::2][:8]
     completion = prompts_lib.make_prompt("completion")
-    longest = max((some[0].db_definitions for some in chosen), key=len)
+    longest = max((examples[0].db_definitions for examples in chosen), key=len)
     more = {(3, 0): 1, (3, 1): 1, (6, 0): 2}
     texts = [
         longest * more.get((index, place), 0) + completion.text(example)
-        for index, some in enumerate(chosen)
-        for place, example in enumerate(some)
+        for index, examples in enumerate(chosen)
+        for place, example in enumerate(examples)
     ]
     lengths = [len(modules.tokenizer.encode(text, add_bos=True)) for text in texts]
     assert len(texts) == COUNT
@@ -150,7 +150,7 @@ def test_grouped_by_schema(modules, prompts, answers):
     assert answers_of(make_sampler(modules, 8), groups) == answers
 
 
-def test_guided_by_what_allows_everything(modules, prompts, answers):
+def test_constrained_by_what_allows_everything(modules, prompts, answers):
     """The host settles every token, and none comes out differently."""
     groups = [
         dataclasses.replace(group, guide=lambda limit: guides.Everything())
@@ -172,8 +172,9 @@ def test_gemmas_own_sampler(modules, prompts, answers):
     )
     texts = {}
     for places in _batches(modules.tokenizer, prompts):
-        found = theirs.sample([prompts[place] for place in places], max_new_tokens=NEW_TOKENS)
-        texts |= dict(zip(places, found, strict=True))
+        batch = [prompts[place] for place in places]
+        written = theirs.sample(batch, max_new_tokens=NEW_TOKENS)
+        texts |= dict(zip(places, written, strict=True))
     assert [_before_end(texts[place]) for place in range(COUNT)] == answers
 
 

