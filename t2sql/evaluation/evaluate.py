@@ -11,12 +11,14 @@ from pathlib import Path
 
 from t2sql.evaluation import exact_set_match, hardness
 from t2sql.evaluation.execution_accuracy import results_match
+from t2sql.evaluation.reasons import explain_difference
 from t2sql.evaluation.sandbox.executor import Executor
 from t2sql.evaluation.sandbox.results import ExecutionResult, one_line
 from t2sql.evaluation.sandbox.sqlite_sandbox import Sandbox
 from t2sql.evaluation.sandbox.worker import StepFailedError, StepGuard
 from t2sql.evaluation.spider_dialect import preprocess
 from t2sql.evaluation.spider_dialect.parser import UnreadableError, read_query
+from t2sql.evaluation.ties import Ties, tie_probe
 from t2sql.evaluation.verdict import QueryPair, Reason, Verdict
 from t2sql.sql import tokens
 
@@ -85,19 +87,25 @@ class _Runner:
     def __init__(self, sandbox: Sandbox, steps: StepGuard):
         self._sandbox, self._steps = sandbox, steps
 
-    def gold(self, database: Path, sql: str) -> ExecutionResult:
+    def gold(self, database: Path, sql: str, *, step: str = "gold") -> ExecutionResult:
         """The result of a gold query; the sandbox may remember it from the pair before."""
         if not self._sandbox.remembers(database, sql):
-            failure = self._begin("gold", database)
+            failure = self._begin(step, database)
             if failure:
                 return failure
         return self._sandbox.remember(database, sql)
 
-    def predicted(self, database: Path, sql: str) -> ExecutionResult:
+    def predicted(self, database: Path, sql: str, *, step: str = "predicted") -> ExecutionResult:
         """The result of a prediction."""
         if not sql.strip():
             return ExecutionResult(status="error", message="there is no SQL")
-        return self._begin("predicted", database) or self._sandbox.run(database, sql)
+        return self._begin(step, database) or self._sandbox.run(database, sql)
+
+    def ties(self, database: Path, gold_sql: str) -> Ties | None:
+        """What gold's own order and LIMIT leave open; None where that cannot be told."""
+        probe = tie_probe(gold_sql)
+        result = probe and self.gold(database, probe.sql, step="ties")
+        return probe.read(result) if result and result.ok else None
 
     def agree(self, gold: ExecutionResult, predicted: ExecutionResult, *, ordered: bool) -> bool:
         """Whether two results agree.
@@ -109,9 +117,22 @@ class _Runner:
             self._steps.begin("comparing")
         return results_match(gold.rows, predicted.rows, ordered=ordered)
 
-    def _begin(self, side: str, database: Path) -> ExecutionResult | None:
+    def explain(
+        self, gold: ExecutionResult, predicted: ExecutionResult, *, ordered: bool, ties: Ties | None
+    ) -> Reason:
+        """Why two results do not agree."""
+        if not predicted.ok:
+            message = f"the prediction does not run: {predicted.message}"
+            return Reason("prediction_fails", message)
         try:
-            self._steps.begin(f"{side} on {database}")
+            self._steps.begin("explaining")
+            return explain_difference(gold, predicted, ordered=ordered, ties=ties)
+        except StepFailedError:
+            return Reason("values", "the results differ; it takes too long to say in what")
+
+    def _begin(self, step: str, database: Path) -> ExecutionResult | None:
+        try:
+            self._steps.begin(f"{step} on {database}")
         except StepFailedError as failure:
             return ExecutionResult(status=failure.status, message=failure.message)
         return None
@@ -158,19 +179,21 @@ def _execution_on(database: Path, pair: QueryPair, runner: _Runner) -> _Executio
     gold = runner.gold(database, gold_sql)
     agree, gold_failed_on, reason, notes = False, (), None, []
     if not gold.ok:
-        message = f"the gold query fails on {database.name}: {gold.message}"
-        reason = Reason("gold_fails", message)
-        notes.append(message)
+        reason = Reason("gold_fails", f"the gold query fails on {database.name}: {gold.message}")
+        notes.append(reason.message)
         gold_failed_on = tuple(
             path for path in pair.databases if not runner.gold(path, gold_sql).ok
         )
-    elif not predicted.ok:
-        reason = Reason("prediction_fails", f"the prediction does not run: {predicted.message}")
     else:
+        ordered, ties = preprocess.is_ordered(pair.gold), runner.ties(database, gold_sql)
+        if ties is not None and (note := ties.note()):
+            notes.append(note)
         try:
-            ordered = preprocess.is_ordered(pair.gold)
-            agree = runner.agree(gold, predicted, ordered=ordered)
-            reason = None if agree else Reason("values", "the results hold different values")
+            agree = predicted.ok and runner.agree(gold, predicted, ordered=ordered)
+            if not agree:
+                reason = _change_that_decides(
+                    pair, database, gold, predicted, runner
+                ) or runner.explain(gold, predicted, ordered=ordered, ties=ties)
         except StepFailedError as failure:
             message = f"the results could not be compared: {failure.message}"
             reason = Reason("not_compared", message)
@@ -185,6 +208,49 @@ def _execution_on(database: Path, pair: QueryPair, runner: _Runner) -> _Executio
         reason=reason,
         notes=tuple(notes),
     )
+
+
+def _change_that_decides(
+    pair: QueryPair,
+    database: Path,
+    gold: ExecutionResult,
+    predicted: ExecutionResult,
+    runner: _Runner,
+) -> Reason | None:
+    """The official change to the queries' text without which they would agree, if there is one.
+
+    Raises:
+      StepFailedError: a comparison takes too long.
+    """
+    filled = preprocess.fill_values(pair.predicted)
+    as_compared = preprocess.comparable(pair.gold), preprocess.comparable(filled)
+    for rule, change, gold_sql, predicted_sql in (
+        (
+            "placeholder",
+            "the letters `value` in a prediction become 1",
+            as_compared[0],
+            preprocess.comparable(pair.predicted),
+        ),
+        (
+            "distinct_dropped",
+            "DISTINCT is dropped from both queries",
+            preprocess.runnable(pair.gold),
+            preprocess.runnable(filled),
+        ),
+    ):
+        if (gold_sql, predicted_sql) == as_compared:
+            continue
+        other_gold = runner.gold(database, gold_sql, step=f"gold, {rule}")
+        other = runner.predicted(database, predicted_sql, step=f"predicted, {rule}")
+        if not (other_gold.ok and other.ok):
+            continue
+        if not predicted.ok:
+            message = f"{change}, as in the official evaluator, and then it fails"
+            return Reason(rule, f"{message}: {predicted.message}")
+        if runner.agree(other_gold, other, ordered=preprocess.is_ordered(pair.gold)):
+            rows = f"{gold.row_count:,} rows in gold, {predicted.row_count:,} in the prediction"
+            return Reason(rule, f"{change}, as in the official evaluator; then: {rows}")
+    return None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -39,13 +39,14 @@ def _same_values_by_row(left: Sequence[Row], right: Sequence[Row], ordered: bool
     The official evaluator sorts a row by the text of its values and their types. (1, 10) and
     (1.0, 10) sort differently, so they do not agree although 1 equals 1.0; nor do they here.
     """
-    left_rows, right_rows = map(_sorted_row, left), map(_sorted_row, right)
+    left_rows, right_rows = map(sorted_row, left), map(sorted_row, right)
     if ordered:
         return all(one == other for one, other in zip(left_rows, right_rows, strict=True))
     return set(left_rows) == set(right_rows)
 
 
-def _sorted_row(row: Row) -> Row:
+def sorted_row(row: Row) -> Row:
+    """The row's values in an order of their own, whichever column they stand in."""
     return tuple(sorted(row, key=_sort_key)) if len(row) > 1 else row
 
 
