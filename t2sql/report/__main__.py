@@ -2,8 +2,8 @@
 
     python -m t2sql.report --predictions=runs/quickstart-TIME --data=sample --output=report
 
-Exit codes: 0 done, 2 bad input, 3 the run is incomplete (the report is written all the same;
---allow_incomplete makes this 0).
+Exit codes: 0 done, 2 bad input, 3 the run is incomplete, or a database does not fit its gold
+queries (the report is written all the same; --allow_incomplete makes this 0).
 """
 
 import signal
@@ -35,7 +35,7 @@ _CLEAN = flags.DEFINE_bool(
     "clean", False, "Clean the lines of a predictions file; a run's SQL is clean already."
 )
 _ALLOW_INCOMPLETE = flags.DEFINE_bool(
-    "allow_incomplete", False, "Exit with 0 although the run is incomplete."
+    "allow_incomplete", False, "Exit with 0 although the run is incomplete, or gold fails."
 )
 _WORKERS = flags.DEFINE_integer(
     "workers", None, "Processes that evaluate; default: one per core.", lower_bound=1

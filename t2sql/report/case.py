@@ -13,7 +13,9 @@ MISSING = "missing"
 _STATUS_NOTES = {
     MISSING: "the run holds no answer to this question; it counts as wrong",
     "max_tokens": "the answer was cut at the token limit",
-    "prompt_too_long": "the prompt was too long for the model, so there is no answer",
+    "prompt_too_long": (
+        "the prompt was longer than the run allows (--config.prompt_buckets), so there is no answer"
+    ),
 }
 
 
@@ -62,6 +64,7 @@ class Answer:
             "execution": self.verdict.execution,
             "exact_match": self.verdict.exact_match,
             "valid": self.verdict.valid,
+            "reason": self.verdict.reason and dataclasses.asdict(self.verdict.reason),
             "errors": list(self.errors),
             "findings": [dataclasses.asdict(finding) for finding in self.findings],
         }

@@ -12,9 +12,9 @@ from rich import progress
 from rich.console import Console
 
 from t2sql import errors
-from t2sql.data import database, read_schema, sources
+from t2sql.data import database, notices, read_schema, sources
 from t2sql.diagnosis.findings import ERROR_CLASSES
-from t2sql.report import evaluate, markdown, page, report_json, spider_files, terminal
+from t2sql.report import evaluate, markdown, page, report_json, spider_files, terminal, wording
 from t2sql.report import predictions as predictions_lib
 from t2sql.report.case import Case
 from t2sql.report.predictions import Predictions
@@ -50,11 +50,13 @@ def report(options: Options) -> int:
     """Writes the report and prints its summary.
 
     Returns:
-      0, or 3 where the predictions or the baseline are incomplete and that is not allowed.
+      0, or 3 where the predictions or the baseline are incomplete, or a database does not fit
+      its gold queries, and that is not allowed.
 
     Raises:
       InputError: a flag or a file is wrong; nothing is written then.
     """
+    notices.forget()
     with output_files.open_output_files(options.output) as files:
         runs = {
             source: predictions_lib.open_run(source)
@@ -72,7 +74,7 @@ def report(options: Options) -> int:
         summary = _write(options, files, questions, systems)
     terminal.show(summary)
     print(f"report: {Path(options.output) / 'report.html'}")
-    return _exit_code(options, systems)
+    return _exit_code(options, systems, summary)
 
 
 def _check(options: Options, runs: Mapping[str, reader.RunContents]) -> None:
@@ -146,17 +148,18 @@ def _write(
             write_case(files, case)
             if case.details is not None:
                 shown.add(case)
-    summary = counts.to_json(
-        questions,
-        systems,
-        command=shlex.join(["python", "-m", "t2sql.report", *sys.argv[1:]]),
-        several_files={db_id: len(paths) for db_id, paths in databases.items() if len(paths) > 1},
-        page_examples=shown.examples,
-    )
     definitions = {
         db_id: read_schema.read_db_definitions(canonical)
         for db_id, (canonical, *_) in databases.items()
     }
+    summary = counts.to_json(
+        questions,
+        systems,
+        command=shlex.join(["python", "-m", "t2sql.report", *sys.argv[1:]]),
+        notices=notices.told(),
+        several_files={db_id: len(paths) for db_id, paths in databases.items() if len(paths) > 1},
+        page_examples=shown.examples,
+    )
     files.write("report.json", json.dumps(summary, indent=1, ensure_ascii=True) + "\n")
     files.write("report.md", markdown.render(summary))
     files.write("report.html", shown.render(summary, definitions, ERROR_CLASSES))
@@ -173,16 +176,26 @@ def write_case(files: output_files.OutputFiles, case: Case) -> None:
         files.write("gold.txt", f"{spider_files.query_line(gold)}\t{db_id}\n")
 
 
-def _exit_code(options: Options, systems: list[Predictions]) -> int:
+def _exit_code(options: Options, systems: list[Predictions], summary: dict) -> int:
     """Says every problem in full on stderr."""
     for system in systems:
         for problem in system.problems:
             print(f"incomplete: {system.source}: {problem}", file=sys.stderr)
-    if options.allow_incomplete or not any(system.problems for system in systems):
+    incomplete = any(system.problems for system in systems)
+    unusable = summary["data"]["unusable_gold"]
+    if options.allow_incomplete or not (incomplete or unusable):
         return 0
-    print(
-        "error: the report above counts what is missing as wrong; finish the run, or give "
-        "--allow_incomplete to accept it",
-        file=sys.stderr,
-    )
+    if incomplete:
+        print(
+            "error: the report above counts what is missing as wrong; finish the run, or give "
+            "--allow_incomplete to accept it",
+            file=sys.stderr,
+        )
+    if unusable:
+        print(
+            f"error: gold queries do not run on the databases of {wording.some(list(unusable))}, "
+            "so every answer counts as wrong there; give the databases that belong to the gold "
+            "queries, or --allow_incomplete to accept it",
+            file=sys.stderr,
+        )
     return errors.RefusedError.exit_code

@@ -138,6 +138,7 @@ def _details(case: Case, schema: Schema) -> dict[str, Any]:
         "predicted": _query(answer),
         "text": None if answer.text is None else shortened(answer.text),
         "note": "; ".join(answer.notes),
+        "reason": verdict.reason.message if verdict.reason else "",
         "findings": [dataclasses.astuple(finding) for finding in findings],
         "goldResult": shown_result(verdict.gold_result),
         "predictedResult": shown_result(verdict.predicted_result),

@@ -18,7 +18,7 @@ from t2sql import errors
 from t2sql.data.examples import Example
 from t2sql.report import spider_files, wording
 from t2sql.report.case import MISSING, Answer
-from t2sql.report.questions import Questions
+from t2sql.report.questions import Questions, align
 from t2sql.runs import predictions as rows_lib
 from t2sql.runs import reader
 from t2sql.runtime.progress import counted
@@ -34,12 +34,14 @@ class Problem:
     Attributes:
       kind: missing_units, damaged_units, foreign_units, missing_examples,
         duplicated_examples, foreign_examples or not_done.
-      message: one sentence.
+      message: what is wrong, with the number of `names`.
+      handled: what a report does about it; "" where there is nothing to do.
       names: the units or example ids concerned, all of them.
     """
 
     kind: str
     message: str
+    handled: str = ""
     names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -70,10 +72,15 @@ class Predictions:
         """Yields one answer for each question, in their order."""
         if isinstance(self._answers, spider_files.LineFile):
             for question, line in zip(questions, self._answers, strict=False):
-                # A db_id after a tab, as in a gold file, is no part of the query.
-                sql = line.removesuffix(f"\t{question.db_id}").strip()
-                cleaned = clean.clean_sql(sql) if self.cleaned else sql
-                yield Answer(sql=cleaned, text=sql if cleaned != sql else None)
+                if self.cleaned:
+                    text = line.removesuffix(f"\t{question.db_id}").strip()
+                    sql = clean.clean_sql(text)
+                else:
+                    text = line.strip()
+                    sql, _ = spider_files.cut_at_tab(line)
+                    if line.startswith("\t") and sql == question.db_id:
+                        sql = ""  # nothing before the db_id
+                yield Answer(sql=sql, text=text if sql != text else None)
             return
         for position in range(len(questions)):
             yield self._answers.get(position) or Answer(sql="", status=MISSING)
@@ -138,15 +145,35 @@ def gather_file(source: str, questions: Questions, *, cleaned: bool) -> Predicti
       InputError: the file is missing, not UTF-8, or has more or fewer lines.
     """
     file = spider_files.LineFile(Path(source).expanduser())
-    physical = sum(1 for _ in file)
-    if physical < len(questions) or len(file) > len(questions):
-        lines = physical if physical < len(questions) else len(file)
+    size = questions.split_size or len(questions)
+    aligned = align(file, questions.examples or range(len(questions)), size)
+    if aligned is None:
+        lines = max(len(file), min(file.physical_lines, len(questions)))
+        or_split = f" ({size:,} in the whole split)" if size != len(questions) else ""
         raise errors.InputError(
             f"{source}: {counted(lines, 'line')}, but {questions.described} has "
-            f"{counted(len(questions), 'example')}; line i has to be the prediction for "
+            f"{counted(len(questions), 'example')}{or_split}; line i has to be the prediction for "
             "example i (leave a line blank where there is none)"
         )
-    return Predictions(source=source, manifest=None, cleaned=cleaned, _answers=file)
+    notes = []
+    if aligned is not file:
+        notes.append(
+            f"{source} answers the whole split ({size:,} examples); only the "
+            f"{counted(len(questions), 'example')} of the run are evaluated"
+        )
+    cut = 0
+    if not cleaned:
+        for question, line in zip(questions, aligned, strict=False):
+            cut += spider_files.cut_at_tab(line)[1] not in ("", question.db_id)
+    if cut:
+        were = "was" if cut == 1 else "were"
+        notes.append(
+            f"{counted(cut, 'line')} of {source} {were} cut at the first tab, as the official "
+            "script does"
+        )
+    return Predictions(
+        source=source, manifest=None, cleaned=cleaned, notes=tuple(notes), _answers=aligned
+    )
 
 
 def gather_run(
@@ -232,10 +259,10 @@ class _RowsOfRun:
             if position not in self.answers
         ]
         kinds = (
-            ("damaged_units", "damaged unit", "", self._damaged),
-            ("missing_examples", "example", " missing, counted as wrong", missing),
-            ("duplicated_examples", "example", " repeated, the first taken", list(self._copies)),
-            ("foreign_examples", "example", " not in the data, left out", self.foreign),
+            ("damaged_units", "damaged unit", "", "", self._damaged),
+            ("missing_examples", "example", " missing", "counted as wrong", missing),
+            ("duplicated_examples", "example", " repeated", "the first taken", list(self._copies)),
+            ("foreign_examples", "example", " not in the data", "left out", self.foreign),
         )
         return [_problem(*kind) for kind in kinds if kind[-1]]
 
@@ -252,15 +279,15 @@ class _RowsOfRun:
                 )
 
 
-def _problem(kind: str, noun: str, what: str, names: Sequence[str]) -> Problem:
+def _problem(kind: str, noun: str, what: str, handled: str, names: Sequence[str]) -> Problem:
     message = counted(len(names), noun) + what
-    return Problem(kind=kind, message=message, names=tuple(names))
+    return Problem(kind=kind, message=message, handled=handled, names=tuple(names))
 
 
 def _unit_problems(run: reader.RunContents) -> list[Problem]:
     problems = []
     if run.missing:
-        problems.append(_problem("missing_units", "unit", " missing", run.missing))
+        problems.append(_problem("missing_units", "unit", " missing", "", run.missing))
     elif run.done is None:
         problems.append(
             Problem(
@@ -269,5 +296,7 @@ def _unit_problems(run: reader.RunContents) -> list[Problem]:
             )
         )
     if run.foreign:
-        problems.append(_problem("foreign_units", "object", " of no unit of this run", run.foreign))
+        problems.append(
+            _problem("foreign_units", "object", " of no unit of this run", "", run.foreign)
+        )
     return problems

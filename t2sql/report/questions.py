@@ -18,7 +18,8 @@ class Questions:
       root: the data directory; holds the databases.
       split: the split's name; None for a gold file that is no split of the data.
       gold: the gold file that replaces the split's gold queries, or None.
-      examples: the split's examples; empty where a gold file stands alone.
+      examples: of the split, all or some; empty where a gold file stands alone.
+      split_size: how many examples the split has; 0 where a gold file stands alone.
       db_ids: the databases in use, sorted.
     """
 
@@ -26,6 +27,7 @@ class Questions:
     split: str | None
     gold: spider_files.LineFile | None
     examples: Sequence[examples_lib.Example]
+    split_size: int = 0
     db_ids: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -71,28 +73,53 @@ def read_questions(
       InputError: a file is missing or malformed, or a database is missing.
     """
     file = spider_files.LineFile(gold) if gold else None
-    examples = []
+    examples, split_size = [], 0
     if file is None or required or split in examples_lib.split_names(root):
         examples = examples_lib.read_examples(
             root, split, limit=limit, only=only, with_schema=False
         )
-    if file is not None and not _aligned(file, examples):
-        if required:
+        split_size = len(examples)
+        if limit is not None or only is not None:
+            split_size = len(examples_lib.read_examples(root, split, with_schema=False))
+    if file is not None:
+        aligned = align(file, examples, split_size)
+        if aligned is not None and _same_databases(aligned, examples):
+            file = aligned
+        elif required:
             raise errors.InputError(
                 f"--gold={gold}: its {len(file):,} lines do not align with the "
-                f"{len(examples):,} examples of the run (split {split})"
+                f"{len(examples):,} examples of the run (split {split}, {split_size:,} examples)"
             )
-        examples = []
+        else:
+            examples, split_size = [], 0
     return Questions(
         root=root,
         split=split if file is None or examples else None,
         gold=file,
         examples=examples,
+        split_size=split_size,
         db_ids=_databases(root, file, examples),
     )
 
 
-def _aligned(file: spider_files.LineFile, examples: Sequence[examples_lib.Example]) -> bool:
+def align(
+    file: spider_files.LineFile, examples: Sequence[examples_lib.Example], split_size: int
+) -> spider_files.LineFile | None:
+    """The file with a line for each example; None where its length does not tell which.
+
+    Args:
+      file: has a line for each of the examples, or for each of the split's.
+      examples: of a split, all or some.
+      split_size: how many the split has.
+    """
+    if len(file) <= len(examples) <= file.physical_lines:
+        return file
+    if len(file) <= split_size <= file.physical_lines:
+        return file.only([int(example.example_id.rpartition("/")[2]) for example in examples])
+    return None
+
+
+def _same_databases(file: spider_files.LineFile, examples: Sequence[examples_lib.Example]) -> bool:
     return len(file) == len(examples) and all(
         example.db_id == line.db_id
         for example, line in zip(examples, _gold_examples(file), strict=True)
@@ -100,11 +127,10 @@ def _aligned(file: spider_files.LineFile, examples: Sequence[examples_lib.Exampl
 
 
 def _gold_examples(file: spider_files.LineFile) -> Iterator[examples_lib.Example]:
-    stem = file.path.stem
-    for index, line in zip(range(len(file)), file, strict=False):
-        sql, db_id = spider_files.split_gold(line, where=f"{file.path}, line {index + 1}")
+    for _, (number, line) in zip(range(len(file)), file.numbered(), strict=False):
+        sql, db_id = spider_files.split_gold(line, where=f"{file.path}, line {number}")
         yield examples_lib.Example(
-            example_id=f"{stem}/{index:04d}",
+            example_id=f"{file.path.stem}/{number - 1:04d}",
             db_id=db_id,
             question="",
             query=sql,

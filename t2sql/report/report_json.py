@@ -32,6 +32,9 @@ class Summary:
         self._changes = tally.Changes() if compared else None
         self._empty: collections.Counter[str] = collections.Counter()
         self._gold_failures: list[dict[str, str]] = []
+        self._gold_counts: dict[str, collections.Counter] = collections.defaultdict(
+            collections.Counter
+        )
         self._unjudged = 0
 
     def add(self, case: Case) -> None:
@@ -43,6 +46,13 @@ class Summary:
             self._changes.add(case)
         if verdict.db_empty:
             self._empty[example.db_id] += 1
+        if example.query is not None:
+            counts = self._gold_counts[example.db_id]
+            counts["queries"] += 1
+            counts["files"] = verdict.database_count
+            failed = len(verdict.gold_failed_on)
+            counts["failed_files"] = max(counts["failed_files"], failed)
+            counts["failed"] += 2 * failed > verdict.database_count
         if case.gold_error is not None:
             failure = {"example_id": example.example_id, "message": case.gold_error}
             self._gold_failures.append(failure)
@@ -54,10 +64,20 @@ class Summary:
         systems: Sequence[Predictions],
         *,
         command: str,
+        notices: Sequence[str] = (),
         several_files: dict[str, int],
         page_examples: int,
     ) -> dict[str, Any]:
-        """The whole of `report.json`; `systems` are the predictions and the baseline, if any."""
+        """The whole of `report.json`.
+
+        Args:
+          questions: what was asked.
+          systems: the predictions, and the baseline if there is one.
+          command: the command line.
+          notices: what was left out of the data, a sentence each.
+          several_files: the number of SQLite files by db_id, where there is more than one.
+          page_examples: how many examples the page holds.
+        """
         predictions, *baseline = systems
         return {
             "format_version": FORMAT_VERSION,
@@ -78,6 +98,8 @@ class Summary:
                 "databases": len(questions.db_ids),
                 "empty_databases": dict(sorted(self._empty.items())),
                 "several_files": several_files,
+                "notices": list(notices),
+                "unusable_gold": self._unusable_gold(),
                 "unjudged": self._unjudged,
                 "gold_failures": self._gold_failures,
             },
@@ -87,6 +109,18 @@ class Summary:
             "errors": self._now.error_shares(),
             "baseline": self._baseline(*baseline) if baseline else None,
             "page": {"examples": page_examples},
+        }
+
+    def _unusable_gold(self) -> dict[str, dict[str, int]]:
+        """Databases that do not fit their gold queries, and what fails there.
+
+        Where a database has several files, one query that fails on most of them tells; where it
+        has one, most of its queries have to fail: a single one may be wrong itself.
+        """
+        return {
+            db_id: dict(counts)
+            for db_id, counts in sorted(self._gold_counts.items())
+            if counts["failed"] > (0 if counts["files"] > 1 else counts["queries"] / 2)
         }
 
     def _baseline(self, baseline: Predictions) -> dict[str, Any]:
@@ -106,7 +140,11 @@ def _system(predictions: Predictions, counts: tally.Tally) -> dict[str, Any]:
         "cleaned": predictions.cleaned,
         "complete": not predictions.problems,
         "problems": [
-            {"kind": problem.kind, "message": problem.message, "names": list(problem.names)}
+            {
+                "kind": problem.kind,
+                "message": ", ".join(filter(None, (problem.message, problem.handled))),
+                "names": list(problem.names),
+            }
             for problem in predictions.problems
         ],
         "notes": list(predictions.notes),
@@ -126,9 +164,11 @@ def _provenance(manifest: Mapping[str, Any] | None) -> dict[str, Any]:
         "model": model.get("name"),
         "weights_sha256": model.get("weights_sha256"),
         "adapter": _bare_name(fingerprint.get("adapter")),
+        "adapter_source": recorded.get("model_adapter") or None,
         "prompt": _bare_name(fingerprint.get("prompt")),
         "sampling": fingerprint.get("sampling"),
         "dtype": fingerprint.get("dtype"),
+        "prompt_buckets": fingerprint.get("prompt_buckets"),
         "data": fingerprint.get("data"),
         "command": recorded.get("command"),
         "commit": recorded.get("commit"),

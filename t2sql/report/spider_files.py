@@ -1,8 +1,11 @@
 """Text files in Spider's official formats: one query a line, or `SQL<TAB>db_id` a line."""
 
+import copy
+import json
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from t2sql import errors
@@ -12,6 +15,9 @@ _BOM = b"\xef\xbb\xbf"
 _BREAKS = str.maketrans(dict.fromkeys("\n\r\t\v\f", " "))
 # The official script drops blank lines; this is one more query that SQLite refuses.
 NO_SQL = "SELECT"
+# How a CSV file may call its column of SQL, perhaps after a word, as in pred_sql.
+_SQL_COLUMNS = {"sql", "query", "prediction", "predicted"}
+_BIRD_SEPARATOR = "\t----- bird -----\t"
 
 
 class LineFile:
@@ -28,13 +34,17 @@ class LineFile:
         """Reads the file through.
 
         Raises:
-          InputError: it is missing, unreadable or not UTF-8.
+          InputError: it is missing, unreadable, not UTF-8, or of another format.
         """
         self.path = path
+        self.physical_lines = 0
         self._lines = 0
+        self._kept: Collection[int] | None = None
         for number, line in enumerate(self._read(), start=1):
+            self.physical_lines = number
             if line.strip():
                 self._lines = number
+        self._refuse_other_format()
 
     def __len__(self) -> int:
         """The number of lines up to the last that is not blank."""
@@ -42,7 +52,21 @@ class LineFile:
 
     def __iter__(self) -> Iterator[str]:
         """Yields every line without its end, the blank ones at the end of the file too."""
-        return self._read()
+        return (line for _, line in self.numbered())
+
+    def numbered(self) -> Iterator[tuple[int, str]]:
+        """Yields the number in the file, from 1 on, and the text of every line."""
+        lines = enumerate(self._read(), start=1)
+        if self._kept is None:
+            return lines
+        return ((number, line) for number, line in lines if number - 1 in self._kept)
+
+    def only(self, indices: Collection[int]) -> "LineFile":
+        """The same file with just the lines at these indices, from 0 on."""
+        part = copy.copy(self)
+        part._kept = frozenset(indices)
+        part._lines = part.physical_lines = len(part._kept)
+        return part
 
     def _read(self) -> Iterator[str]:
         try:
@@ -55,6 +79,19 @@ class LineFile:
             raise errors.InputError(
                 f"{self.path}: cannot be read: {os.strerror(error.errno)}"
             ) from error
+
+    def _refuse_other_format(self) -> None:
+        first = next((line for line in self if line.strip()), "")
+        name = None
+        if first.lstrip()[:1] in ("{", "["):
+            name = _json_format(list(self))
+        elif _is_csv_head(first):
+            name = "CSV"
+        if name is not None:
+            raise errors.InputError(
+                f"{self.path}: this is {name}; a file has one query a line, in the order of the "
+                "examples (a gold file: SQL, a tab and a db_id)"
+            )
 
     def _refuse_stream(self, descriptor: int) -> None:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -70,6 +107,30 @@ class LineFile:
                 f"{self.path}, line {number}: not UTF-8 (byte {error.start + 1} of the line is "
                 f"0x{line[error.start]:02x}); save the file as UTF-8"
             ) from error
+
+
+def _is_csv_head(line: str) -> bool:
+    cells = [cell.strip().strip('"').casefold() for cell in line.split(",")]
+    return (
+        len(cells) > 1
+        and all(re.fullmatch(r"\w+", cell) for cell in cells)
+        and any(cell.rpartition("_")[2] in _SQL_COLUMNS for cell in cells)
+    )
+
+
+def _json_format(lines: list[str]) -> str | None:
+    """What the lines are, if they are JSON."""
+    try:
+        value = json.loads("\n".join(lines))
+    except (ValueError, RecursionError):
+        try:
+            rows = [json.loads(line) for line in lines if line.strip()]
+        except (ValueError, RecursionError):
+            return None
+        return "JSON lines" if all(isinstance(row, dict | list) for row in rows) else None
+    values = value.values() if isinstance(value, dict) else value
+    is_bird = any(isinstance(text, str) and _BIRD_SEPARATOR in text for text in values)
+    return "BIRD's format of predictions, JSON by question number" if is_bird else "JSON"
 
 
 def split_gold(line: str, *, where: str) -> tuple[str, str]:
@@ -94,8 +155,7 @@ def query_line(sql: str) -> str:
     """The query on one line without tabs, as the official script needs it.
 
     Comments go, since on one line they would swallow what follows. A line break inside of a
-    literal becomes a space. No SQL at all becomes
-    `NO_SQL`.
+    literal becomes a space. No SQL at all becomes `NO_SQL`.
     """
     if sql.translate(_BREAKS) == sql:
         return sql.strip() or NO_SQL
@@ -104,3 +164,12 @@ def query_line(sql: str) -> str:
         for token in tokens.tokenize(sql)
     )
     return "".join(kept).translate(_BREAKS).strip() or NO_SQL
+
+
+def cut_at_tab(line: str) -> tuple[str, str]:
+    """A predicted query as the official script takes it out of a line, and what it drops.
+
+    The script keeps what stands before the first tab: it expects a db_id after it, if anything.
+    """
+    sql, _, dropped = line.strip().partition("\t")
+    return sql.strip(), dropped.strip()

@@ -16,7 +16,11 @@ def show(report: dict[str, Any], console: Console | None = None) -> None:
     """Prints the report to the terminal, or plainly where the output is none."""
     console = console or Console(soft_wrap=True)
     console.print(Text(wording.title(report), style="bold"))
+    # What was left out of the data stands on stderr already.
+    told = {f"{line}." for line in report["data"]["notices"]}
     for notice in wording.notices(report):
+        if notice.text in told:
+            continue
         console.print(Text(notice.text, style="bold red" if notice.alarm else "yellow"))
     console.print(_summary(report))
     if report["errors"]:

@@ -15,6 +15,10 @@ MEASURES = (
 )
 
 
+_HASH_DIGITS = 8
+_RUN_LABELS = {name: f"Run {name}" for name in ("data", "command", "versions", "created")}
+
+
 @dataclasses.dataclass(frozen=True)
 class Notice:
     """A sentence that a reader must see before any number; `alarm` if numbers are affected."""
@@ -39,13 +43,18 @@ def facts(report: dict[str, Any]) -> list[str]:
     return [
         counted(data["examples"], "example"),
         counted(data["databases"], "database"),
-        *(
-            f"{name} {provenance[name]}"
-            for name in ("adapter", "prompt", "dtype")
-            if provenance.get(name)
-        ),
+        *([f"adapter {_adapter(provenance)}"] if provenance.get("adapter") else []),
+        *(f"{name} {provenance[name]}" for name in ("prompt", "dtype") if provenance.get(name)),
         report["created"][:10],
     ]
+
+
+def _adapter(provenance: dict[str, Any]) -> str:
+    """The end of its path, or of the name of its package; else the beginning of its hash."""
+    source = provenance.get("adapter_source")
+    if not source:
+        return provenance["adapter"][:_HASH_DIGITS]
+    return "/".join(PurePath(source.rpartition(":")[2]).parts[-2:])
 
 
 def notices(report: dict[str, Any]) -> list[Notice]:
@@ -69,13 +78,30 @@ def _source_notices(report: dict[str, Any]) -> Iterator[Notice]:
             yield Notice(f"{counted(cut, 'answer')}{owner} {were} cut at the token limit.")
         long = system["statuses"].get("prompt_too_long", 0)
         if long:
+            buckets = system["provenance"].get("prompt_buckets")
+            limit = f" (at most {count(buckets[-1])} tokens fit)" if buckets else ""
             yield Notice(
-                f"Too long for the model, so without an answer: {counted(long, 'prompt')}{owner}."
+                f"Too long for the model{limit}, so without an answer: {counted(long, 'prompt')}"
+                f"{owner}. A run with a larger last value of --config.prompt_buckets, or with a "
+                "shorter --config.prompt, answers them."
             )
 
 
 def _data_notices(report: dict[str, Any]) -> Iterator[Notice]:
     data = report["data"]
+    for db_id, counts in data["unusable_gold"].items():
+        files = (
+            f"on {count(counts['failed_files'])} of its {count(counts['files'])} SQLite files"
+            if counts["files"] > 1
+            else "on its database"
+        )
+        yield Notice(
+            f"The database {db_id} does not fit its gold queries: {count(counts['failed'])} of "
+            f"{count(counts['queries'])} fail {files}. The numbers below say nothing about it.",
+            alarm=True,
+        )
+    for line in data["notices"]:
+        yield Notice(f"{line}.")
     if data["gold_failures"]:
         ids = [failure["example_id"] for failure in data["gold_failures"]]
         yield Notice(
@@ -113,7 +139,7 @@ def provenance(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("Gold", report["data"]["gold"] or f"split {report['data']['split']}"),
     ]
     rows += [
-        (words(name).capitalize(), _plain(value))
+        (_RUN_LABELS.get(name) or words(name).capitalize(), _plain(value))
         for name, value in system["provenance"].items()
         if value is not None
     ]

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import report_world as world
@@ -91,8 +92,9 @@ def test_no_run_and_the_same_run_twice_are_refused(tmp_path, data):
 
 def test_an_incomplete_run_is_refused(tmp_path, data):
     runs = [_run(tmp_path / "a", data), _run(tmp_path / "b", data, without_units=1)]
-    with pytest.raises(errors.RefusedError, match="b is incomplete .*1 unit missing"):
+    with pytest.raises(errors.RefusedError, match="b is incomplete .*1 unit missing") as raised:
         command.choose(runs, data=str(data), output=str(tmp_path / "out"))
+    assert "counted as wrong" not in str(raised.value)
     assert not (tmp_path / "out").exists()
 
 
@@ -109,3 +111,13 @@ def test_runs_over_different_splits_are_refused(tmp_path, data):
     other = _run(tmp_path / "b", data, split="test")
     with pytest.raises(errors.InputError, match="the split 'dev'.*over 'test'"):
         command.choose([whole, other], data=str(data), output=str(tmp_path / "out"))
+
+
+def test_a_run_that_lost_an_answer_is_refused_and_nothing_is_counted(tmp_path, data):
+    run = Path(_run(tmp_path / "a", data))
+    (run / "done.json").unlink()
+    unit = min((run / "predictions").iterdir())
+    unit.write_bytes(unit.read_bytes().partition(b"\n")[2])
+    with pytest.raises(errors.RefusedError, match="a is incomplete") as raised:
+        command.choose([str(run)], data=str(data), output=str(tmp_path / "out"))
+    assert "counted as wrong" not in str(raised.value)

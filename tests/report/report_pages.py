@@ -83,6 +83,7 @@ def details(gold="SELECT\n  name\nFROM student", predicted="SELECT\n  id\nFROM s
         "predicted": predicted,
         "text": None,
         "note": "",
+        "reason": "",
         "findings": [["wrong_columns", "about wrong_columns"]],
         "goldResult": result,
         "predictedResult": result | {"rows": [[1], [None]], "columns": ["id"], "total": 12},

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -387,3 +388,68 @@ def test_official_files_leave_out_examples_without_gold(tmp_path):
     assert (tmp_path / "predict.txt").read_text() == "SELECT\nSELECT 3\n"
     assert (tmp_path / "gold.txt").read_text() == "SELECT 1\tschool\nSELECT 3\tschool\n"
     assert [row["example_id"] for row in rows(tmp_path)] == ["dev/0000", "dev/0001", "dev/0002"]
+
+
+def test_what_is_left_out_of_the_data_is_told_everywhere_once(tmp_path, data):
+    shutil.copytree(data, tmp_path / "data")
+    folder = tmp_path / "data" / "database" / "school"
+    (folder / "._school.sqlite").write_bytes(bytes.fromhex("0005160700020000") + bytes(4000))
+    with contextlib.closing(sqlite3.connect(folder / "school.sqlite")) as connection:
+        connection.execute("CREATE TABLE gone (id INTEGER)")
+        connection.execute("CREATE VIEW leavers AS SELECT id FROM gone")
+        connection.execute("DROP TABLE gone")
+    path = write(tmp_path / "p.txt", [*world.golds()[:5], "SELECT id FROM leavers"])
+    done, summary = report(path, tmp_path / "data", tmp_path / "out")
+    assert summary["data"]["several_files"] == {}
+    assert summary["accuracy"]["all"]["execution"]["count"] == 5
+    shown = (tmp_path / "out" / "report.md").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    for what in ("._school.sqlite", "view leavers"):
+        [line] = [line for line in summary["data"]["notices"] if what in line]
+        assert (done.stdout + done.stderr).count(line) == 1
+        assert what.replace("_", "\\_") in shown and what in page
+    [finding] = rows(tmp_path / "out")[5]["findings"][:1]
+    assert finding["error"] == "invalid_sql" and "no such table: main.gone" in finding["message"]
+
+
+def test_gold_that_fails_on_most_files_of_a_database_ends_with_3(tmp_path, data):
+    shutil.copytree(data, tmp_path / "data")
+    folder = tmp_path / "data" / "database" / "school"
+    for name in ("one", "two"):
+        with contextlib.closing(sqlite3.connect(folder / f"{name}.sqlite")) as connection:
+            connection.execute("CREATE TABLE pupil (id INTEGER)")
+    path = write(tmp_path / "p.txt", world.golds())
+    done, summary = report(path, tmp_path / "data", tmp_path / "out", expect=3)
+    assert summary["data"]["unusable_gold"]["school"]["failed"] == 5
+    assert "5 of 5 fail on 2 of its 3 SQLite files" in done.stdout.splitlines()[1]
+    assert "databases of school" in done.stderr
+    report(path, tmp_path / "data", tmp_path / "out", allow_incomplete=True)
+
+
+def test_gold_that_fails_on_a_minority_of_files_ends_with_0(tmp_path, data):
+    shutil.copytree(data, tmp_path / "data")
+    folder = tmp_path / "data" / "database" / "school"
+    shutil.copy(folder / "school.sqlite", folder / "one.sqlite")
+    with contextlib.closing(sqlite3.connect(folder / "two.sqlite")) as connection:
+        connection.execute("CREATE TABLE pupil (id INTEGER)")
+    path = write(tmp_path / "p.txt", world.golds())
+    _, summary = report(path, tmp_path / "data", tmp_path / "out")
+    assert summary["data"]["unusable_gold"] == {}
+    assert len(summary["data"]["gold_failures"]) == 5
+
+
+def test_files_over_the_whole_split_serve_a_run_over_a_part(tmp_path, data):
+    ids = ["dev/0003", "dev/0001"]
+    golds = world.golds()
+    world.make_run(str(tmp_path / "run"), data, [golds[1], golds[3]], only=ids)
+    pairs = zip(golds, (record[0] for record in world.RECORDS), strict=True)
+    gold = write(tmp_path / "gold.sql", [f"{sql}\t{db_id}" for sql, db_id in pairs])
+    base = write(tmp_path / "base.txt", ["x", golds[1], "x", "x", "x", "x"])
+    done, summary = report(tmp_path / "run", data, tmp_path / "out", gold=gold, baseline=base)
+    assert summary["data"]["examples"] == 2
+    assert summary["accuracy"]["all"]["execution"]["count"] == 2
+    assert summary["baseline"]["better"] == ["dev/0003"]
+    assert "base.txt answers the whole split (6 examples)" in done.stdout
+    short = write(tmp_path / "short.txt", ["x"] * 4)
+    with pytest.raises(errors.InputError, match=r"4 lines, but .* 2 examples \(6 in the whole"):
+        report(tmp_path / "run", data, tmp_path / "out", baseline=short)

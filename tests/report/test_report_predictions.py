@@ -154,3 +154,14 @@ def test_a_file_of_another_length_is_refused_with_both_numbers(tmp_path, data, c
     path = write_lines(tmp_path / "p", ["SELECT 1"] * count)
     with pytest.raises(errors.InputError, match=f"{count} lines, but .*dev has 6 examples"):
         predictions.gather_file(path, read(data, required=False), cleaned=False)
+
+
+def test_lines_that_are_cut_at_a_tab_are_counted(tmp_path, data):
+    lines = ["SELECT 0\tschool", "SELECT 1 +\t1", "SELECT 2", "\tschool", "SELECT 4\t;", "SELECT 5"]
+    asked = read(data, required=False)
+    system = predictions.gather_file(write_lines(tmp_path / "p", lines), asked, cleaned=False)
+    expected = ["SELECT 0", "SELECT 1 +", "SELECT 2", "", "SELECT 4", "SELECT 5"]
+    assert [answer.sql for answer in system.answers(asked)] == expected
+    [note] = system.notes
+    assert note.startswith("2 lines of ") and "cut at the first tab" in note
+    assert predictions.gather_file(system.source, asked, cleaned=True).notes == ()

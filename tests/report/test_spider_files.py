@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from t2sql import errors
-from t2sql.report.spider_files import LineFile, query_line, split_gold
+from t2sql.report.spider_files import LineFile, cut_at_tab, query_line, split_gold
 
 
 def write(tmp_path, data: bytes):
@@ -86,3 +86,45 @@ def test_a_query_on_one_line_gives_the_same_rows():
     with sqlite3.connect(":memory:") as connection:
         rows = connection.execute(sql).fetchall()
         assert connection.execute(query_line(sql)).fetchall() == rows
+
+
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        ('["SELECT 1",\n "SELECT 2"]', "JSON"),
+        ('{\n "0": "SELECT 1\\t----- bird -----\\tschool"\n}', "BIRD's format"),
+        ('{"sql": "SELECT 1"}\n{"sql": "SELECT 2"}\n', "JSON lines"),
+        ("question_id,predicted_sql\n0,SELECT 1\n", "CSV"),
+        ('"db_id","query"\n"school","SELECT 1"\n', "CSV"),
+    ],
+)
+def test_another_format_is_named(tmp_path, text, name):
+    with pytest.raises(errors.InputError, match=f"lines.txt: this is {name}.*one query a line"):
+        LineFile(write(tmp_path, text.encode()))
+
+
+@pytest.mark.parametrize("text", ["[SELECT 1]\nSELECT 2", "SELECT id, query\nSELECT 2", "{ 1\n2"])
+def test_a_query_that_only_begins_like_another_format_is_a_query(tmp_path, text):
+    assert list(LineFile(write(tmp_path, text.encode()))) == text.split("\n")
+
+
+@pytest.mark.parametrize(
+    "line, sql, dropped",
+    [
+        ("SELECT 1", "SELECT 1", ""),
+        ("SELECT 1\tschool", "SELECT 1", "school"),
+        ("SELECT 1 \t+ 2\tschool\r", "SELECT 1", "+ 2\tschool"),
+        ("\tSELECT 1", "SELECT 1", ""),
+        ("", "", ""),
+    ],
+)
+def test_a_line_is_cut_at_its_first_tab_as_by_the_official_script(line, sql, dropped):
+    official = line.strip().split("\t")[0]
+    assert cut_at_tab(line) == (sql, dropped)
+    assert official.strip() == sql
+
+
+def test_some_lines_of_a_file_keep_their_numbers(tmp_path):
+    part = LineFile(write(tmp_path, b"a\nb\nc\n\n")).only([3, 1])
+    assert list(part.numbered()) == [(2, "b"), (4, "")]
+    assert len(part) == 2

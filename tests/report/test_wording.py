@@ -1,3 +1,4 @@
+import pytest
 import report_pages as pages
 
 from t2sql.report import wording
@@ -58,3 +59,26 @@ def test_provenance_of_a_run_is_listed(tmp_path):
     listed = dict(wording.provenance(report))
     assert listed["Model"] == "tiny" and listed["Hosts"] == "2"
     assert "Adapter" not in listed
+
+
+@pytest.mark.parametrize(
+    "source, shown",
+    [
+        ("package:gemma3_270m_spider", "gemma3_270m_spider"),
+        ("gs://bucket/runs/lora/best", "lora/best"),
+        (None, "a1b2c3d4"),
+    ],
+)
+def test_an_adapter_is_named_not_spelt_out(tmp_path, source, shown):
+    report = made(tmp_path)
+    report["system"]["provenance"] = {"adapter": "a1b2c3d4" * 8, "adapter_source": source}
+    assert f"adapter {shown}" in wording.facts(report)
+    assert dict(wording.provenance(report))["Adapter"] == "a1b2c3d4" * 8
+
+
+def test_too_long_names_the_limit_and_the_way_out(tmp_path):
+    report = made(tmp_path, pages.case(0, status="prompt_too_long"))
+    report["system"]["provenance"] = {"prompt_buckets": [16, 2048]}
+    (notice,) = wording.notices(report)
+    assert "at most 2,048 tokens fit" in notice.text
+    assert "--config.prompt_buckets" in notice.text

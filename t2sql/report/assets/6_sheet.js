@@ -80,6 +80,20 @@ function queries(row, details) {
   return [panels, legend(details, compared, [...gold, ...predicted])];
 }
 
+/** Whether two results read the same, as far as they are shown. */
+function lookAlike(one, other) {
+  const text = (result) => JSON.stringify(result.rows.map((row) => row.map(String)));
+  return one && other && one.status === "ok" && other.status === "ok"
+    && one.total === other.total && text(one) === text(other);
+}
+
+/** Why an answer is wrong, where the results do not show it. */
+function reasonWrong(details) {
+  return details.reason && lookAlike(details.goldResult, details.predictedResult)
+    ? make("p", { className: "legend" }, prose(`The results look the same, but: ${details.reason}.`))
+    : null;
+}
+
 function results(details) {
   const panels = make("div", { className: "pair" },
     details.gold === null ? null : resultPanel("Gold result", details.goldResult),
@@ -111,6 +125,7 @@ function fillSheet(index, row, details) {
     details.note ? make("p", { className: "notice" }, details.note) : null,
     ...queries(row, details),
     results(details),
+    reasonWrong(details),
     before?.findings.length ? make("h3", {}, "What was wrong in the baseline") : null,
     before ? findingList(before.findings) : null,
     folded("Model text, as it came", details.text),
