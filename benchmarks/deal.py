@@ -10,11 +10,13 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
+from t2sql import errors
 from t2sql.data import examples as examples_lib
 from t2sql.data import prompts
 from t2sql.runs import units
+from t2sql.runtime import cli
 
 _SPIDER = flags.DEFINE_string("spider", os.environ.get("T2SQL_SPIDER_DIR"), "Spider directory.")
 _SPLIT = flags.DEFINE_string("split", "dev", "Split to deal.")
@@ -26,6 +28,8 @@ _CHARACTERS_PER_TOKEN = 3
 def main(argv: Sequence[str]) -> None:
     """Prints a Markdown table, a row for each unit size."""
     del argv
+    if not _SPIDER.value:
+        raise errors.InputError("--spider: give Spider's directory, here or by T2SQL_SPIDER_DIR")
     examples = examples_lib.read_examples(pathlib.Path(_SPIDER.value), _SPLIT.value)
     prompt = prompts.make_prompt("completion")
     hosts = [int(count) for count in _HOSTS.value]
@@ -48,4 +52,4 @@ def _excess(costs: Sequence[int], hosts: int) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

@@ -17,9 +17,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
 from t2sql.data import examples as examples_lib
+from t2sql.runtime import cli
 from tests import gcs_server
 
 _DATA = flags.DEFINE_string("data", None, "Spider directory.", required=True)
@@ -114,4 +115,4 @@ def _check() -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main, takes_arguments=True)

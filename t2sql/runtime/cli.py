@@ -24,15 +24,22 @@ _OBJECTS_BETWEEN_COLLECTIONS = 100_000
 _HELP = frozenset(("help", "helpshort", "helpfull", "helpxml", "?"))
 
 
-def run(main: Callable[[Sequence[str]], int | None]) -> None:
-    """Runs `main(argv)` under absl and turns what it raises into an exit code."""
+def run(main: Callable[[Sequence[str]], int | None], *, takes_arguments: bool = False) -> None:
+    """Runs `main(argv)` under absl and turns what it raises into an exit code.
+
+    Args:
+      main: the command.
+      takes_arguments: whether there may be arguments besides flags.
+    """
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
-    app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
+    app.run(lambda argv: _guarded(main, argv, takes_arguments), flags_parser=_parse_flags)
 
 
-def _guarded(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
+def _guarded(
+    main: Callable[[Sequence[str]], int | None], argv: Sequence[str], takes_arguments: bool
+) -> int:
     try:
-        if argv[1:]:
+        if argv[1:] and not takes_arguments:
             raise errors.InputError(
                 f"unexpected argument {argv[1]!r}: every option is written --NAME=VALUE"
             )
