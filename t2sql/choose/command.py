@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from t2sql import errors
 from t2sql.choose.vote import Choice, ChooseQuery
@@ -53,6 +54,10 @@ def choose(candidates: Sequence[str], *, data: str, output: str, timeout: float 
     with output_files.open_output_files(output) as files:
         files.write("doubtful.txt", "")
         runs = {source: predictions.open_run(source) for source in candidates}
+        # A run over an empty list of doubtful questions has nothing to choose from.
+        runs = {source: run for source, run in runs.items() if _data(run).get("only") != []}
+        if not runs:
+            raise errors.InputError(f"--candidates={','.join(candidates)}: no question is answered")
         questions, *parts = _read_questions(runs, data)
         answers = {
             source: _answers(source, run, asked)
@@ -86,9 +91,13 @@ def choose(candidates: Sequence[str], *, data: str, output: str, timeout: float 
     print(f"doubtful: {doubtful:,}, listed in {Path(output) / 'doubtful.txt'}")
 
 
+def _data(run: reader.RunContents) -> Mapping[str, Any]:
+    return run.manifest["fingerprint"]["data"]
+
+
 def _read_questions(runs: Mapping[str, reader.RunContents], data: str) -> list[Questions]:
     """What each run answers; the first one the whole split."""
-    asked = {source: run.manifest["fingerprint"]["data"] for source, run in runs.items()}
+    asked = {source: _data(run) for source, run in runs.items()}
     first, split = next(iter(asked)), next(iter(asked.values()))["split"]
     for source, of_run in asked.items():
         if of_run["split"] != split:

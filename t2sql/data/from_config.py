@@ -30,23 +30,26 @@ def read_examples(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> 
 def _read_ids(config: ml_collections.ConfigDict) -> tuple[str, ...] | None:
     """The ids that `data.only` lists; None for all.
 
+    A file without ids is a run without questions: `t2sql.choose` may find no doubtful answer.
+
     Raises:
-      InputError: the file cannot be read, or lists none.
+      InputError: the file cannot be read.
     """
     url = config.data.only
     if not url:
         return None
+    if os.path.isdir(url):
+        raise errors.InputError(
+            f"--config.data.only={url}: it is a directory; give a file with an example id a line"
+        )
     folder, name = os.path.split(url)
     try:
         listed = storage.open_storage(folder or ".", config_lib.storage_config(config)).read(name)
-        ids = tuple(dict.fromkeys(listed.decode("utf-8-sig").split()))
+        return tuple(dict.fromkeys(listed.decode("utf-8-sig").split()))
     except FileNotFoundError:
         raise errors.InputError(f"--config.data.only={url}: there is no such file") from None
     except UnicodeDecodeError:
         raise errors.InputError(f"--config.data.only={url}: it is not UTF-8 text") from None
-    if not ids:
-        raise errors.InputError(f"--config.data.only={url}: lists no example id")
-    return ids
 
 
 def make_prompt(config: ml_collections.ConfigDict) -> prompts.Prompt:

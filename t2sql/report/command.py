@@ -88,6 +88,14 @@ def _check(options: Options, runs: Mapping[str, reader.RunContents]) -> None:
         runs[source].manifest["fingerprint"]["data"].get("only") if source in runs else None
         for source in (options.predictions, options.baseline)
     )
+    for flag, source, ids in (
+        ("--predictions", options.predictions, asked),
+        ("--baseline", options.baseline, answered),
+    ):
+        if ids == []:
+            raise errors.InputError(
+                f"{flag}={source}: the run answers no question, as its config.data.only listed none"
+            )
     if answered is not None and (asked is None or not set(asked) <= set(answered)):
         raise errors.InputError(
             f"--baseline={options.baseline} answers {len(set(answered))} examples of the split "

@@ -130,8 +130,8 @@ def open_run(source: str) -> reader.RunContents:
         raise errors.InputError(
             f"{source}/run.json: fingerprint.data.split is missing: it must name the split"
         )
-    only = data.get("only", [""])
-    if not isinstance(only, list) or not only or not all(isinstance(name, str) for name in only):
+    only = data.get("only", [])
+    if not isinstance(only, list) or not all(isinstance(name, str) for name in only):
         raise errors.InputError(
             f"{source}/run.json: fingerprint.data.only has to be a list of example ids"
         )

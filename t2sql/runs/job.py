@@ -73,7 +73,7 @@ def run(
             f"the same command with --config.output={config.output} goes on from there."
         )
         raise
-    summary.print_summary(totals, opened, complete, config.output, stopwatch.seconds, console)
+    summary.print_summary(totals, opened, complete, config, stopwatch.seconds, console)
 
 
 def _predict(
@@ -115,6 +115,8 @@ def _describe_work(
 ) -> str:
     databases = len({example.db_id for example in examples})
     adapter = f", with the adapter {config.model.adapter}" if config.model.adapter else ""
+    if not examples:
+        return f"data: nothing to answer: {config.data.only} lists no example id"
     return (
         f"data: {counted(len(examples), 'question')} on {counted(databases, 'database')} of "
         f"{config.data.path} {config.data.split}, in {counted(len(units), 'unit')}\n"

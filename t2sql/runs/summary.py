@@ -6,12 +6,15 @@ import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 
+import ml_collections
 import rich.console
 import rich.table
 import rich.text
 
 from t2sql.runs import manifest
 from t2sql.runs.predictions import Prediction
+from t2sql.runtime.progress import counted
+from t2sql.runtime.statuses import PROMPT_TOO_LONG
 
 STAGES = ("data", "load", "compile", "prefill", "decode", "write")
 
@@ -73,7 +76,7 @@ def print_summary(
     totals: Totals,
     run: manifest.Run,
     complete: bool,
-    output: str,
+    config: ml_collections.ConfigDict,
     seconds: dict[str, float],
     console: rich.console.Console,
 ) -> None:
@@ -81,7 +84,8 @@ def print_summary(
     table = rich.table.Table(box=None, show_header=False, padding=(0, 2))
     total = sum(totals.statuses.values())
     statuses = ", ".join(f"{count} {status}" for status, count in totals.statuses.most_common())
-    table.add_row("examples", f"{total}" + (f" ({statuses})" if statuses else ", all done before"))
+    rest = ", all done before" if run.units else ""
+    table.add_row("examples", f"{total}" + (f" ({statuses})" if statuses else rest))
     if totals.counters and totals.counters.padded_prompt_tokens:
         table.add_row("speed", _speed(total, totals))
         table.add_row("padding", _padding(totals.counters))
@@ -91,9 +95,16 @@ def print_summary(
             "decode": totals.counters.decode_seconds,
         }
     table.add_row("time", _times(seconds))
-    table.add_row("output", output)
+    table.add_row("output", config.output)
     console.print()
     console.print(table)
+    if too_long := totals.statuses[PROMPT_TOO_LONG]:
+        console.print(
+            f"Without an answer: {counted(too_long, 'prompt')} of more than "
+            f"{config.prompt_buckets[-1]:,} tokens, the largest of --config.prompt_buckets. A run "
+            "with a larger one, in another --config.output, answers them.",
+            highlight=False,
+        )
     if not complete:
         missing = len(run.units) - len(run.finished())
         console.print(

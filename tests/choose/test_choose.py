@@ -83,6 +83,16 @@ def test_a_run_over_some_of_the_questions_has_a_say_on_these(tmp_path, data):
         command.choose([again[0], greedy], data=str(data), output=str(tmp_path / "out2"))
 
 
+def test_a_run_over_no_question_has_no_say(tmp_path, data):
+    """As one that was begun with an empty `doubtful.txt`."""
+    greedy, again = _run(tmp_path / "a", data), str(tmp_path / "b")
+    world.make_run(again, data, [], only=[])
+    command.choose([greedy, again], data=str(data), output=str(tmp_path / "out"))
+    assert (tmp_path / "out" / "predict.txt").read_text().splitlines() == world.golds()
+    with pytest.raises(errors.InputError, match="no question is answered"):
+        command.choose([again], data=str(data), output=str(tmp_path / "out2"))
+
+
 def test_no_run_and_the_same_run_twice_are_refused(tmp_path, data):
     run = _run(tmp_path / "a", data)
     for candidates in ([], [""], [run, run], [run, f"{run}/"]):

@@ -64,7 +64,6 @@ def test_only_the_examples_of_a_file_are_answered(finished, tmp_path):
     ("content", "message"),
     [
         (None, r"config\.data\.only=.*ids\.txt: there is no such file"),
-        (b" \n", "lists no example id"),
         (b"\xff", "not UTF-8"),
         (b"dev/9999", r"config\.data\.only=.*ids\.txt: .*dev\.json has no example 'dev/9999'"),
     ],
@@ -74,6 +73,20 @@ def test_a_file_of_ids_that_cannot_be_used_is_named(tmp_path, content, message):
         (tmp_path / "ids.txt").write_bytes(content)
     with pytest.raises(errors.InputError, match=message):
         jobs.run(tmp_path / "run", **{"data.only": str(tmp_path / "ids.txt"), "data.limit": None})
+
+
+def test_a_directory_is_no_file_of_ids(tmp_path):
+    with pytest.raises(errors.InputError, match="it is a directory; give a file with"):
+        jobs.run(tmp_path / "run", **{"data.only": str(tmp_path), "data.limit": None})
+
+
+def test_a_file_without_ids_is_a_run_without_questions(tmp_path, capsys):
+    (tmp_path / "doubtful.txt").write_text(" \n")
+    only = {"data.only": str(tmp_path / "doubtful.txt"), "data.limit": None}
+    assert jobs.run(tmp_path / "run", **only) == {}
+    assert "doubtful.txt lists no example id" in capsys.readouterr().out
+    assert jobs.read_json(tmp_path / "run", "done.json")["examples"] == 0
+    assert jobs.run(tmp_path / "run", **only) == {}  # and goes on
 
 
 def test_done_tells_what_is_there(finished):
@@ -140,7 +153,7 @@ def test_overwrite_is_refused_with_several_processes(copy):
     assert len(jobs.read_rows(copy)) == 24
 
 
-def test_a_prompt_that_is_too_long_is_a_row(finished, tmp_path):
+def test_a_prompt_that_is_too_long_is_a_row(finished, tmp_path, capsys):
     """The dummy's tokenizer makes a token of each letter."""
     data = shutil.copytree(sources.SAMPLE, tmp_path / "data")
     records = json.loads((data / "dev.json").read_text())
@@ -148,6 +161,10 @@ def test_a_prompt_that_is_too_long_is_a_row(finished, tmp_path):
         records[index]["question"] += " Really?" * 100
     (data / "dev.json").write_text(json.dumps(records))
     rows = jobs.run(tmp_path / "run", **{"data.path": str(data)})
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "Without an answer: 2 prompts of more than 1,024 tokens, the largest of --config." in said
+    )
     whole = jobs.read_rows(finished)
     assert rows.keys() == whole.keys()
     for name, row in rows.items():
