@@ -51,10 +51,11 @@ class Answer:
     @property
     def notes(self) -> tuple[str, ...]:
         """What explains the verdict besides the findings."""
-        notes = list(self.verdict.notes)
+        notes, reason = list(self.verdict.notes), self.verdict.reason
         if self.status in _STATUS_NOTES:
             notes.append(_STATUS_NOTES[self.status])
-        if self.verdict.execution is False and preprocess.fill_values(self.sql) != self.sql:
+        filled = reason is not None and preprocess.fill_values(self.sql) != self.sql
+        if filled and reason.rule != "placeholder":
             notes.append("evaluated with `value` read as 1, as the official evaluator does")
         return tuple(notes)
 

@@ -222,19 +222,19 @@ def test_a_question_without_gold_is_shown_without_a_verdict(opened, tmp_path):
     assert shown.locator("#sheet .panel").count() == 2
 
 
-def test_why_results_that_look_the_same_are_not_is_said(opened, tmp_path):
+def test_why_two_results_do_not_agree_is_said(opened, tmp_path):
     result = pages.details()["goldResult"] | {"rows": [["3"]]}
-    reason = "`3` is a number in gold and text in the prediction"
+    reason = "3 is a number in gold and text in the prediction"
     alike = pages.details(
         reason=reason, goldResult=result | {"rows": [[3]]}, predictedResult=result
     )
     other = pages.details(reason=reason)
     made = [pages.case(i, now=pages.answer(False), details=d) for i, d in enumerate((alike, other))]
     shown = opened(pages.html(made, tmp_path), "#example=dev%2F0000")
-    assert "look the same, but: 3 is a number in gold" in shown.inner_text("#sheet")
+    assert "look the same and are not: 3 is a number in gold" in shown.inner_text("#sheet")
     shown.keyboard.press("ArrowRight")
     shown.wait_for_function("document.querySelector('#sheet-question').textContent=='Question 1?'")
-    assert "look the same" not in shown.inner_text("#sheet")
+    assert "Why they do not agree: 3 is a number in gold" in shown.inner_text("#sheet")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -80,18 +80,18 @@ function queries(row, details) {
   return [panels, legend(details, compared, [...gold, ...predicted])];
 }
 
-/** Whether two results read the same, as far as they are shown. */
+/** Whether two results have the same rows to the eye, as far as they are shown. */
 function lookAlike(one, other) {
-  const text = (result) => JSON.stringify(result.rows.map((row) => row.map(String)));
-  return one && other && one.status === "ok" && other.status === "ok"
-    && one.total === other.total && text(one) === text(other);
+  const text = (result) => result.rows.map((row) => JSON.stringify(row.map(String))).sort().join();
+  return one.total === other.total && text(one) === text(other);
 }
 
-/** Why an answer is wrong, where the results do not show it. */
+/** What the comparison of the two results saw, where both are there. */
 function reasonWrong(details) {
-  return details.reason && lookAlike(details.goldResult, details.predictedResult)
-    ? make("p", { className: "legend" }, prose(`The results look the same, but: ${details.reason}.`))
-    : null;
+  if (!details.reason || details.goldResult?.status !== "ok" || details.predictedResult.status !== "ok") return null;
+  const alike = lookAlike(details.goldResult, details.predictedResult);
+  return make("p", { className: "legend" },
+    `${alike ? "The results look the same and are not" : "Why they do not agree"}: ${details.reason}.`);
 }
 
 function results(details) {
