@@ -6,6 +6,8 @@ An error says what is wrong with the file.
 import contextlib
 import re
 import sqlite3
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +20,9 @@ _MAGIC = b"SQLite format 3\x00"
 _MALFORMED = re.compile(r"malformed database schema \((?P<name>.*?)\) - (?P<reason>.*)", re.DOTALL)
 # The full release keeps the databases of its test split in a folder of their own.
 _FOLDERS = ("database", "test_database")
+MAX_SECONDS = 60.0
+# Steps of SQLite's machine; one may read a value of many megabytes.
+_STEPS_PER_CHECK = 10_000
 
 
 def is_plain_name(name: str) -> bool:
@@ -95,6 +100,33 @@ def open_database(database: Path) -> Iterator[sqlite3.Connection]:
             raise errors.InputError(f"{database}: damaged SQLite database: {error}") from error
 
 
+class ReadBound:
+    """Interrupts what a connection runs after `MAX_SECONDS`; says after a second that it runs.
+
+    Args:
+      connection: the time counts from now on for all that it runs.
+      doing: what it does, for the line that says so.
+
+    Attributes:
+      reached: the bound that was reached, in words, or "".
+    """
+
+    def __init__(self, connection: sqlite3.Connection, doing: str):
+        self.reached = ""
+        self._doing = doing
+        self._started = time.monotonic()
+        connection.set_progress_handler(self._is_reached, _STEPS_PER_CHECK)
+
+    def _is_reached(self) -> bool:
+        seconds = time.monotonic() - self._started
+        if seconds > 1 and self._doing:
+            print(f"{self._doing} ...", file=sys.stderr, flush=True)
+            self._doing = ""
+        if seconds > MAX_SECONDS:
+            self.reached = f"the database takes more than {MAX_SECONDS:.0f} s to read"
+        return bool(self.reached)
+
+
 def has_rows(fetch: Callable[[str], Sequence[tuple]]) -> bool:
     """Whether any table of a database holds a row.
 
@@ -131,7 +163,9 @@ def _check_file(database: Path) -> None:
         with database.open("rb") as file:
             head = file.read(len(_MAGIC))
     except FileNotFoundError:
-        raise errors.InputError(f"{database}: no such database") from None
+        folders = [path.name for path in database.parent.parent.parent.glob("*_databases")]
+        hint = f" (rename {folders[0]}, BIRD's folder, to database)" if folders else ""
+        raise errors.InputError(f"{database}: no such database{hint}") from None
     except OSError as error:
         raise errors.InputError(f"{database}: cannot be read: {error.strerror}") from None
     if not head:

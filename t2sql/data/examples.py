@@ -1,7 +1,7 @@
 """Examples in the Spider layout: a question, its gold SQL if any, and its database's schema."""
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from t2sql.data import records
 from t2sql.data.compact import CompactDatabase
 from t2sql.data.database import database_path, is_plain_name
 from t2sql.data.read_schema import read_db_definitions
+from t2sql.runtime import progress
 
 SPLIT_FILES = {
     "dev": "dev.json",
@@ -20,7 +21,7 @@ SPLIT_FILES = {
 
 
 class UnknownExamplesError(errors.InputError):
-    """Examples are wanted by ids that a split does not have."""
+    """A split does not have the examples that are asked for by their ids."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,9 +33,9 @@ class Example:
       db_id: the database's folder name.
       question: in natural language, as the file has it.
       query: the gold SQL; None where the data has none.
-      db_definitions: the CREATE TABLE statements, see `schema.read_db_definitions`, or
+      db_definitions: the CREATE TABLE statements, see `read_schema.read_db_definitions`, or
         the text of `compact.CompactDatabase`.
-      values: what of the question is in the database, as conditions; with the latter only.
+      values: what of the question is in the database, as conditions; for compact prompts only.
     """
 
     example_id: str
@@ -61,37 +62,35 @@ def read_examples(
       split: one of `SPLIT_FILES`. Fields of a record besides `db_id`, `question` and `query`
         are ignored.
       limit: the first so many examples only; None for all.
-      only: the ids of those that are wanted; None for all.
+      only: the ids of the examples to read; None for all.
       with_schema: False leaves `db_definitions` empty and the databases unread.
       compact: the schemas in few tokens, and the values that the questions name.
 
     Raises:
-      InputError: the directory, the split or a database is missing or broken, a record lacks
-        a field, a question is empty, a `db_id` is no plain folder name, or `only` names
-        an example that is not there (UnknownExamplesError).
+      InputError: the directory, the split or a database is missing or broken, the records are
+        of another data set's format or lack a field, a question is empty, or a `db_id` is no
+        plain folder name.
+      UnknownExamplesError: `only` names an example that is not there.
     """
     if limit is not None and limit < 1:
         raise errors.InputError(f"the limit is {limit}; it has to be at least 1, or None for all")
     path = _split_path(root, split)
-    found = records.read_records(path)
-    if not found:
+    split_records = records.read_records(path)
+    if not split_records:
         raise errors.InputError(f"{path}: holds no examples")
-    examples = [_example(path, split, index, record) for index, record in enumerate(found[:limit])]
+    examples = [
+        _example(path, split, index, record) for index, record in enumerate(split_records[:limit])
+    ]
     if only is not None:
-        examples = _chosen(examples, only, path)
-    if not with_schema:
-        return examples
-    return _add_compact(root, examples) if compact else _add_schemas(root, examples)
-
-
-def _chosen(examples: list[Example], only: Collection[str], path: Path) -> list[Example]:
-    wanted = frozenset(only)
-    unknown = wanted - {example.example_id for example in examples}
-    if unknown:
-        raise UnknownExamplesError(
-            f"{path} has no example {min(unknown)!r} ({len(unknown)} of {len(only)} are not there)"
-        )
-    return [example for example in examples if example.example_id in wanted]
+        unknown = set(only) - {example.example_id for example in examples}
+        if unknown:
+            raise UnknownExamplesError(
+                f"{path} has no example {min(unknown)!r} "
+                f"({len(unknown)} of {len(only)} are not there)"
+            )
+        chosen = frozenset(only)
+        examples = [example for example in examples if example.example_id in chosen]
+    return _with_schemas(root, examples, compact) if with_schema else examples
 
 
 def split_names(root: Path) -> list[str]:
@@ -106,18 +105,20 @@ def split_names(root: Path) -> list[str]:
 
 
 def _split_path(root: Path, split: str) -> Path:
-    there = split_names(root)
+    present = split_names(root)
     if split not in SPLIT_FILES:
         raise errors.InputError(f"no split is called {split!r}; there are {', '.join(SPLIT_FILES)}")
-    if split not in there:
+    if split not in present:
         raise errors.InputError(
             f"{root}: no split {split!r}: {SPLIT_FILES[split]} is not there "
-            f"(splits there: {', '.join(there) or 'none'})"
+            f"(splits there: {', '.join(present) or 'none'})"
         )
     return root / SPLIT_FILES[split]
 
 
 def _example(path: Path, split: str, index: int, record: dict[str, Any]) -> Example:
+    records.check_layout(path, index, record)
+
     def text(name: str) -> str:
         value = records.field(path, index, record, name, str)
         if not value.strip():
@@ -138,36 +139,35 @@ def _example(path: Path, split: str, index: int, record: dict[str, Any]) -> Exam
     )
 
 
-def _add_schemas(root: Path, examples: list[Example]) -> list[Example]:
-    definitions = _read_databases(read_db_definitions, root, examples)
-    return [
-        dataclasses.replace(example, db_definitions=definitions[example.db_id])
-        for example in examples
-    ]
+def _with_schemas(root: Path, examples: list[Example], compact: bool) -> list[Example]:
+    """The examples with what their databases say, in their order; one database at a time."""
+    positions: dict[str, list[int]] = {}
+    for position, example in enumerate(examples):
+        positions.setdefault(example.db_id, []).append(position)
+    examples = list(examples)
+    console = progress.Console(stderr=True)
+    for db_id in progress.track(positions, console, "reading databases"):
+        asked = [examples[position] for position in positions[db_id]]
+        try:
+            path = database_path(root, db_id)
+            complete = _compact_examples(path, asked) if compact else _plain_examples(path, asked)
+        except errors.InputError as error:
+            raise errors.InputError(f"{error} (the database of {asked[0].example_id})") from error
+        for position, example in zip(positions[db_id], complete, strict=True):
+            examples[position] = example
+    return examples
 
 
-def _add_compact(root: Path, examples: list[Example]) -> list[Example]:
-    databases = _read_databases(CompactDatabase, root, examples)
+def _plain_examples(path: Path, examples: list[Example]) -> list[Example]:
+    definitions = read_db_definitions(path)
+    return [dataclasses.replace(example, db_definitions=definitions) for example in examples]
+
+
+def _compact_examples(path: Path, examples: list[Example]) -> list[Example]:
+    database = CompactDatabase(path)
     return [
         dataclasses.replace(
-            example,
-            db_definitions=databases[example.db_id].text,
-            values=databases[example.db_id].matches(example.question),
+            example, db_definitions=database.text, values=database.matches(example.question)
         )
         for example in examples
     ]
-
-
-def _read_databases[T](
-    read: Callable[[Path], T], root: Path, examples: list[Example]
-) -> dict[str, T]:
-    """What `read` makes of each database, once; its error names the first example in need."""
-    found: dict[str, T] = {}
-    for example in examples:
-        if example.db_id in found:
-            continue
-        try:
-            found[example.db_id] = read(database_path(root, example.db_id))
-        except errors.InputError as error:
-            raise errors.InputError(f"{error} (the database of {example.example_id})") from error
-    return found

@@ -31,9 +31,9 @@ def field(path: Path, index: int, record: dict[str, Any], name: str, kind: type)
       InputError: names the file, the record's index and the field.
     """
     if name not in record:
-        found = ", ".join(sorted(record)) or "none"
+        names = ", ".join(sorted(record)) or "none"
         raise errors.InputError(
-            f"{path}: record {index} has no field {name!r} (its fields: {found})"
+            f"{path}: record {index} has no field {name!r} (its fields: {names})"
         )
     value = record[name]
     if not isinstance(value, kind) or isinstance(value, bool):
@@ -44,6 +44,32 @@ def field(path: Path, index: int, record: dict[str, Any], name: str, kind: type)
     if kind is str:
         _check_unicode(path, index, name, value)
     return value
+
+
+# Fields of the records of other data sets -> whose they are, and what to do.
+_OTHER_LAYOUTS = (
+    (("SQL",), "BIRD's layout: rename the field SQL to query"),
+    (("interaction",), "SParC's or CoSQL's layout: write each turn as a record of its own"),
+    (("sentences", "sql"), "the layout of text2sql-data: write each sentence as a record"),
+    (("table_id", "sql"), "WikiSQL's layout: write the SQL as text into query"),
+    (("instruction", "output"), "instruction-tuning data: write db_id, question and query"),
+)
+
+
+def check_layout(path: Path, index: int, record: dict[str, Any]) -> None:
+    """Refuses a record of a data set that is known and laid out in another way than Spider.
+
+    Raises:
+      InputError: names the field and the layout.
+    """
+    if "query" in record:
+        return
+    for names, layout in _OTHER_LAYOUTS:
+        if record.keys() >= set(names):
+            raise errors.InputError(
+                f"{path}: record {index} has {' and '.join(names)}, not query: this looks like "
+                f"{layout}"
+            )
 
 
 _KIND_NAMES = {str: "a string", list: "a list", dict: "an object", int: "a number"}
@@ -86,8 +112,28 @@ def _parse(path: Path, text: str) -> Any:
     except json.JSONDecodeError as error:
         raise errors.InputError(
             f"{path}, line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}"
+            f"{_other_format(text)}"
         ) from None
     except RecursionError:
         raise errors.InputError(f"{path}: JSON nested too deeply") from None
     except ValueError as error:  # A number of thousands of digits.
         raise errors.InputError(f"{path}: {error}") from None
+
+
+def _other_format(text: str) -> str:
+    """What a text that is not JSON looks like, and what to do; "" if nobody knows."""
+    first, _, rest = text.lstrip().partition("\n")
+    if _is_object(first) and (not rest.strip() or _is_object(rest.lstrip().partition("\n")[0])):
+        return ". This is JSON lines, a record a line: write them as one list, [..., ...]"
+    separator = "\t" if "\t" in first else ","
+    names = [name.strip().strip('"').lower() for name in first.split(separator)]
+    if "question" in names and len(names) > 1:
+        return f". This is {'TSV' if separator == '\t' else 'CSV'}: write it as a list of records"
+    return ""
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False

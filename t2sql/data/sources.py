@@ -14,7 +14,7 @@ _KAGGLE = "kaggle:"
 _GCS = "gs://"
 _FORMS = "give sample, a directory, gs://BUCKET/DIR or kaggle:OWNER/DATASET"
 # Archives put the layout under a top folder, sometimes two.
-_PLACES = ("", "*/", "*/*/")
+_DEPTHS = ("", "*/", "*/*/")
 _DATABASES = "database"
 
 
@@ -51,8 +51,8 @@ def _local(path: str) -> Path:
         raise errors.InputError(f"data path {path!r}: {_FORMS}")
     root = Path(path).expanduser()
     if not root.is_dir():
-        found = "is not a directory" if root.exists() else "no such data directory"
-        raise errors.InputError(f"{root}: {found}; {_FORMS}")
+        reason = "is not a directory" if root.exists() else "no such data directory"
+        raise errors.InputError(f"{root}: {reason}; {_FORMS}")
     return root
 
 
@@ -63,15 +63,17 @@ def _layout_root(path: str, directory: Path) -> Path:
       InputError: there is none, or there are several.
     """
     splits = tuple(SPLIT_FILES.values())
-    for files, place in itertools.product((splits, (_DATABASES,)), _PLACES):
-        holders = {found.parent for file in files for found in directory.glob(place + file)}
+    for contents, depth in itertools.product((splits, (_DATABASES,)), _DEPTHS):
+        holders = {path.parent for name in contents for path in directory.glob(depth + name)}
+        # What a Mac adds to an archive.
+        holders = {holder for holder in holders if "__MACOSX" not in holder.parts}
         if len(holders) > 1:
             names = ", ".join(str(holder) for holder in sorted(holders))
             raise errors.InputError(f"{path}: several data sets lie there, name one: {names}")
         if holders:
             return holders.pop()
-    found = ", ".join(sorted(entry.name for entry in directory.iterdir())[:10]) or "nothing"
+    entries = ", ".join(sorted(entry.name for entry in directory.iterdir())[:10]) or "nothing"
     raise errors.InputError(
         f"{path}: none of {', '.join(splits)} and no folder {_DATABASES} is in {directory} or two "
-        f"folders below (there is: {found})"
+        f"folders below (there is: {entries})"
     )

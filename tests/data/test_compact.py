@@ -1,6 +1,5 @@
 """The compact schema text, and the values that a question names."""
 
-import dataclasses
 import sqlite3
 
 import numpy as np
@@ -117,25 +116,6 @@ def test_shuffled_text_has_the_same_tables_and_columns(ships):
             table, _, columns = line.partition(": ")
             assert natural.startswith(f"{table}: ")
             assert sorted(columns.split("; ")) == sorted(natural.partition(": ")[2].split("; "))
-
-
-def test_by_other_names_it_is_the_same_database(ships):
-    schema = ships.renamed(ships._schema)._schema  # its own names change nothing
-    assert ships.renamed(schema).text == ships.text
-    tables = tuple(
-        dataclasses.replace(
-            table,
-            name=f"x {table.name}",
-            columns=tuple(
-                dataclasses.replace(column, name=column.name.upper()) for column in table.columns
-            ),
-        )
-        for table in schema.tables
-    )
-    renamed = ships.renamed(dataclasses.replace(schema, tables=tables, foreign_keys=()))
-    assert renamed.text.startswith('"x port": ID number')
-    assert renamed.matches("Ships of New York") == ("\"x port\".NAME = 'New York'",)
-    assert ships.matches("Ships of New York") == ("port.name = 'New York'",)
 
 
 def test_named_values_come_in_all_their_spellings(ships):

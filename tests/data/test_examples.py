@@ -169,3 +169,26 @@ def test_spider_reads_whole_and_fast(spider_root):
     assert (len(train), len(dev)) == (7000, 1034)
     assert dev[-1].example_id == "dev/1033"
     assert all(example.query and example.db_definitions for example in train + dev)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (
+            {"question_id": 0, "db_id": "fleet", "question": "Ships?", "SQL": "SELECT 1"},
+            "record 1 has SQL, not query: this looks like BIRD's layout",
+        ),
+        ({"database_id": "fleet", "interaction": []}, "SParC's or CoSQL's"),
+        ({"table_id": "1-1", "question": "Ships?", "sql": {"sel": 0}}, "WikiSQL's"),
+    ],
+)
+def test_records_of_another_data_set_are_named_not_half_read(data_root, record, message):
+    write_split(data_root, [{"db_id": "fleet", "question": "Names?"}, record])
+    with pytest.raises(errors.InputError, match=message):
+        examples.read_examples(data_root, "dev")
+
+
+def test_birds_folder_of_databases_is_named(data_root):
+    (data_root / "database").rename(data_root / "dev_databases")
+    with pytest.raises(errors.InputError, match=r"no such database \(rename dev_databases, BIRD's"):
+        examples.read_examples(data_root, "dev")

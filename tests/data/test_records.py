@@ -58,3 +58,22 @@ def test_missing_file_and_directory(tmp_path):
 def test_wrong_fields(tmp_path, record, message):
     with pytest.raises(errors.InputError, match=message):
         records.field(tmp_path / "r.json", 3, record, "a", str)
+
+
+@pytest.mark.parametrize(
+    ("content", "format_name"),
+    [
+        ('{"db_id": "a", "question": "b"}\n{"db_id": "a", "question": "c"}\n', "JSON lines"),
+        ('{"db_id": "a",\n "question": "b"}\n{"db_id": "a"', None),
+        ("db_id,question,query\nfleet,How many?,SELECT 1\n", "CSV"),
+        ('"db_id"\t"question"\nfleet\tHow many?\n', "TSV"),
+        ('[{"question": "a, b"', None),
+    ],
+)
+def test_a_known_format_is_named(tmp_path, content, format_name):
+    path = tmp_path / "dev.json"
+    path.write_text(content)
+    with pytest.raises(errors.InputError, match="not valid JSON") as raised:
+        records.read_records(path)
+    message = str(raised.value)
+    assert f"This is {format_name}" in message if format_name else "This is" not in message

@@ -1,0 +1,154 @@
+"""The values of a database: what is read of them, and which a question names."""
+
+import re
+import sqlite3
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from t2sql.data import database, notices, read_schema, values
+from t2sql.data.schema import ColumnRef
+
+NAMES = ColumnRef("singer", "name")
+
+
+def read(path):
+    return values.read_values(path, read_schema.schema_from_sqlite(path))
+
+
+def found(stored, question):
+    index = values.ValueIndex({NAMES: stored})
+    return [match.value for matches in index.find(question) for match in matches]
+
+
+@pytest.mark.parametrize(
+    ("stored", "question", "named"),
+    [
+        (["France", "Netherlands"], "有多少歌手来自France？", ["France"]),
+        (["Joe Sharp", "王小明", "李雷"], "王小明的年龄是多少？", ["王小明"]),
+        (["中国", "法国"], "来自法国的歌手的平均年龄是多少？", ["法国"]),
+        (["國立臺灣大學", "臺灣"], "國立臺灣大學有多少學生?", ["國立臺灣大學"]),
+        (["男", "女"], "有多少女歌手？", ["女"]),
+        (["人", "的"], "歌手的人数是多少？", []),
+        (["프랑스", "한국"], "프랑스에서 온 가수는 몇 명입니까?", ["프랑스"]),
+        (["서울특별시", "서울"], "서울에 있는 대학교의 이름은?", ["서울"]),
+        (["フランス", "東京"], "東京とフランスの歌手は何人ですか？", ["フランス", "東京"]),
+        (["ジョン・レノン"], "ジョン・レノンの曲は？", ["ジョン・レノン"]),
+        (["の", "は"], "東京の歌手は何人ですか？", []),
+        (["กรุงเทพมหานคร"], "มีนักร้องกี่คนในกรุงเทพมหานครบ้าง", ["กรุงเทพมหานคร"]),
+        (["3年级"], "3年级的学生有多少", ["3年级"]),
+        (["2014"], "2014年有多少场演唱会？", ["2014"]),
+        # Words in scripts with spaces stay whole.
+        (["Fran"], "Who comes from France?", []),
+        (["пар"], "Какой певец из Парижа?", []),
+    ],
+)
+def test_values_are_found_in_scripts_without_spaces_and_under_particles(stored, question, named):
+    assert sorted(found(stored, question)) == sorted(named)
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=0xDFF)))
+def test_words_of_scripts_with_spaces_are_what_they_were(text):
+    assert values._words(text) == tuple(re.findall(r"\w+", text.casefold()))
+
+
+def test_a_long_value_of_a_script_without_spaces_is_found():
+    title = "关于在信息时代进一步加强和改进高等学校图书馆工作的若干意见"
+    assert found([title], f"《{title}》是谁写的？") == [title]
+
+
+def test_views_have_no_values_and_cost_no_time(tmp_path, make_database):
+    path = make_database(
+        tmp_path / "x.sqlite",
+        """
+        CREATE TABLE n (x INTEGER);
+        WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 6000)
+            INSERT INTO n SELECT x FROM c;
+        CREATE VIEW pairs AS SELECT 'label ' || count(*) AS label FROM n a, n b, n c GROUP BY a.x;
+        """,
+    )
+    assert read(path) == {ColumnRef("n", "x"): [], ColumnRef("pairs", "label"): []}
+    assert notices.told() == ()
+
+
+def test_rows_beyond_the_bound_are_not_read_and_that_is_told(tmp_path, make_database, monkeypatch):
+    monkeypatch.setattr(values, "MAX_ROWS", 2000)
+    script = "CREATE TABLE ship (name TEXT); CREATE TABLE port (name TEXT);"
+    path = make_database(tmp_path / "x.sqlite", script)
+    with sqlite3.connect(path) as connection:
+        connection.executemany("INSERT INTO ship VALUES (?)", ((f"s{i}",) for i in range(2001)))
+        connection.executemany("INSERT INTO port VALUES (?)", ((f"p{i}",) for i in range(2000)))
+    connection.close()
+    of_columns = read(path)
+    assert len(of_columns["ship", "name"]) == 2000
+    assert "s2000" not in of_columns["ship", "name"]
+    assert len(of_columns["port", "name"]) == 2000
+    assert notices.told() == (
+        f"{path}: not all values of ship are known here: it has more than 2,000 rows",
+    )
+
+
+def test_no_more_values_are_kept_than_there_is_room_for(tmp_path, make_database, monkeypatch):
+    monkeypatch.setattr(values, "MAX_VALUES", 1500)
+    path = make_database(
+        tmp_path / "x.sqlite",
+        "CREATE TABLE a (name TEXT); CREATE TABLE ship (name TEXT); CREATE TABLE z (name TEXT);"
+        "INSERT INTO a VALUES ('Fram'); INSERT INTO z VALUES ('Oslo')",
+    )
+    with sqlite3.connect(path) as connection:
+        connection.executemany("INSERT INTO ship VALUES (?)", ((f"s{i}",) for i in range(9000)))
+    connection.close()
+    of_columns = read(path)
+    assert of_columns["a", "name"] == ["Fram"]
+    assert 1500 <= len(of_columns["ship", "name"]) <= 2500
+    assert of_columns["z", "name"] == []
+    assert [line.split(": ")[1] for line in notices.told()] == [
+        "not all values of ship are known here",
+        "not all values of z are known here",
+    ]
+
+
+def test_slow_reads_are_shown_after_a_second_and_end(tmp_path, make_database, monkeypatch, capsys):
+    monkeypatch.setattr(database, "MAX_SECONDS", 1.5)
+    # Each row takes SQLite a while: the generated column counts through a long text.
+    path = make_database(
+        tmp_path / "x.sqlite",
+        "CREATE TABLE ship (log TEXT, name TEXT AS (replace(log, 'a', 'bc') LIKE '%x%y%z'));"
+        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 400)"
+        "INSERT INTO ship (log) SELECT replace(hex(zeroblob(100000)), '0', 'ax') FROM c;"
+        "CREATE TABLE port (name TEXT); INSERT INTO port VALUES ('Oslo')",
+    )
+    monkeypatch.setattr(database, "_STEPS_PER_CHECK", 1)
+    of_columns = read(path)
+    assert of_columns["port", "name"] == []
+    assert f"reading the values of {path} ..." in capsys.readouterr().err
+    assert [line.rpartition(": ")[2] for line in notices.told()] == [
+        "the database takes more than 2 s to read"
+    ] * 2
+
+
+def test_columns_that_sqlite_cannot_sort_have_values(tmp_path):
+    path = tmp_path / "x.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.create_collation("nautical", lambda a, b: (a > b) - (a < b))
+        connection.execute("CREATE TABLE ship (name TEXT COLLATE nautical)")
+        connection.execute("INSERT INTO ship VALUES ('Fram'), ('Gjøa'), ('Gjøa')")
+    connection.close()
+    assert read(path) == {ColumnRef("ship", "name"): ["Gjøa", "Fram"]}
+
+
+def test_a_full_text_table_over_rows_that_are_gone_has_no_values(tmp_path, make_database):
+    path = make_database(
+        tmp_path / "x.sqlite",
+        """
+        CREATE TABLE ship (name TEXT);
+        INSERT INTO ship VALUES ('Fram');
+        CREATE TABLE entry (id INTEGER PRIMARY KEY, text TEXT);
+        CREATE VIRTUAL TABLE log USING fts5(text, content='entry', content_rowid='id');
+        INSERT INTO log (rowid, text) VALUES (1, 'fog at dawn');
+        DROP TABLE entry;
+        """,
+    )
+    assert read(path)["ship", "name"] == ["Fram"]
+    assert any(line.startswith(f"{path}: not all values of log") for line in notices.told())
