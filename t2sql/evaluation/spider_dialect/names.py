@@ -1,9 +1,14 @@
 """What the names in a query of Spider's dialect mean."""
 
 import functools
+import re
 
 from t2sql.data.schema import Schema
 from t2sql.evaluation.spider_dialect.tokens import UnreadableError
+from t2sql.sql.names import KEYWORDS
+
+_NAME = re.compile(r"[\w.]")
+_OPERATOR = re.compile(r"[-=<>!|+/*]+")
 
 
 class Names:
@@ -27,7 +32,7 @@ class Names:
         """The table that a name or an alias stands for."""
         table = self._tables.get(name)
         if table not in self._columns:
-            raise UnreadableError(f"{name!r} is no table")
+            raise UnreadableError(_refusal(name, "table or alias"))
         return table
 
     def column(self, word: str, tables: list[str]) -> str:
@@ -42,7 +47,20 @@ class Names:
         for table in tables:
             if name in self._columns[table]:
                 return f"{table}.{name}"
-        raise UnreadableError(f"{word!r} is no column here")
+        raise UnreadableError(_refusal(word, "column of its tables"))
+
+
+def _refusal(word: str, expected: str) -> str:
+    """Why a word cannot stand where the dialect expects a name."""
+    if word == "as":
+        return "Spider's dialect has no alias here"
+    if word[0] in "\"'":
+        return f"the text {word} stands where a name has to"
+    if word.upper() in KEYWORDS or not _NAME.match(word):
+        return f"Spider's dialect has no {word.upper()} here"
+    if operator := _OPERATOR.search(word):
+        return f"Spider's dialect reads {operator[0]} only between spaces, and not in SELECT"
+    return f"{word!r} is no {expected}"
 
 
 @functools.lru_cache(maxsize=64)
