@@ -159,9 +159,12 @@ class Compiler:
             self._programs |= zip(missing, pool.map(self._compile, missing), strict=True)
         self.seconds += time.perf_counter() - start
 
+    def lower(self, name: str, *sizes: Any) -> jax.stages.Lowered:
+        """A program before it is compiled."""
+        return getattr(self, f"_{name}")(*sizes)
+
     def _compile(self, key: Key) -> Any:
-        name, *sizes = key
-        return getattr(self, f"_{name}")(*sizes).compile()
+        return self.lower(*key).compile()
 
     def _init(self, shape: kv_cache.CacheShape):
         init = functools.partial(batch_lib.init, self._decoder.model, self.batch_size, shape)
