@@ -179,8 +179,10 @@ class Module:
             if self._moves_only(instruction)
             and instruction.arrays
             and instruction.arrays[0].bytes >= least
-            # A prefetch into the chip's own memory reads what the step needs anyway.
-            and not (instruction.opcode == "copy-start" and not instruction.arrays[0].in_hbm)
+            # From or to the chip's own memory it is a prefetch, or its way back.
+            and (
+                instruction.opcode != "copy-start" or all(x.in_hbm for x in instruction.arrays[:2])
+            )
         ]
 
     def collectives(self, computation: Computation) -> list[tuple[str, int]]:

@@ -14,14 +14,15 @@ from gemma.gm.text import _sampling as gemma_sampling
 from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmarks.accelerators import hlo, targets
+from t2sql.config import SamplingConfig
 from t2sql.model import factory as factory_lib
-from t2sql.sampling import constrained, kv_cache, next_token
+from t2sql.sampling import constrained, kv_cache
 from t2sql.sampling import decode as decode_lib
 from t2sql.sampling import programs as programs_lib
 from t2sql.sampling import weights as weights_lib
 
 # One row of the tables: a schema's questions as Spider dev has them.
-SHAPE = kv_cache.CacheShape(shelf=1024, suffix=64, new=128)
+SHAPE = kv_cache.CacheShape(prefix=1024, suffix=64, new=128)
 PREFIX, OWN = 512, 64
 BUCKETS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 PREFILL_TOKENS = 4096
@@ -76,6 +77,7 @@ class Figures:
       compile_seconds: on this machine.
       argument_bytes: of a device, from the shapes: `memory_analysis()` was seen to wrap at 4 GiB.
       temporary_bytes: of a device.
+      output_bytes: of a device.
       aliased_bytes: outputs that take the place of an argument.
       memory_bytes: of a device.
       fits: whether arguments, temporaries and other outputs do.
@@ -102,6 +104,7 @@ class Figures:
     compile_seconds: float = 0.0
     argument_bytes: int = 0
     temporary_bytes: int = 0
+    output_bytes: int = 0
     aliased_bytes: int = 0
     memory_bytes: int = 0
     fits: bool | None = None
@@ -136,19 +139,19 @@ class Programs:
         self.model = factory.model
         self.params = factory.abstract_params
         decoder = decode_lib.Decoder(
-            model=self.model, few=0, choice=next_token.Choice(), seed=0, forbidden=FORBIDDEN
+            model=self.model, tail_rows=0, config=SamplingConfig(), forbidden=FORBIDDEN
         )
         self._compiler, self._constrained = (
             compiler(
                 decoder,
                 weights_lib.arrange(self.params),
                 mesh=self.mesh,
-                rows=case.rows * case.data,
+                batch_size=case.rows * case.data,
                 new_tokens=SHAPE.new,
                 prompt_buckets=BUCKETS,
                 prefill_tokens=PREFILL_TOKENS,
             )
-            for compiler in (programs_lib.Compiler, constrained.GuidedCompiler)
+            for compiler in (programs_lib.Compiler, constrained.ConstrainedCompiler)
         )
 
     def all(self) -> dict[str, Callable[[], jax.stages.Lowered]]:
@@ -157,7 +160,7 @@ class Programs:
         return {
             "prefix": lambda: compiler.lower("prefix", PREFIX, PREFIX),
             "prefill": lambda: compiler.lower("prefill", PREFIX, OWN),
-            "insert": lambda: compiler.lower("begin", OWN, SHAPE.suffix),
+            "insert": lambda: compiler.lower("insert", OWN, SHAPE.suffix),
             "decode": lambda: compiler.lower("decode", SHAPE),
             "advance": lambda: self._constrained.lower("advance", SHAPE),
             "choose": lambda: self._constrained.lower("choose", SHAPE),
@@ -166,8 +169,8 @@ class Programs:
 
     def least_bytes(self) -> int:
         """Weights and the whole cache once, on one device."""
-        shelf, rows, answers = self._compiler.batch(SHAPE)
-        return device_bytes((self.params, shelf, rows.suffix, answers.ring))
+        prefix_cache, slots, state = self._compiler.batch(SHAPE)
+        return device_bytes((self.params, prefix_cache, slots.suffix, state.ring))
 
     def _gemma_decode(self) -> jax.stages.Lowered:
         """The loop of `gm.text.Sampler` over as many rows, with a cache just long enough."""
@@ -258,8 +261,9 @@ def _measure(
     module, memory = hlo.Module(text), compiled.memory_analysis()
     figures.argument_bytes = module.argument_bytes
     figures.temporary_bytes = memory.temp_size_in_bytes
+    figures.output_bytes = memory.output_size_in_bytes
     figures.aliased_bytes = memory.alias_size_in_bytes
-    new_outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    new_outputs = figures.output_bytes - figures.aliased_bytes
     needed = figures.argument_bytes + figures.temporary_bytes + max(new_outputs, 0)
     figures.fits = needed <= USABLE * figures.memory_bytes
     source = hlo.Module(lowered.as_text("hlo"))

@@ -1,5 +1,6 @@
 """The next token from the logits: greedy, or drawn with a key of the example's own."""
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -66,7 +67,21 @@ def _draw(key: jax.Array, logits: Float[Array, "V"]) -> Int[Array, ""]:
 
 
 def _argmax(logits: Float[Array, "B V"], forbidden: Sequence[int]) -> Int[Array, "B"]:
-    """The first of the largest logits that are not forbidden, found block by block.
+    """The first of the largest logits that are not forbidden."""
+    return jax.lax.platform_dependent(
+        logits,
+        cpu=functools.partial(_argmax_by_blocks, forbidden=forbidden),
+        default=functools.partial(_argmax_of_all, forbidden=forbidden),
+    )
+
+
+def _argmax_of_all(logits: Float[Array, "B V"], *, forbidden: Sequence[int]) -> Int[Array, "B"]:
+    ids = jnp.arange(logits.shape[-1])
+    return jnp.argmax(_forbid(logits, ids, forbidden), axis=-1).astype(jnp.int32)
+
+
+def _argmax_by_blocks(logits: Float[Array, "B V"], *, forbidden: Sequence[int]) -> Int[Array, "B"]:
+    """CPU only: on a TPU its blocks are copies of all logits.
 
     `jnp.argmax` keeps an index beside each maximum, which XLA's CPU backend does not vectorise:
     over 262,144 logits it takes 20 times as long as the maximum alone. Masking all of them would
