@@ -56,8 +56,10 @@ def _refusal(word: str, expected: str) -> str:
         return "Spider's dialect has no alias here"
     if word[0] in "\"'":
         return f"the text {word} stands where a name has to"
-    if word.upper() in KEYWORDS or not _NAME.match(word):
+    if word.upper() in KEYWORDS:
         return f"Spider's dialect has no {word.upper()} here"
+    if not _NAME.match(word):
+        return f"Spider's dialect has no {word!r} here"
     if operator := _OPERATOR.search(word):
         return f"Spider's dialect reads {operator[0]} only between spaces, and not in SELECT"
     return f"{word!r} is no {expected}"
