@@ -23,7 +23,7 @@ FORMAT_VERSION = 1
 SHIPPED_SCHEME = "package:"
 _SHIPPED = Path(__file__).parent / "shipped"
 _ARRAYS, _ABOUT = "adapter.npz", "adapter.json"
-# Between the factors A of two trainings that began alike; they end at 0.9 and more.
+# Trainings with one seed end with factors A of a cosine of 0.9 and more.
 _LEAST_COSINE = 0.5
 _FIELDS = ("base", "rank", "targets", "prompt", "training")
 
@@ -55,10 +55,10 @@ class AdapterFile:
     flag: str = "--config.model.adapter"
 
     def check_base(self, weights_sha256: str) -> None:
-        """Refuses any other weights than those that it was trained on.
+        """Refuses weights that it was not trained on.
 
         Raises:
-          InputError: names the two.
+          InputError: names both weights.
         """
         if weights_sha256 != self.base["weights_sha256"]:
             raise errors.InputError(
@@ -74,16 +74,18 @@ class AdapterFile:
           InputError: the file is damaged, or holds other shapes than `rank`, `targets` and
             the model give.
         """
-        wanted = _flatten(lora.shapes(params, self.rank, self.targets))
-        found = self.read()
-        for name in sorted(found.keys() | wanted.keys()):
-            shapes = [tree[name].shape if name in tree else "absent" for tree in (found, wanted)]
-            if shapes[0] != shapes[1]:
+        expected = _flatten(lora.shapes(params, self.rank, self.targets))
+        factors = self.read()
+        for name in sorted(factors.keys() | expected.keys()):
+            shape, expected_shape = (
+                tree[name].shape if name in tree else "absent" for tree in (factors, expected)
+            )
+            if shape != expected_shape:
                 raise errors.InputError(
-                    f"{self.flag}: {self.path / _ARRAYS}: {name} is {shapes[0]}; an "
-                    f"adapter of rank {self.rank} of this model has {shapes[1]}"
+                    f"{self.flag}: {self.path / _ARRAYS}: {name} is {shape}; an "
+                    f"adapter of rank {self.rank} of this model has {expected_shape}"
                 )
-        return _unflatten(found)
+        return _unflatten(factors)
 
     def read(self) -> dict[str, Float32[np.ndarray, "..."]]:
         """Reads the factors: "layer_0/attn/q_einsum/w/a" and so on.
@@ -104,7 +106,7 @@ def mean(files: Sequence[AdapterFile]) -> lora.Adapter:
     """The mean of adapters, factor by factor ("model soups", Wortsman et al. 2022).
 
     Trainings that begin with the same factors (one `train.seed`) end near enough to each other
-    for that, though they differ in learning rate or length.
+    to be averaged, though they differ in learning rate or length.
 
     Raises:
       InputError: they are of different weights, layers, ranks or prompts, or began with other
@@ -113,29 +115,33 @@ def mean(files: Sequence[AdapterFile]) -> lora.Adapter:
     first, *others = files
     for other in others:
         for field in ("base", "rank", "targets", "prompt"):
-            one, its = getattr(first, field), getattr(other, field)
-            if one != its:
+            first_value, other_value = getattr(first, field), getattr(other, field)
+            if first_value != other_value:
                 raise errors.InputError(
-                    f"{first.flag}: {first.source} and {other.source} differ in {field}: {one} "
-                    f"and {its}; only adapters that agree in it have a mean"
+                    f"{first.flag}: {first.source} and {other.source} differ in {field}: "
+                    f"{first_value} and {other_value}; only adapters that agree in it have a mean"
                 )
-    factors = [file.read() for file in files]
-    for file, its in zip(others, factors[1:], strict=True):
-        _check_begun_alike(first, factors[0], file, its)
+    first_factors, *other_factors = all_factors = [file.read() for file in files]
+    for other, factors in zip(others, other_factors, strict=True):
+        _check_begun_alike(first, first_factors, other, factors)
     return _unflatten(
-        {name: np.mean([each[name] for each in factors], axis=0) for name in factors[0]}
+        {
+            name: np.mean([factors[name] for factors in all_factors], axis=0)
+            for name in first_factors
+        }
     )
 
 
-def _check_begun_alike(first: AdapterFile, factors, other: AdapterFile, its) -> None:
-    """A training turns the factors A little; those of two seeds have nothing in common."""
-    for name in sorted(factors.keys() | its.keys()):
-        if name not in factors or name not in its or factors[name].shape != its[name].shape:
+def _check_begun_alike(first: AdapterFile, first_factors, other: AdapterFile, factors) -> None:
+    """A training turns the factors A little; two seeds draw factors A that are unrelated."""
+    for name in sorted(first_factors.keys() | factors.keys()):
+        shapes = {tree[name].shape if name in tree else None for tree in (first_factors, factors)}
+        if len(shapes) > 1:
             raise errors.InputError(
                 f"{first.flag}: {first.source} and {other.source} differ in {name}: one of them "
                 "is damaged"
             )
-        a, b = factors[name].ravel(), its[name].ravel()
+        a, b = first_factors[name].ravel(), factors[name].ravel()
         if name.endswith("/a") and a @ b < _LEAST_COSINE * np.linalg.norm(a) * np.linalg.norm(b):
             raise errors.InputError(
                 f"{first.flag}: {first.source} and {other.source} did not begin alike ({name} "
@@ -171,10 +177,10 @@ def resolve(
     storage_config: storage.StorageConfig | None = None,
     flag: str = AdapterFile.flag,
 ) -> AdapterFile:
-    """The adapter that a folder holds, local or gs://, or one that ships: package:NAME.
+    """Finds an adapter: a folder, local or gs://, or package:NAME for one that ships.
 
     Raises:
-      InputError: there is none, it is of another version, or its description is broken.
+      InputError: there is no adapter, it is of another version, or its description is broken.
       TryAgainError: a network failed.
     """
     if source.startswith(SHIPPED_SCHEME):
@@ -197,7 +203,7 @@ def resolve(
 
 def _shipped(source: str, flag: str) -> Path:
     path = _SHIPPED / source.removeprefix(SHIPPED_SCHEME)
-    names = sorted(each.parent.name for each in _SHIPPED.glob(f"*/{_ABOUT}"))
+    names = sorted(path.parent.name for path in _SHIPPED.glob(f"*/{_ABOUT}"))
     if path.name not in names:
         shipped = ", ".join(f"{SHIPPED_SCHEME}{name}" for name in names)
         raise errors.InputError(f"{flag}: there is no {source}; with the package comes {shipped}")

@@ -1,7 +1,7 @@
-"""What gemma's attention does besides attending, for those who attend in another way.
+"""The parts of gemma's attention that sampling and training share with it.
 
-Sampling attends over a cache of several blocks, training to chunks of a packed sequence;
-queries, keys and values, the scores' cap and the local layers' window are these.
+Sampling attends over a cache of several blocks, training over chunks of a packed sequence.
+Both compute queries, keys and values, cap scores and limit local layers' windows as here.
 """
 
 import jax

@@ -1,7 +1,7 @@
 """Gemma checkpoints, onto the devices of one host.
 
-gemma's own loader reads them; around it: a check that model and checkpoint fit,
-placement, and no waiting for other hosts.
+gemma's own loader reads them. Around it: a check that model and checkpoint fit, placement on
+the mesh, and no waiting for other hosts.
 """
 
 import contextlib
@@ -55,12 +55,12 @@ def check_params(path: Path, *, expected: Any, model_name: str) -> None:
 
 
 def load_params(path: Path, *, expected: Any, shardings: Any, model_name: str) -> Any:
-    """Returns the parameters in a checkpoint, each read once and laid where it belongs.
+    """Reads each parameter of a checkpoint once, and places it on the mesh.
 
     Args:
       path: Orbax checkpoint, in any layout that gemma's loader knows.
       expected: tree of `jax.ShapeDtypeStruct`, what the model wants.
-      shardings: tree of the places on the mesh.
+      shardings: tree of `jax.sharding.Sharding`.
       model_name: for messages.
 
     Raises:
@@ -75,7 +75,7 @@ def load_params(path: Path, *, expected: Any, shardings: Any, model_name: str) -
 
 
 def _load(path: Path, sharding: Callable[[Any], Any]) -> Any:
-    """Runs gemma's loader, which hands the shapes it found to `sharding` before it reads on."""
+    """Runs gemma's loader; it calls `sharding` with the stored shapes before it reads arrays."""
     try:
         with _no_other_hosts():
             return gm.ckpts.load_params(path, text_only=True, sharding=sharding)
@@ -90,11 +90,10 @@ def _load(path: Path, sharding: Callable[[Any], Any]) -> Any:
 
 
 def _one_device_each(stored: Any) -> Any:
-    """Gives each parameter to the device that holds least.
+    """Assigns each parameter to the device that holds least so far.
 
-    Where a parameter is split, Orbax reads the file's chunk (often all of it) again for
-    each part. Read for one device and then sent on, no byte is read, or held by the host,
-    twice.
+    Where a parameter is split, Orbax reads the file's chunk (often all of it) again for each
+    part. Read for one device and then sent on, each byte is read once and held once.
     """
     leaves, structure = jax.tree.flatten(stored)
     held = dict.fromkeys(jax.local_devices(), 0)
@@ -118,29 +117,25 @@ def _place(params: Any, expected: Any, shardings: Any) -> Any:
         if mesh_lib.is_shared(sharding):
             leaves[index] = mesh_lib.share(np.asarray(leaf), sharding)
         else:
-            leaves[index] = _move(leaf, sharding)
+            leaves[index] = jax.device_put(leaf, sharding, donate=True)
     return jax.tree.unflatten(structure, leaves)
 
 
-def _move(leaf: jax.Array, sharding: jax.sharding.Sharding) -> jax.Array:
-    return jax.device_put(leaf, sharding, donate=True)
-
-
 def _check_fits(stored: Any, expected: Any, path: Path, model_name: str) -> None:
-    found, wanted = _shapes(stored), _shapes(expected)
-    for name in sorted(found.keys() | wanted.keys()):
-        if found.get(name) != wanted.get(name):
+    stored_shapes, model_shapes = _shapes(stored), _shapes(expected)
+    for name in sorted(stored_shapes.keys() | model_shapes.keys()):
+        if stored_shapes.get(name) != model_shapes.get(name):
             raise errors.InputError(
                 f"{path}: this checkpoint is not of {model_name}: {name} is"
-                f" {found.get(name, 'absent')} in the checkpoint and"
-                f" {wanted.get(name, 'absent')} in the model; set --config.model.name"
-                f" ({_fitting_names(found) or 'no known model has these shapes'})"
+                f" {stored_shapes.get(name, 'absent')} in the checkpoint and"
+                f" {model_shapes.get(name, 'absent')} in the model; set --config.model.name"
+                f" ({_fitting_names(stored_shapes) or 'no known model has these shapes'})"
             )
 
 
-def _fitting_names(found: dict[str, tuple[int, ...]]) -> str:
-    """Returns the registered models with the embedding that was found."""
-    embedding = found.get("embedder/input_embedding")
+def _fitting_names(stored_shapes: dict[str, tuple[int, ...]]) -> str:
+    """Returns the registered models whose embedding has the checkpoint's shape."""
+    embedding = stored_shapes.get("embedder/input_embedding")
     configs = {name: registry.find(name).model_cls().config for name in registry.MODELS}
     return ", ".join(
         f"this looks like {name}"

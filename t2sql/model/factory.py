@@ -1,10 +1,11 @@
 """From a configuration to a model that is ready to answer.
 
-The rest of the program does not know how a checkpoint is found, converted or loaded.
+The rest of the program does not know where a checkpoint lies, how it is converted or loaded.
 """
 
 import dataclasses
 import functools
+import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from t2sql.model import mesh as mesh_lib
 from t2sql.storage import local_cache
 
 DTYPES = ("auto", "float32", "bfloat16")
+# What `build` makes where nobody passes a sampler: by name, for sampling builds upon this package.
+DEFAULT_SAMPLER = "t2sql.sampling:BatchSampler"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,10 +92,10 @@ def config_for(name: str, source: str, **fields: Any) -> LLMFactoryConfig:
 
 
 class LLMModuleFactory:
-    """Builds `LLMModules`; its parts can be had before, each made once.
+    """Builds `LLMModules`; parts are made when first asked for, and kept.
 
-    A run needs the tokenizer to plan and the checkpoint's fingerprint to resume,
-    and may find that nothing is left to do: neither reads the weights.
+    A run needs the tokenizer to plan and the checkpoint's fingerprint to resume, and may then
+    have nothing left to do: neither reads the weights.
     """
 
     def __init__(self, config: LLMFactoryConfig):
@@ -167,7 +170,7 @@ class LLMModuleFactory:
         )
 
     def check(self) -> None:
-        """Sees whether tokenizer and checkpoint are the model's, without reading the weights.
+        """Checks that tokenizer and checkpoint are the model's, without reading the weights.
 
         Raises:
           InputError: the tokenizer or the checkpoint belongs to another model, or is damaged.
@@ -186,10 +189,10 @@ class LLMModuleFactory:
 
     @functools.cached_property
     def adapter(self) -> adapters.AdapterFile | None:
-        """The adapter on local disk, known to be trained on these weights; None without one.
+        """The adapter on local disk, checked to be of these weights; None without one.
 
         Raises:
-          InputError: there is none in that place, or it is of other weights.
+          InputError: `config.adapter` names none, or one of other weights.
         """
         if not self.config.adapter:
             return None
@@ -234,20 +237,19 @@ class LLMModuleFactory:
         """Loads the weights and returns all modules.
 
         Args:
-          make_sampler: called with `model`, `params`, `tokenizer` and `mesh`; None for a
-            `BatchSampler` with its defaults.
+          make_sampler: called with `model`, `params`, `tokenizer` and `mesh`; None for
+            `DEFAULT_SAMPLER` with its defaults.
 
         Raises:
           InputError: the configuration, checkpoint or tokenizer cannot be used.
           TryAgainError: a network failed.
         """
         if make_sampler is None:
-            from t2sql.sampling import BatchSampler as make_sampler
-        tokenizer = self.tokenizer
+            make_sampler = pkgutil.resolve_name(DEFAULT_SAMPLER)
         parts = {
+            "tokenizer": self.tokenizer,  # Checked before the weights are read.
             "model": self.model,
             "params": self.load_params(),
-            "tokenizer": tokenizer,
             "mesh": self.mesh,
         }
         return LLMModules(

@@ -15,7 +15,7 @@ from t2sql import errors
 _MAGIC = b"GGUF"
 
 
-class _Reader(gguf.GGUFReader):
+class _FastReader(gguf.GGUFReader):
     """`GGUFReader` that takes an array in one piece.
 
     Upstream makes one NumPy view for each of the 800,000 elements of Gemma's
@@ -70,7 +70,7 @@ class GGUFFile:
             if file.read(len(_MAGIC)) != _MAGIC:
                 raise errors.InputError(f"{path}: not a GGUF file (it does not begin with 'GGUF')")
         try:
-            self._reader = _Reader(path)
+            self._reader = _FastReader(path)
         except (ValueError, IndexError, KeyError, struct.error, UnicodeDecodeError) as error:
             raise errors.InputError(
                 f"{path}: truncated or damaged GGUF file of {path.stat().st_size:,} bytes"

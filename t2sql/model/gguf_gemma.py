@@ -42,11 +42,12 @@ def read_params(file: gguf_file.GGUFFile) -> dict[str, Any]:
     Raises:
       InputError: another architecture, a missing tensor, or one without a place in Gemma 3.
     """
-    if (found := file.metadata("general.architecture")) != ARCHITECTURE:
+    if (architecture := file.metadata("general.architecture")) != ARCHITECTURE:
         raise errors.InputError(
-            f"{file.path}: the GGUF file holds a {found!r} model; only {ARCHITECTURE!r} is known"
+            f"{file.path}: the GGUF file holds a {architecture!r} model; only {ARCHITECTURE!r} is "
+            "known"
         )
-    tensors = _Taken(file)
+    tensors = _TrackedTensors(file)
     layers = file.metadata(f"{ARCHITECTURE}.block_count")
     params = {
         "embedder": {"input_embedding": tensors["token_embd.weight"][:VOCAB_SIZE]},
@@ -81,8 +82,8 @@ def variant(file: gguf_file.GGUFFile) -> str:
     return "it" if file.metadata("tokenizer.chat_template", "") else "pt"
 
 
-class _Taken:
-    """Tensors of a file by name; remembers which were asked for."""
+class _TrackedTensors:
+    """Tensors of a file by name; `names` are those that were asked for."""
 
     def __init__(self, file: gguf_file.GGUFFile):
         self._file = file
@@ -93,7 +94,7 @@ class _Taken:
         return self._file.tensor(name)
 
 
-def _layer(file: gguf_file.GGUFFile, tensors: _Taken, prefix: str) -> dict[str, Any]:
+def _layer(file: gguf_file.GGUFFile, tensors: _TrackedTensors, prefix: str) -> dict[str, Any]:
     return {
         "attn": _attention(file, tensors, prefix),
         "mlp": {
@@ -109,7 +110,9 @@ def _layer(file: gguf_file.GGUFFile, tensors: _Taken, prefix: str) -> dict[str, 
     }
 
 
-def _attention(file: gguf_file.GGUFFile, tensors: _Taken, prefix: str) -> Mapping[str, Any]:
+def _attention(
+    file: gguf_file.GGUFFile, tensors: _TrackedTensors, prefix: str
+) -> Mapping[str, Any]:
     """Splits `[heads * head_dim, features]` matrices into gemma's einsum weights."""
     heads = file.metadata(f"{ARCHITECTURE}.attention.head_count")
     kv_heads = file.metadata(f"{ARCHITECTURE}.attention.head_count_kv")

@@ -1,8 +1,8 @@
 """Low-rank adapters (LoRA, Hu et al. 2021) for the linear layers of gemma's model.
 
-`gm.nn.LoRA` takes a rank only; here `gemma.peft.ModuleInterceptor`, which it is made of,
-puts an adapter beside the layers that are named. The model, its parameters and their names
-stay gemma's; the adapter is a tree of its own:
+`gm.nn.LoRA` adapts all layers. Here `gemma.peft.ModuleInterceptor`, on which it is built,
+adapts the named ones. The model, its parameters and their names stay gemma's; the adapter is
+a tree of its own:
 
     {"layer_0/attn/q_einsum/w": {"a": [D r], "b": [r N H]}, ...}
 
@@ -33,7 +33,7 @@ Adapter = dict[str, dict[str, Any]]
 
 
 class _LowRank(peft.LoRAEinsumAdapter):
-    """gemma's adapter, with gradients that do not turn its input or its output over."""
+    """gemma's adapter, with gradients that do not transpose its input or its output."""
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         return _low_rank_product(self._lora_einsum_str, inputs, self._a, self._b)
@@ -43,9 +43,9 @@ class _LowRank(peft.LoRAEinsumAdapter):
 def _low_rank_product(equation: str, x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
     """`x A B` for an equation such as "BTD,Dr,rNH->BTNH".
 
-    Product and gradients are JAX's, but for the order of the matrix products in them: the
-    gradient of A is computed as its transpose. So none takes a transposed copy of `x` or of
-    the result, each a hundred times the size of A (an eighth of a training step on a CPU).
+    Product and gradients are JAX's, except that the gradient of A is computed as its transpose:
+    so no product needs a transposed copy of `x` or of the result, each a hundred times the size
+    of A (an eighth of a training step on a CPU).
     """
     of_x, of_a, of_b, out = _low_rank_axes(equation, x.ndim)
     low = jnp.einsum(f"{of_x},{of_a}->{_axes_of_low(of_x, of_a)}", x, a)
@@ -117,15 +117,15 @@ def applied(rank: int, targets: Sequence[str]) -> peft.ModuleInterceptor:
 
 def shapes(params: Any, rank: int, targets: Sequence[str]) -> Adapter:
     """The adapter for a model's parameters (or their shapes), as shapes in float32."""
-    found: Adapter = {}
+    adapter: Adapter = {}
     for name, weight in sorted(traverse_util.flatten_dict(params, sep="/").items()):
         if linear.layer_of(name) in targets:
             _, a, b = _low_rank(name, weight.shape, rank)
-            found[name] = {
+            adapter[name] = {
                 "a": jax.ShapeDtypeStruct(a, jnp.float32),
                 "b": jax.ShapeDtypeStruct(b, jnp.float32),
             }
-    return found
+    return adapter
 
 
 def init(params: Any, rank: int, targets: Sequence[str], seed: int) -> Adapter:

@@ -54,7 +54,7 @@ def param_shardings(params: Any, mesh: Mesh) -> Any:
 
 
 def is_shared(sharding: Sharding) -> bool:
-    """Whether one copy in memory can serve all devices: a CPU's virtual ones read the same."""
+    """Whether one copy in memory can serve all devices: a CPU's virtual ones share its memory."""
     return sharding.is_fully_replicated and jax.default_backend() == "cpu"
 
 
@@ -62,7 +62,7 @@ def share(array: np.ndarray, sharding: Sharding) -> jax.Array:
     """The array on all devices of `sharding`, which read the one copy."""
     first, *others = sharding.device_set
     copies = [jax.device_put(array, first, may_alias=True)]
-    # NumPy's memory may begin where no device can read it in place, JAX's does not.
+    # Only aligned memory is read in place: JAX's always is, NumPy's may not be.
     array = np.asarray(copies[0])
     copies += [jax.device_put(array, device, may_alias=True) for device in others]
     return jax.make_array_from_single_device_arrays(array.shape, sharding, copies)

@@ -37,8 +37,8 @@ class Package:
             ) from error
         except (FileNotFoundError, ValueError) as error:
             raise self._damaged(str(error)) from error
-        if (found := local_cache.sha256_of(path)) != self.sha256:
-            raise self._damaged(f"the file has sha256 {found}, not {self.sha256}")
+        if (sha256 := local_cache.sha256_of(path)) != self.sha256:
+            raise self._damaged(f"the file has sha256 {sha256}, not {self.sha256}")
 
     def _damaged(self, reason: str) -> errors.InputError:
         return errors.InputError(

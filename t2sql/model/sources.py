@@ -93,10 +93,10 @@ def fetch_file(
         return Path(source).expanduser()
     parent, _, name = source.rpartition("/")
     bucket = storage.open_storage(parent, storage_config)
-    found = [info for info in bucket.list(name) if info.name == name]
-    if not found:
+    listed = next((info for info in bucket.list(name) if info.name == name), None)
+    if listed is None:
         raise errors.InputError(f"{source}: no such object")
-    key = hashlib.sha256(f"{source}\n{found[0].size}\n{found[0].crc32c}".encode()).hexdigest()
+    key = hashlib.sha256(f"{source}\n{listed.size}\n{listed.crc32c}".encode()).hexdigest()
     entry = cache_dir / "staged" / key
     return (
         local_cache.get_or_build(entry, lambda staging: bucket.download(name, staging / name))
@@ -124,10 +124,10 @@ def _find_checkpoint(folder: Path) -> Path:
     nested = [path for path in sorted(folder.rglob("*")) if path.is_dir() and _is_checkpoint(path)]
     outermost = [path for path in nested if not any(other in path.parents for other in nested)]
     if len(outermost) != 1:
-        found = ", ".join(path.name for path in outermost) or "none"
+        names = ", ".join(path.name for path in outermost) or "none"
         raise errors.InputError(
             f"--config.model.source: {folder} has to hold one complete Orbax checkpoint, a folder"
-            f" with a file {' or '.join(_CHECKPOINT_MARKS)}; found: {found}"
+            f" with a file {' or '.join(_CHECKPOINT_MARKS)}; found: {names}"
         )
     return outermost[0]
 
@@ -138,8 +138,8 @@ def _is_checkpoint(folder: Path) -> bool:
 
 def _find_tokenizer(folder: Path, checkpoint: Path) -> Path | None:
     """Returns the tokenizer in the source's folder, or beside the checkpoint."""
-    places = [*sorted(folder.rglob(TOKENIZER_NAME)), checkpoint.parent / TOKENIZER_NAME]
-    return next((path for path in places if path.is_file()), None)
+    candidates = [*sorted(folder.rglob(TOKENIZER_NAME)), checkpoint.parent / TOKENIZER_NAME]
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _from_seed(source: str, seed: str, cache_dir: Path) -> Checkpoint:
@@ -149,7 +149,7 @@ def _from_seed(source: str, seed: str, cache_dir: Path) -> Checkpoint:
         )
     vocabulary = local_cache.get_or_build(
         cache_dir / f"dummy-tokenizer-v{dummy.TOKENIZER_VERSION}",
-        lambda staging: _write(staging / TOKENIZER_NAME, dummy.tokenizer_model()),
+        lambda staging: (staging / TOKENIZER_NAME).write_bytes(dummy.tokenizer_model()),
     )
     return Checkpoint(
         source=source,
@@ -200,16 +200,12 @@ def _convert(path: Path, staging: Path) -> None:
     from t2sql.model import checkpoints
 
     file = gguf_file.GGUFFile(path)
-    _write(staging / TOKENIZER_NAME, gguf_gemma.read_tokenizer(file))
-    _write(staging / "source.json", json.dumps({"variant": gguf_gemma.variant(file)}).encode())
+    (staging / TOKENIZER_NAME).write_bytes(gguf_gemma.read_tokenizer(file))
+    (staging / "source.json").write_text(json.dumps({"variant": gguf_gemma.variant(file)}))
     checkpoints.save_params(staging / _CHECKPOINT_NAME, gguf_gemma.read_params(file))
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _variant_in_name(source: str) -> str | None:
     """Returns what follows Gemma's name, as in gemma-3-270m-it or gemma3_1b_pt."""
-    found = re.findall(r"gemma[^/]*[-_](it|pt)(?![a-z])", source.lower())
-    return found[-1] if found else None
+    variants = re.findall(r"gemma[^/]*[-_](it|pt)(?![a-z])", source.lower())
+    return variants[-1] if variants else None

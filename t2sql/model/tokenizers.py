@@ -16,7 +16,7 @@ _SPECIAL = {
 
 
 def load(tokenizer_cls: Callable[[Path], Any], path: Path) -> Any:
-    """Returns `tokenizer_cls(path)` after a look at its special tokens.
+    """Returns `tokenizer_cls(path)`, its special tokens checked.
 
     Raises:
       InputError: no such file, not a SentencePiece model, or special tokens at other ids.
@@ -31,11 +31,12 @@ def load(tokenizer_cls: Callable[[Path], Any], path: Path) -> Any:
             f"--config.model.tokenizer: {path}: not a SentencePiece model"
         ) from error
     for name, piece in _SPECIAL.items():
-        wanted = int(tokenizer.special_tokens[name])
-        if (found := _find(tokenizer, piece)) != wanted:
+        expected_id, piece_id = int(tokenizer.special_tokens[name]), _id_of(tokenizer, piece)
+        if piece_id != expected_id:
             raise errors.InputError(
                 f"--config.model.tokenizer: {path} is not a tokenizer of this model: it has {piece}"
-                f" {'nowhere' if found is None else f'at id {found}'}, not at id {wanted}"
+                f" {'nowhere' if piece_id is None else f'at id {piece_id}'}, not at id"
+                f" {expected_id}"
             )
     return tokenizer
 
@@ -49,7 +50,7 @@ def check_vocabulary(tokenizer: Any, rows: int, path: Path) -> None:
         )
 
 
-def _find(tokenizer: Any, piece: str) -> int | None:
+def _id_of(tokenizer: Any, piece: str) -> int | None:
     try:
         return int(tokenizer.encode([piece])[0])
     except ValueError:  # gemma's tokenizers refuse unknown pieces.

@@ -19,7 +19,7 @@ _OPENER = re.compile(
 )
 # What stands before a statement: nothing on its line, a label, a prompt, a fence or a quote.
 _ANCHOR = re.compile(r"(?:^|[:>`\"'*.|\]{]|```\w{0,20})\s*\(?\s*\Z")
-# Bounds that keep hostile text cheap: places tried as the start, tokens read to judge one.
+# Bounds that keep hostile text cheap: starts that are tried, tokens read to judge one.
 _MAX_CANDIDATES = 50
 _HEAD = 100
 _MAX_LINE = 400
@@ -99,7 +99,7 @@ def _reads_as_sql(text: str, candidate: _Candidate) -> bool:
 
 
 def _statement(text: str, candidate: _Candidate) -> Iterator[tuple[str, Token]]:
-    """Yields the statement's tokens, each with the white space before it ("" where none)."""
+    """Yields the statement's tokens, each after the white space before it, which may be ""."""
     depth, selecting, previous = 0, False, None
     for space, token in _significant(text, candidate.start):
         depth += {"(": 1, ")": -1}.get(token.text, 0)
@@ -161,7 +161,7 @@ def _starts_prose(text: str, token: Token, *, after_blank: bool) -> bool:
         return True
     end = text.find("\n", token.start)
     line = text[token.start : end if end >= 0 else len(text)][:_MAX_LINE]
-    tokens = [each for each in tokenize(line) if each.kind != "space"]
+    tokens = [part for part in tokenize(line) if part.kind != "space"]
     if token.upper in _CLAUSES and (token.text.isupper() or not after_blank):
         return False
     if token.kind != "word":

@@ -96,11 +96,12 @@ def is_query(sql: str) -> bool:
 
 def _closers(text: str, start: int) -> dict[str, list[int]]:
     """Offsets of all that may close a curly quote or a bracket, looked up once for all."""
-    found = {mark: [] for mark in _CLOSERS}
-    if _OPENS.search(text, start):
-        for mark, pattern in _CLOSERS.items():
-            found[mark] = [match.start() for match in pattern.finditer(text, start)]
-    return found
+    if not _OPENS.search(text, start):
+        return {mark: [] for mark in _CLOSERS}
+    return {
+        mark: [match.start() for match in pattern.finditer(text, start)]
+        for mark, pattern in _CLOSERS.items()
+    }
 
 
 def _closed(text: str, start: int, closers: dict[str, list[int]]) -> Token:
