@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 from t2sql.data.schema import Schema
-from t2sql.diagnosis import conditions, terms
-from t2sql.diagnosis.description import Core, OrderKey
+from t2sql.diagnosis import terms
+from t2sql.diagnosis.description import Core
 from t2sql.diagnosis.terms import Call, ColumnTerm, Nested, Star, Term
 from t2sql.sql.names import fold
 
@@ -141,19 +141,4 @@ def _renumbered(core: Core, numbers: dict[str, Sequence[int]]) -> Core:
             return column
         return ColumnTerm(column.table, column.name, given[column.instance])
 
-    def changed(old_terms: Iterable[Term]) -> tuple[Term, ...]:
-        return tuple(terms.replace_columns(term, change) for term in old_terms)
-
-    order = tuple(
-        OrderKey(terms.replace_columns(key.term, change), key.descending)
-        for key in core.sorting.order
-    )
-    return dataclasses.replace(
-        core,
-        ties=frozenset(frozenset(map(change, tie)) for tie in core.ties),
-        items=changed(core.items),
-        where=conditions.replace_columns(core.where, change),
-        group=changed(core.group),
-        having=conditions.replace_columns(core.having, change),
-        sorting=dataclasses.replace(core.sorting, order=order),
-    )
+    return core.with_columns(change)

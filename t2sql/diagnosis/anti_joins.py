@@ -4,13 +4,14 @@ SQL has three ways to ask whether a row of another table matches. They differ on
 NULL, and are compared as one.
 """
 
+import collections
 import dataclasses
 from collections.abc import Iterator
 
 from t2sql.diagnosis import conditions, terms
-from t2sql.diagnosis.conditions import Atom, Condition, columns_of, conjuncts
+from t2sql.diagnosis.conditions import ALWAYS, Atom, Condition, columns_of, conjuncts
 from t2sql.diagnosis.description import Core, Query, Sorting, TableSource
-from t2sql.diagnosis.terms import ColumnTerm, Literal, Nested, Star, Term
+from t2sql.diagnosis.terms import Call, ColumnTerm, Literal, Nested, Star, Term
 from t2sql.sql.names import fold
 
 _NULL = Literal("NULL")
@@ -19,13 +20,15 @@ _NULL = Literal("NULL")
 def exists(query: Query) -> Atom:
     """EXISTS; as `column IN (...)` where it ties one column of the subquery to one outside."""
     lone = Atom(Star(), "EXISTS", Nested(query))
-    if not isinstance(query, Core) or query.group or query.sorting.limit:
+    if not isinstance(query, Core) or query.sorting.limit:
         return lone
     ties = [part for part in conjuncts(query.where) if _is_outer_tie(part)]
     rest = [part for part in conjuncts(query.where) if part not in ties]
     if len(ties) != 1 or any(column.instance < 0 for part in rest for column in columns_of(part)):
         return lone
     outer, inner = sorted((ties[0].left, ties[0].right), key=lambda column: column.instance >= 0)
+    if query.group not in ((), (inner,)):
+        return lone
     core = dataclasses.replace(
         query,
         items=(inner,),
@@ -33,9 +36,28 @@ def exists(query: Query) -> Atom:
         starred=(),
         distinct=False,
         where=conditions.junction("AND", rest),
+        group=(inner,) if query.having != ALWAYS else (),
     )
     left = ColumnTerm(outer.table, outer.name, -1 - outer.instance)
     return Atom(left, "IN", Nested(core, spelling="EXISTS"))
+
+
+def counting_matches(atom: Atom) -> Atom:
+    """`(SELECT COUNT(*) FROM b WHERE b.x = a.x) > 1` as `a.x IN (...)`; another atom as it is."""
+    inner = atom.left.query if isinstance(atom.left, Nested) else None
+    if not isinstance(inner, Core) or inner.group or inner.having != ALWAYS or len(inner.items) > 1:
+        return atom
+    (count,) = inner.items
+    is_count = isinstance(count, Call) and count.name == "COUNT"
+    if not is_count or not isinstance(atom.right, Literal) or not atom.right.value.isdigit():
+        return atom
+    # From this number on, a row without a match does not fulfil the condition.
+    least = {">": 0, ">=": 1, "=": 1}.get(atom.operator)
+    if least is None or int(atom.right.value) < least:
+        return atom
+    having = Atom(count, atom.operator, atom.right)
+    rewritten = exists(dataclasses.replace(inner, having=having))
+    return rewritten if rewritten.operator == "IN" else atom
 
 
 def _is_outer_tie(part: Condition) -> bool:
@@ -144,13 +166,14 @@ def _asks_of(query: Core, source: TableSource) -> bool:
 def as_joins(core: Core) -> Iterator[tuple[Core, Atom]]:
     """The SELECT with one `a.x IN (SELECT b.y FROM b)` as a join of b, and that condition.
 
-    So with `a.x = (SELECT b.y FROM b ORDER BY ... LIMIT 1)`, where the order is the join's then.
+    So with `a.x = (SELECT b.y FROM b ORDER BY ... LIMIT 1)`, where the order is the join's then,
+    and with `a.x IN (SELECT b.y FROM b GROUP BY b.y HAVING ...)`, where the groups are.
     """
-    read = {fold(source.table) for source in core.sources}
     for part in conjuncts(core.where):
         inner = _membership(part, core)
-        if inner is None or read & {fold(source.table) for source in inner.sources}:
+        if inner is None:
             continue
+        inner = with_later_uses(inner, core)
         rest = [other for other in conjuncts(core.where) if other is not part]
         joined = dataclasses.replace(
             core,
@@ -178,5 +201,26 @@ def _membership(part: Condition, core: Core) -> Core | None:
         computes = any(map(terms.aggregates_of, core.items))
         is_plain = not core.group and core.sorting == Sorting() and not computes
     else:
-        is_plain = part.operator == "IN" and not inner.group
+        is_plain = part.operator == "IN" and (not inner.group or not core.group)
+        # Grouped by more or less than it returns, it is another question.
+        is_plain &= inner.group in ((), inner.items)
+        is_plain &= not inner.group or not _tables(core) & _tables(inner)
     return inner if is_plain and all(source.table for source in inner.sources) else None
+
+
+def _tables(core: Core) -> set[str]:
+    return {fold(source.table) for source in core.sources}
+
+
+def with_later_uses(inner: Core, core: Core) -> Core:
+    """The subquery with its tables numbered as further uses in the SELECT around it."""
+    used = collections.Counter(fold(source.table) for source in core.sources)
+
+    def change(column: ColumnTerm) -> ColumnTerm:
+        if column.instance < 0:
+            # Seen from within, the SELECT around is outside.
+            return ColumnTerm(column.table, column.name, -1 - column.instance)
+        instance = column.instance + used[fold(column.table)]
+        return ColumnTerm(column.table, column.name, instance)
+
+    return inner.with_columns(change)

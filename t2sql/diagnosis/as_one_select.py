@@ -7,14 +7,17 @@ SELECT name FROM a INTERSECT SELECT name FROM b  SELECT name FROM a WHERE name I
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from t2sql.diagnosis import conditions
+from t2sql.diagnosis import conditions, terms
 from t2sql.diagnosis.conditions import ALWAYS, Atom, Condition
-from t2sql.diagnosis.description import Core, SetOperation, Sorting
-from t2sql.diagnosis.terms import Nested
+from t2sql.diagnosis.description import Core, Query, SetOperation, Sorting, TableSource
+from t2sql.diagnosis.terms import ColumnTerm, Literal, Nested
 
+# SELECTs tried for a side that is itself combined.
+_MAX_SINGLES = 2
 _MEMBERSHIP = {"INTERSECT": "IN", "EXCEPT": "NOT IN"}
 
 
@@ -30,11 +33,21 @@ class Single(NamedTuple):
     is_same: bool
 
 
-def as_one_select(operation: SetOperation) -> Iterator[Single]:
-    """Yields the SELECTs that stand for the operation, if any."""
-    left, right = operation.left, operation.right
-    if not (isinstance(left, Core) and isinstance(right, Core)):
-        return
+def as_one_select(operation: SetOperation, other: Core) -> Iterator[Single]:
+    """Yields the SELECTs that stand for the operation; `other` is compared with them."""
+    sides = (_as_cores(side, other) for side in (operation.left, operation.right))
+    for left, right in itertools.product(*sides):
+        yield from _combined(operation, left, right, other)
+
+
+def _as_cores(query: Query, other: Core) -> list[Core]:
+    if isinstance(query, Core):
+        return [query]
+    singles = (single.core for single in as_one_select(query, other) if single.is_same)
+    return list(itertools.islice(singles, _MAX_SINGLES))
+
+
+def _combined(operation: SetOperation, left: Core, right: Core, other: Core) -> Iterator[Single]:
     if any(side.sorting != Sorting() for side in (left, right)):
         return
     # Both return one column, or the same ones, of which the first stands for all.
@@ -42,7 +55,13 @@ def as_one_select(operation: SetOperation) -> Iterator[Single]:
     if operation.operator in _MEMBERSHIP and is_by_one:
         first = dataclasses.replace(right, items=right.items[:1], names=right.names[:1])
         membership = Atom(left.items[0], _MEMBERSHIP[operation.operator], Nested(first))
-        yield Single(_filtered(operation, left, membership), True)
+        # Where the other SELECT asks no membership, what it lacks is the operation.
+        is_same = len(other.sources) > len(left.sources) or _asks_membership(other)
+        yield Single(_filtered(operation, left, membership), is_same)
+        if is_same and (core := _by_two_memberships(left, membership, other)):
+            yield Single(dataclasses.replace(core, sorting=operation.sorting), True)
+    if operation.operator == "INTERSECT" and (core := _by_counting(left, right, other)):
+        yield Single(dataclasses.replace(core, sorting=operation.sorting), True)
     if _differ_in_where(left, right):
         part = conditions.negate(right.where) if operation.operator == "EXCEPT" else right.where
         if operation.operator in _MEMBERSHIP:
@@ -52,6 +71,52 @@ def as_one_select(operation: SetOperation) -> Iterator[Single]:
                 left, where=_either(left.where, right.where), sorting=operation.sorting
             )
             yield Single(core, True)
+
+
+def _asks_membership(core: Core) -> bool:
+    atoms = conditions.atoms(core.where)
+    return any(isinstance(atom.right, Nested) for atom in atoms)
+
+
+def _by_two_memberships(left: Core, membership: Atom, other: Core) -> Core | None:
+    """`SELECT x FROM a WHERE x IN (left) AND x IN (right)`, where `other` reads a alone."""
+    tables = [source.table for source in other.sources]
+    (item, *_) = left.items
+    if not isinstance(item, ColumnTerm) or tables != [item.table] or other.group:
+        return None
+    whole = ColumnTerm(item.table, item.name)
+    first = dataclasses.replace(left, items=left.items[:1], names=left.names[:1])
+    both = (Atom(whole, "IN", Nested(first)), dataclasses.replace(membership, left=whole))
+    items = tuple(
+        ColumnTerm(item.table, item.name) if isinstance(item, ColumnTerm) else item
+        for item in left.items
+    )
+    return Core(
+        sources=(TableSource(item.table),),
+        items=items,
+        names=left.names,
+        where=conditions.junction("AND", both),
+    )
+
+
+def _by_counting(left: Core, right: Core, other: Core) -> Core | None:
+    """`WHERE x IN (1, 2) GROUP BY y HAVING COUNT(DISTINCT x) = 2`, where `other` counts so."""
+    own = [
+        [part for part in conditions.conjuncts(one.where) if part not in rest]
+        for one, rest in (
+            (left, conditions.conjuncts(right.where)),
+            (right, conditions.conjuncts(left.where)),
+        )
+    ]
+    atoms = [parts[0] for parts in own if len(parts) == 1 and isinstance(parts[0], Atom)]
+    if len(atoms) != 2 or atoms[0].left != atoms[1].left or not _differ_in_where(left, right):
+        return None
+    counts = terms.call("COUNT", atoms[0].left, distinct=True)
+    having = Atom(counts, "=", Literal("2"))
+    if having not in conditions.conjuncts(other.having):
+        return None
+    where = _either(left.where, right.where)
+    return dataclasses.replace(left, where=where, group=other.group, having=having)
 
 
 def _filtered(operation: SetOperation, core: Core, part: Condition) -> Core:

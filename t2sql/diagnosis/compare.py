@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from t2sql.data.schema import Schema
-from t2sql.diagnosis import flatten_subqueries
+from t2sql.diagnosis import conditions, flatten_subqueries
 from t2sql.diagnosis.align import AlignedPair, leftovers, renumberings
 from t2sql.diagnosis.as_one_select import as_one_select
 from t2sql.diagnosis.comparisons import filters, grouping, ordering, selection, tables
-from t2sql.diagnosis.description import Core, Query, SetOperation, cores
+from t2sql.diagnosis.description import Core, Query, SetOperation, Sorting, cores, listed
 from t2sql.diagnosis.equivalences import Equivalence, EquivalenceFinder
 from t2sql.diagnosis.findings import Finding
-from t2sql.diagnosis.terms import Nested, nested_of
+from t2sql.diagnosis.terms import Nested, aggregates_of, nested_of
 
 
 class _Context(NamedTuple):
@@ -71,12 +71,14 @@ class Comparer:
             schema=self.schema, rows_count=context.rows_count, strict=self.strict
         )
         ways = [self._equivalence(pair, context) for pair in finder.pairs(gold, predicted)]
-        ways += (self._cores(gold, core, context) for core in renumberings(gold, predicted))
-        if (_only_source(gold) is None) != (_only_source(predicted) is None):
-            ways.append(self._wrapped(gold, predicted, context))
+        if (_only_source(gold) is None) == (_only_source(predicted) is None):
+            ways += (self._cores(gold, core, context) for core in renumberings(gold, predicted))
+        else:
             counts = [flatten_subqueries.as_count_distinct(core) for core in (gold, predicted)]
-            if not self.strict and any(counts):
+            both_compute = all(any(map(aggregates_of, core.items)) for core in (gold, predicted))
+            if not self.strict and both_compute and any(counts):
                 ways.append(self._closest_cores(counts[0] or gold, counts[1] or predicted, context))
+            ways.append(self._wrapped(gold, predicted, context))
         return _fewest(ways)
 
     def _equivalence(self, pair: Equivalence, context: _Context) -> list[Finding]:
@@ -89,14 +91,22 @@ class Comparer:
 
     def _wrapped(self, gold: Query, predicted: Query, context: _Context) -> list[Finding]:
         """One puts a SELECT around a subquery: compares that with the other query."""
-        inner = _only_source(predicted)
-        if inner is not None:
+        outer = predicted if _only_source(predicted) is not None else gold
+        inner = _only_source(outer)
+        computed = listed(filter(aggregates_of, outer.items))
+        if outer is predicted:
             message = f"puts {predicted} around the query, which gold does not"
-            inside = self._queries(gold, inner, context)
+            if computed:
+                message = f"computes {computed} over the subquery ({inner}), which gold does not"
+            ways = [self._queries(gold, query, context) for query in _without_outer(outer, inner)]
         else:
             message = f"does not put {gold} around the query"
-            inside = self._queries(_only_source(gold), predicted, context)
-        return [context.put(Finding("wrong_nesting", message)), *inside]
+            if computed:
+                message = f"does not compute {computed} over the subquery ({inner}), as gold does"
+            ways = [
+                self._queries(query, predicted, context) for query in _without_outer(outer, inner)
+            ]
+        return [context.put(Finding("wrong_nesting", message)), *_fewest(ways)]
 
     def _set_operations(
         self, gold: SetOperation, predicted: SetOperation, context: _Context
@@ -142,13 +152,21 @@ class Comparer:
         """Compares the SELECT with the ones that the combined SELECTs can be written as."""
         lenient = dataclasses.replace(self, strict=False)
         is_gold = isinstance(gold, SetOperation)
-        for single in as_one_select(gold if is_gold else predicted):
-            distinct = (predicted if is_gold else gold).distinct
-            core = dataclasses.replace(single.core, distinct=distinct)
+        operation, other = (gold, predicted) if is_gold else (predicted, gold)
+        for single in as_one_select(operation, other):
+            core = dataclasses.replace(single.core, distinct=other.distinct)
             sides = (core, predicted) if is_gold else (gold, core)
             # What two SELECTs combine is distinct anyway.
             findings = lenient._queries(*sides, context._replace(rows_count=False))
-            yield findings if single.is_same and not self.strict else [combined, *findings]
+            if not single.is_same:
+                yield [combined, *findings]
+            elif findings or not self.strict:
+                yield findings
+            else:
+                by = f"by {operation.operator}"
+                effect = "keeps a row of both twice" if by == "by UNION ALL" else "drops duplicates"
+                message = combined.message.replace(by, f"{by}, which {effect}")
+                yield [Finding(combined.error, message)]
 
     def _cores(self, gold: Core, predicted: Core, context: _Context) -> list[Finding]:
         pair = self._pair(gold, predicted, context)
@@ -172,7 +190,7 @@ class Comparer:
         )
         return [
             *map(context.put, findings),
-            *self._subqueries(*in_from, context, "FROM"),
+            *self._subqueries(*_returning_alike(*in_from), context, "FROM"),
             *self._subqueries(*returned, context, "SELECT"),
         ]
 
@@ -227,6 +245,43 @@ def _only_source(query: Query) -> Query | None:
     if isinstance(query, SetOperation) or len(query.sources) != 1:
         return None
     return query.sources[0].query
+
+
+def _without_outer(outer: Core, inner: Query) -> Iterator[Query]:
+    """Yields the inner query, with what the SELECT around it returns and asks in its own place."""
+    if isinstance(inner, SetOperation):
+        yield inner
+        return
+    on_groups, on_rows = conditions.split(outer.where, conditions.has_aggregate)
+    computes = any(map(aggregates_of, outer.items)) and not outer.group
+    core = dataclasses.replace(
+        inner,
+        items=outer.items,
+        names=outer.names,
+        starred=outer.starred,
+        distinct=outer.distinct or (inner.distinct and not computes),
+        where=conditions.junction("AND", (inner.where, on_rows)),
+        group=outer.group or inner.group,
+        having=conditions.junction("AND", (inner.having, outer.having, *on_groups)),
+        sorting=inner.sorting if outer.sorting == Sorting() else outer.sorting,
+    )
+    yield core
+    if computes and inner.group:
+        yield dataclasses.replace(core, group=())
+
+
+def _returning_alike(gold: list[Query], predicted: list[Query]) -> tuple[list[Query], list[Query]]:
+    """The subqueries of FROM, made to return what gold's do: only what is used of them counts."""
+    pairs = zip(gold, predicted, strict=False)
+    alike = [
+        dataclasses.replace(query, items=gold_query.items, starred=gold_query.starred)
+        if isinstance(query, Core)
+        and isinstance(gold_query, Core)
+        and not (query.distinct or gold_query.distinct)
+        else query
+        for gold_query, query in pairs
+    ]
+    return gold, alike + predicted[len(alike) :]
 
 
 def _set_finding(context: _Context, message: str) -> Finding:

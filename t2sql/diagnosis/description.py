@@ -2,24 +2,30 @@
 
 import collections
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from t2sql.diagnosis import conditions
 from t2sql.diagnosis.conditions import ALWAYS, Condition, Junction
-from t2sql.diagnosis.terms import ColumnTerm, Literal, Term, nested_of
+from t2sql.diagnosis.terms import ColumnTerm, Literal, Term, nested_of, replace_columns
 
 _MOST_LISTED = 8
 
 
 class OrderKey(NamedTuple):
-    """One term of an ORDER BY."""
+    """One term of an ORDER BY.
+
+    Attributes:
+      nulls: "FIRST" or "LAST" where NULLs stand at the other end than SQLite's, else "".
+    """
 
     term: Term
     descending: bool
+    nulls: str = ""
 
     def __str__(self) -> str:
-        return f"{self.term} {'DESC' if self.descending else 'ASC'}"
+        direction = "DESC" if self.descending else "ASC"
+        return f"{self.term} {direction}{f' NULLS {self.nulls}' if self.nulls else ''}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +72,9 @@ class Core:
       items: what it returns, `*` spelled out.
       names: what the items are called, for the SELECT around it.
       starred: the tables of which `*` returns all columns.
-      where: the other conditions on rows.
+      where: the other conditions on rows, those of HAVING without an aggregate among them.
       having: conditions on groups.
+      late: the conditions of `where` that stand in HAVING, where they test one row of a group.
     """
 
     sources: tuple[TableSource, ...] = ()
@@ -79,7 +86,24 @@ class Core:
     where: Condition = ALWAYS
     group: tuple[Term, ...] = ()
     having: Condition = ALWAYS
+    late: Condition = dataclasses.field(default=ALWAYS, compare=False)
     sorting: Sorting = Sorting()
+
+    def with_columns(self, change: Callable[[ColumnTerm], ColumnTerm]) -> "Core":
+        """The SELECT with every column outside of subqueries changed."""
+        order = tuple(
+            key._replace(term=replace_columns(key.term, change)) for key in self.sorting.order
+        )
+        return dataclasses.replace(
+            self,
+            ties=frozenset(frozenset(map(change, tie)) for tie in self.ties),
+            items=tuple(replace_columns(item, change) for item in self.items),
+            where=conditions.replace_columns(self.where, change),
+            group=tuple(replace_columns(key, change) for key in self.group),
+            having=conditions.replace_columns(self.having, change),
+            late=conditions.replace_columns(self.late, change),
+            sorting=dataclasses.replace(self.sorting, order=order),
+        )
 
     def __str__(self) -> str:
         """The query on one line, as messages show it."""

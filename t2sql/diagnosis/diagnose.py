@@ -9,6 +9,8 @@ Both queries are parsed, read against the schema into descriptions that are free
 """
 
 import collections
+import itertools
+import re
 from collections.abc import Iterable, Iterator
 
 from t2sql.data.schema import Schema
@@ -25,6 +27,15 @@ from t2sql.sql.clean import clean_sql
 from t2sql.sql.tokens import is_query, tokenize
 
 _MOST_OF_A_CLASS = 12
+# Places tried as the end of the query.
+_MOST_STARTS = 20
+_SHOWN_CHARACTERS = 60
+_UNREADABLE = "not a query that can be read"
+# First words of statements that are no queries, in SQLite and elsewhere.
+_WRITES = frozenset(("INSERT", "UPDATE", "DELETE"))
+_STATEMENTS = _WRITES | frozenset(("CREATE", "DROP", "ALTER", "TRUNCATE", "REPLACE", "MERGE"))
+_STATEMENTS |= frozenset(("PRAGMA", "ATTACH", "DETACH", "VACUUM", "REINDEX", "ANALYZE", "EXPLAIN"))
+_STATEMENTS |= frozenset(("BEGIN", "COMMIT", "ROLLBACK", "SHOW", "DESCRIBE", "SET", "USE", "GRANT"))
 
 __all__ = ["ERROR_CLASSES", "Finding", "diagnose"]
 
@@ -100,7 +111,7 @@ def _examine(
         problems = list(unknown_tables(predicted, schema))
     message = _message(predicted, schema, execution, is_read=query is not None)
     if message is not None:
-        yield Finding("invalid_sql", message + _wrapping(predicted))
+        yield Finding("invalid_sql", _explained(message, predicted, schema))
     # The limit of tokens may have cut the last word short.
     cut = predicted.rstrip() if status == "max_tokens" else ""
     yield from name_findings(problems, schema, message, cut=cut)
@@ -148,15 +159,54 @@ def _message(
     if execution is not None:
         return execution.message if execution.status == "error" else None
     if not is_read and any(token.upper == "WITH" for token in tokenize(predicted)):
-        return "not a query that can be read"
+        return _UNREADABLE
     return sqlite_message(predicted, schema)
 
 
-def _wrapping(predicted: str) -> str:
-    """A hint where the text around the statement is what SQLite trips over."""
-    inner = clean_sql(predicted)
-    outer = [token for token in tokenize(predicted) if token.kind in ("word", "fence", "control")]
-    words = [token for token in tokenize(inner) if token.kind == "word"]
-    if inner and len(outer) > len(words):
-        return "; the statement stands among other text: clean it first"
+def _explained(message: str, predicted: str, schema: Schema) -> str:
+    """SQLite's message, and what it stumbles over where that is no part of a query."""
+    tokens = [token for token in tokenize(predicted) if token.kind not in ("space", "comment")]
+    words = [token.upper for token in tokens if token.kind == "word"]
+    if not is_query(predicted) and tokens and tokens[0].upper in _STATEMENTS:
+        return f"it is no query: {words[0]} asks for no rows of the database, and is not run"
+    writes = next((word for word in words if word in _WRITES), None)
+    if message in ("not authorized", _UNREADABLE) and writes:
+        return f"it is no query: {writes} changes the database, and is not run"
+    cleaned = clean_sql(predicted)
+    texts = [token.text for token in tokens]
+    kept = [token.text for token in tokenize(cleaned) if token.kind not in ("space", "comment")]
+    if kept and len(kept) < len(texts) and sqlite_message(cleaned, schema) != message:
+        around = ["stands among other text"]
+        starts = range(len(texts) - len(kept) + 1)
+        start = next((i for i in starts if texts[i : i + len(kept)] == kept), None)
+        if start is not None:
+            before = predicted[: tokens[start].start]
+            after = predicted[tokens[start + len(kept) - 1].end :].lstrip(" \n;")
+            around = [f'stands after "{_short(before)}"'] if before.strip() else []
+            around += [f'is followed by "{_short(after)}"'] if after.strip() else []
+        return f"{message}; the query {' and '.join(around)}: clean it first (--clean)"
+    after = _text_after_query(message, predicted, schema)
+    return f'{message}; the query is followed by "{_short(after)}"' if after else message
+
+
+def _text_after_query(message: str, predicted: str, schema: Schema) -> str:
+    """What follows a whole query, from the word that SQLite stumbles over; "" where none does."""
+    stumble = re.search(r'(?:near|token:) "(.+)"', message, re.DOTALL)
+    if stumble is None:
+        return ""
+    starts = (
+        token.start
+        for token in tokenize(predicted)
+        # SQLite reads on after the full stop of a sentence, as if a name followed.
+        if predicted.startswith((stumble[1], ". ", ".\n"), token.start)
+    )
+    for start in itertools.islice(starts, _MOST_STARTS):
+        before = predicted[:start]
+        if is_query(before) and sqlite_message(before, schema) is None:
+            return predicted[start:]
     return ""
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

@@ -15,6 +15,7 @@ from t2sql.diagnosis.conditions import Atom
 from t2sql.diagnosis.description import Core
 from t2sql.diagnosis.findings import Finding
 from t2sql.diagnosis.superlatives import Extreme
+from t2sql.diagnosis.terms import ColumnTerm, aggregates_of
 
 # Conditions tried as joins; each may have more below it.
 _MAX_JOINS = 2
@@ -76,26 +77,49 @@ class EquivalenceFinder:
 
     def _joins(self, gold: Core, predicted: Core) -> Iterator[Equivalence]:
         """Where one tests by IN what the other one joins: both as joins."""
-        sides = len(gold.sources), len(predicted.sources)
-        if sides[0] < sides[1]:
-            for core, atom in itertools.islice(anti_joins.as_joins(gold), _MAX_JOINS):
-                message = f"joins where gold tests {atom}: a row comes once for each match"
-                said = self._repeated(message, atom, gold, predicted)
-                yield Equivalence(gold=core, predicted=predicted, said=said)
-        elif sides[1] < sides[0]:
-            for core, atom in itertools.islice(anti_joins.as_joins(predicted), _MAX_JOINS):
-                message = f"tests {atom}, where gold joins: each row comes once"
-                said = self._repeated(message, atom, gold, predicted)
-                yield Equivalence(gold=gold, predicted=core, said=said)
+        if len(gold.sources) < len(predicted.sources):
+            nested, joined = gold, predicted
+        elif len(predicted.sources) < len(gold.sources):
+            nested, joined = predicted, gold
+        else:
+            return
+        for core, atom in itertools.islice(anti_joins.as_joins(nested), _MAX_JOINS):
+            said = self._repeated(nested, joined, atom, is_gold=nested is gold)
+            core = self._grouped_alike(core, joined, atom)
+            pair = (core, predicted) if nested is gold else (gold, core)
+            yield Equivalence(gold=pair[0], predicted=pair[1], said=said)
+
+    def _grouped_alike(self, core: Core, joined: Core, atom: Atom) -> Core:
+        """The IN as a join, grouped as the other SELECT where that groups by the row tested."""
+        of_row = [
+            isinstance(key, ColumnTerm) and key.table_use == atom.left.table_use
+            for key in joined.group
+        ]
+        if self.strict or not atom.right.query.group or not of_row or not all(of_row):
+            return core
+        return dataclasses.replace(core, group=joined.group)
 
     def _repeated(
-        self, message: str, atom: Atom, gold: Core, predicted: Core
+        self, nested: Core, joined: Core, atom: Atom, *, is_gold: bool
     ) -> tuple[Finding, ...]:
         """A finding that rows come more or less often, where duplicates matter."""
         query = atom.right.query
-        is_unique = (gold.distinct and predicted.distinct) or query.sorting.limit
+        if query.group:
+            if not any(map(aggregates_of, nested.items)):
+                how = f"joins and groups where gold tests {atom}"
+                if not is_gold:
+                    how = f"tests {atom}, where gold joins and groups"
+                return (Finding("wrong_nesting", how),) if self.strict else ()
+            message = f"computes over all rows with {atom}, where gold computes for each group"
+            if is_gold:
+                message = f"computes for each group, where gold computes over all rows with {atom}"
+            return (Finding("wrong_nesting", message),)
+        is_unique = (nested.distinct and joined.distinct) or query.sorting.limit
         if not self.rows_count or ((is_unique or self._is_key(query)) and not self.strict):
             return ()
+        message = f"tests {atom}, where gold joins: each row comes once"
+        if is_gold:
+            message = f"joins where gold tests {atom}: a row comes once for each match"
         return (Finding("wrong_nesting", message),)
 
     def _is_key(self, query: Core) -> bool:

@@ -1,16 +1,21 @@
 """From sqlglot's expressions to terms and conditions, with every name resolved."""
 
+import re
 from collections.abc import Callable, Sequence
 
 from sqlglot import exp
 
 from t2sql.data.schema import Schema
 from t2sql.diagnosis import anti_joins, conditions, terms
+from t2sql.diagnosis.closest_name import closest_name
 from t2sql.diagnosis.conditions import Atom, Condition
-from t2sql.diagnosis.description import OrderKey, Query, Sorting
+from t2sql.diagnosis.description import Core, OrderKey, Query, Sorting
 from t2sql.diagnosis.scope import NameProblem, NameScope, outside
 from t2sql.diagnosis.terms import Call, ColumnTerm, Literal, Nested, Star, Term
 from t2sql.sql.names import fold
+
+# What a column may be called; other text in double quotes is never meant as a name.
+_NAME = re.compile(r"[^\W\d]\w*(?: \w+)*")
 
 _COMPARISONS = {
     exp.EQ: "=",
@@ -95,9 +100,8 @@ class ExpressionReader:
         if isinstance(node, exp.Window) and (rank := self._rank(node)):
             return rank
         if type(node) in _ARITHMETIC:
-            return terms.call(
-                _ARITHMETIC[type(node)], self.term(node.this), self.term(node.expression)
-            )
+            sides = self._operand(node.this), self._operand(node.expression)
+            return terms.call(_ARITHMETIC[type(node)], *sides)
         if type(node) in _AGGREGATES:
             return self._aggregate(node, _AGGREGATES[type(node)])
         if isinstance(node, exp.Anonymous):
@@ -151,6 +155,8 @@ class ExpressionReader:
         if term is not None:
             return term
         as_text = self._is_double_quoted(node.this)
+        if as_text and not _NAME.fullmatch(node.name):
+            return terms.literal(node.name, is_text=True)
         self.problems.append(NameProblem("column", node.name, self.scope.tables(), as_text))
         return ColumnTerm("", node.name)
 
@@ -177,7 +183,16 @@ class ExpressionReader:
         text = self._as_text(node)
         return self.term(node) if text is None else text
 
+    def _operand(self, node: exp.Expression) -> Term:
+        """Reads a side of `||`, `+` ...: what is in double quotes is text unless like a column."""
+        text = self._as_text(node)
+        if text is None:
+            return self.term(node)
+        known = [name for entry in self.scope.entries for name in entry.columns]
+        return self.term(node) if closest_name(node.name, known, self.scope.tables()) else text
+
     def _as_text(self, node: exp.Expression) -> Literal | None:
+        node = node.unnest()
         if not isinstance(node, exp.Column) or node.table:
             return None
         if not self._is_double_quoted(node.this) or self.scope.find(node.name)[0] is not None:
@@ -222,6 +237,7 @@ class ExpressionReader:
         else:
             sides = self.term(left), self.term(right) if joins else self.value(right)
         atom = conditions.compare(sides[0], _COMPARISONS[type(node)], sides[1])
+        atom = anti_joins.counting_matches(atom)
         return conditions.negate(atom) if node.args.get("negate") else atom
 
     def _between(self, node: exp.Between) -> Condition:
@@ -232,14 +248,19 @@ class ExpressionReader:
         )
 
     def _in(self, node: exp.In) -> Condition:
-        left = self.term(node.this)
+        is_value = any(value.find(exp.Column) for value in node.expressions)
+        left = self.value(node.this) if is_value else self.term(node.this)
         query = node.args.get("query") or node.args.get("field")
         if query is not None:
             inner = self._read_query(query, self.scope) if isinstance(query, exp.Query) else None
-            return Atom(left, "IN", Nested(inner) if inner else Literal(query.sql("sqlite")))
+            return (
+                _membership(left, inner)
+                if inner
+                else Atom(left, "IN", Literal(query.sql("sqlite")))
+            )
         values = [self.value(value) for value in node.expressions]
         if len(values) == 1 and isinstance(values[0], Nested):
-            return Atom(left, "IN", values[0])
+            return _membership(left, values[0].query)
         if not values:
             return Atom(left, "IN", Literal("()"))
         return conditions.junction("OR", (conditions.compare(left, "=", v) for v in values))
@@ -254,26 +275,39 @@ class ExpressionReader:
         order, limit, offset = (node.args.get(name) for name in ("order", "limit", "offset"))
         keys = order.expressions if order else ()
         return Sorting(
-            order=tuple(OrderKey(self._sort_key(k, items), bool(k.args.get("desc"))) for k in keys),
+            order=tuple(self._order_key(key, items) for key in keys),
             limit=self.term(limit.args.get("expression", limit.args.get("count")))
             if limit
             else None,
             offset=self.term(offset.expression) if offset else None,
         )
 
-    def _sort_key(self, node: exp.Expression, items: Sequence[Term]) -> Term:
+    def _order_key(self, node: exp.Ordered, items: Sequence[Term]) -> OrderKey:
+        descending = bool(node.args.get("desc"))
+        nulls_first = bool(node.args.get("nulls_first"))
+        # To SQLite a NULL is less than any value.
+        nulls = "" if nulls_first != descending else "FIRST" if nulls_first else "LAST"
+        term = None
         # In ORDER BY, an alias of the SELECT comes before a column of that name.
         if isinstance(node.this, exp.Column) and not node.this.table:
-            alias = self.scope.aliases.get(fold(node.this.name))
-            if alias is not None:
-                return alias
-        return self._key(node.this, items)
+            term = self.scope.aliases.get(fold(node.this.name))
+        return OrderKey(term or self._key(node.this, items), descending, nulls)
 
     def _key(self, node: exp.Expression, items: Sequence[Term]) -> Term:
         if isinstance(node, exp.Literal) and not node.is_string and node.this.isdigit():
             position = int(node.this) if len(node.this) < 6 else 0
             return items[position - 1] if 0 < position <= len(items) else self.term(node)
         return self.term(node)
+
+
+def _membership(left: Term, query: Query) -> Condition:
+    """`left IN (query)`; in each side of a UNION, INTERSECT or EXCEPT by itself."""
+    if isinstance(query, Core) or query.sorting != Sorting():
+        return Atom(left, "IN", Nested(query))
+    sides = [_membership(left, side) for side in (query.left, query.right)]
+    if query.operator == "EXCEPT":
+        sides[1] = conditions.negate(sides[1])
+    return conditions.junction("OR" if query.operator.startswith("UNION") else "AND", sides)
 
 
 def _columns(node: exp.Expression) -> list[exp.Column]:

@@ -27,8 +27,11 @@ def flatten(core: Core, node: exp.Expression) -> Query:
     """
     if not core.sources:
         return _lone_value(core) or core
+    order = node.args.get("order")
+    own_clauses = [*node.expressions, *([order] if order else [])]
+    computes = any(clause.find(exp.AggFunc, exp.Window) for clause in own_clauses)
     if len(core.sources) > 1:
-        return _unfolded(core)
+        return _unfolded(core, may_group=not (computes or core.group))
     inner = core.sources[0].query
     if inner is None:
         return core
@@ -38,10 +41,7 @@ def flatten(core: Core, node: exp.Expression) -> Query:
         return core if inner.sorting.limit else dataclasses.replace(inner, sorting=core.sorting)
     if isinstance(inner, SetOperation) or inner.distinct or inner.sorting.limit:
         return core
-    order = node.args.get("order")
-    own_clauses = [*node.expressions, *([order] if order else [])]
-    aggregates = core.group or any(e.find(exp.AggFunc, exp.Window) for e in own_clauses)
-    if aggregates and (inner.group or any(map(aggregates_of, inner.items))):
+    if (core.group or computes) and (inner.group or any(map(aggregates_of, inner.items))):
         return core
     on_groups, on_rows = split(core.where, has_aggregate)
     # SQLite keeps the inner order, with the outer limit.
@@ -67,36 +67,65 @@ def _lone_value(core: Core) -> Core | None:
     return inner if is_plain and inner.having == ALWAYS else None
 
 
-def _unfolded(core: Core) -> Core:
+def _unfolded(core: Core, *, may_group: bool) -> Core:
     """The SELECT with joined subqueries that only filter in the place of their tables.
 
     `FROM a JOIN (SELECT id FROM b WHERE x) ON ...` is `FROM a JOIN b ON ... WHERE x`. A subquery
     that reads a table which is read elsewhere too stays: the two uses could not be told apart.
+    One that groups by the column that it is joined by groups the whole, where nothing else does.
     """
     if any(source.outer in ("RIGHT", "FULL") for source in core.sources):
         return core
-    sources, ties, where = [], core.ties, [core.where]
+    sources, ties, where, group, having = [], core.ties, [core.where], (), []
     for source in core.sources:
         others = [other for other in core.sources if other is not source]
-        if _only_filters(source) and not _read(source) & set().union(*map(_read, others)):
+        is_apart = not _read(source) & set().union(*map(_read, others))
+        groups = may_group and not group and _groups_by_key(source, core)
+        if is_apart and (groups or _only_filters(source)):
             sources += source.query.sources
             ties |= source.query.ties
             where.append(source.query.where)
+            group += source.query.group
+            having.append(source.query.having)
         else:
             sources.append(source)
+    on_groups, on_rows = split(conditions.junction("AND", where), has_aggregate)
     return dataclasses.replace(
-        core, sources=tuple(sources), ties=ties, where=conditions.junction("AND", where)
+        core,
+        sources=tuple(sources),
+        ties=ties,
+        where=on_rows if group else conditions.junction("AND", where),
+        group=core.group or group,
+        having=conditions.junction("AND", (core.having, *having, *(on_groups if group else ()))),
     )
 
 
 def _only_filters(source: TableSource) -> bool:
     inner = source.query
-    if source.outer or not isinstance(inner, Core) or inner.sorting.limit:
-        return False
     return (
-        not (inner.distinct or inner.group or inner.having != ALWAYS)
+        _reads_tables(source)
+        and not (inner.distinct or inner.group or inner.having != ALWAYS)
         and all(isinstance(item, ColumnTerm) for item in inner.items)
-        and all(other.table and not other.outer for other in inner.sources)
+    )
+
+
+def _groups_by_key(source: TableSource, core: Core) -> bool:
+    """Whether a joined subquery groups by the one column that it is joined by, and counts so."""
+    if not _reads_tables(source) or source.query.distinct or len(source.query.group) != 1:
+        return False
+    (key,) = source.query.group
+    terms_outside = (*core.items, *(key.term for key in core.sorting.order))
+    counts = source.query.having != ALWAYS or any(map(aggregates_of, terms_outside))
+    return (counts or has_aggregate(core.where)) and any(key in tie for tie in core.ties)
+
+
+def _reads_tables(source: TableSource) -> bool:
+    inner = source.query
+    return (
+        not source.outer
+        and isinstance(inner, Core)
+        and not inner.sorting.limit
+        and all(table.table and not table.outer for table in inner.sources)
     )
 
 

@@ -127,6 +127,7 @@ class _SelectReader:
             where=conditions.junction("AND", (where, on_rows)),
             group=self._expressions.group(node, terms),
             having=conditions.junction("AND", on_groups),
+            late=on_rows,
             sorting=self._expressions.sorting(node, terms),
         )
 

@@ -64,6 +64,11 @@ class Literal:
     value: str
     is_text: bool = dataclasses.field(default=False, compare=False)
 
+    @property
+    def typed(self) -> "Literal":
+        """Equal for constants of one value and one type: not for `'20'` and `20`."""
+        return Literal(f"'{self.value}'") if self.is_text else self
+
     def __str__(self) -> str:
         value = self.value
         if len(value) > _SHOWN_CHARACTERS:

@@ -36,6 +36,8 @@ _OPERAND_WORDS = "ASC DESC END NULL ISNULL NOTNULL FIRST LAST"
 _CLAUSES = frozenset(_CLAUSE_WORDS.split())
 _KEYWORDS = _CLAUSES.union(_OPERAND_WORDS.split())
 _BLOCK_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
+# LaTeX ends an environment or a formula so; no SQL has a backslash outside of quotes.
+_LATEX = ("\\end{", "\\begin{", "\\]", "\\)")
 # What stands right before a statement -> what ends it; `{` is LaTeX's, as in \\boxed{...}.
 _WRAPPERS = {"`": "`", '"': '"', "'": "'", "{": "}"}
 # Query #1 is no comment, nor is ## a heading one.
@@ -137,6 +139,8 @@ def _significant(text: str, start: int) -> Iterator[tuple[str, Token]]:
 
 def _is_end(text: str, token: Token, wrapper: str) -> bool:
     if token.kind in ("fence", "control") or token.text == ";":
+        return True
+    if text.startswith(_LATEX, token.start):
         return True
     closes = token.kind == "other" and token.text == wrapper
     if wrapper == "`" and token.text.startswith("`"):

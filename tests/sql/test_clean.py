@@ -69,6 +69,8 @@ def essence(sql: str) -> list[str]:
         "<sql>{}</sql>",
         '{{"sql": "{}"}}',
         "$$\\boxed{{{}}}$$",
+        "\\begin{{code}}\n{}\\end{{code}}",
+        "{} \\end{{document}}",
         "\\boxed{{\\text{{{};}}}}.",
         "The answer is $\\boxed{{ {} }}$, for it counts.",
         "{} # all of them",

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 
 from t2sql.diagnosis import conditions
 from t2sql.diagnosis.align import AlignedPair
+from t2sql.diagnosis.comparisons.grouping import determined
 from t2sql.diagnosis.conditions import Atom, Condition
 from t2sql.diagnosis.findings import Finding
-from t2sql.diagnosis.terms import Literal, Nested, Term, aggregates_of
+from t2sql.diagnosis.terms import ColumnTerm, Literal, Nested, Term, aggregates_of
 from t2sql.sql.names import fold
 
 # How much alike two atoms are that differ; at least `_ENOUGH` makes one the other's mistake.
@@ -38,6 +39,28 @@ def compare_filters(pair: AlignedPair, nested: CompareNested) -> Iterator[Findin
     """The classes of conditions on rows."""
     sides = pair.gold.where, pair.predicted.where
     yield from _compare(pair, *sides, nested, missing="missing_filter", what="the condition")
+    yield from _compare_late(pair)
+
+
+def _compare_late(pair: AlignedPair) -> Iterator[Finding]:
+    """A condition of WHERE that stands in HAVING tests one row of each group, if these differ."""
+    late, gold_late = (
+        {_meaning(pair, atom): atom for atom in conditions.atoms(core.late)}
+        for core in (pair.predicted, pair.gold)
+    )
+    shared = determined(pair, pair.predicted)
+    gold = {_meaning(pair, atom) for atom in conditions.atoms(pair.gold.where)} - gold_late.keys()
+    for meaning in gold & late.keys():
+        if not set(map(pair.key, conditions.columns_of(late[meaning]))) <= shared:
+            message = f"tests {late[meaning]} in HAVING, on one row of each group; gold on all rows"
+            yield Finding("missing_filter", message)
+    if pair.strict:
+        own = {_meaning(pair, atom) for atom in conditions.atoms(pair.predicted.where)}
+        for meaning in own & gold_late.keys() - late.keys():
+            message = (
+                f"tests {gold_late[meaning]} on all rows; gold in HAVING, on one of each group"
+            )
+            yield Finding("missing_having", message)
 
 
 def compare_having(pair: AlignedPair, nested: CompareNested) -> Iterator[Finding]:
@@ -118,8 +141,14 @@ def _take_alike(
 
 
 def _meaning(pair: AlignedPair, atom: Atom) -> tuple:
+    return conditions.compare(pair.key(atom.left), atom.operator, _right(pair, atom)).meaning
+
+
+def _right(pair: AlignedPair, atom: Atom) -> Term | None:
     right = atom.right and pair.key(atom.right)
-    return conditions.compare(pair.key(atom.left), atom.operator, right).meaning
+    # A column turns what it is compared with into its own type; COUNT(*) does not.
+    is_typed = isinstance(right, Literal) and not isinstance(atom.left, ColumnTerm)
+    return right.typed if is_typed else right
 
 
 def _queries(gold: Atom, predicted: Atom) -> tuple[Nested, Nested] | None:
@@ -187,7 +216,7 @@ def _compare_atoms(
         yield from nested(*queries)
     elif isinstance(gold.right, Nested) or isinstance(predicted.right, Nested):
         yield Finding("wrong_nesting", instead)
-    elif gold.right and predicted.right and pair.key(gold.right) != pair.key(predicted.right):
+    elif gold.right and predicted.right and _right(pair, gold) != _right(pair, predicted):
         yield Finding("wrong_value", _value_message(gold, predicted))
 
 
@@ -198,6 +227,8 @@ def _left_class(gold: Term, predicted: Term) -> str:
 
 def _value_message(gold: Atom, predicted: Atom) -> str:
     message = f"compares {predicted.left} with {predicted.right}; gold with {gold.right}"
+    if gold.right == predicted.right:
+        return message + " (one is a text, the other a number)"
     if fold(str(gold.right)) == fold(str(predicted.right)):
         return message + " (they differ in upper and lower case)"
     return message

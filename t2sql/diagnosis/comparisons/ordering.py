@@ -22,7 +22,7 @@ def _compare_order(
     pair: AlignedPair, gold: Sequence[OrderKey], predicted: Sequence[OrderKey]
 ) -> Iterator[Finding]:
     """missing_order_by, extra_order_by, wrong_order."""
-    keys = [[(pair.key(key.term), key.descending) for key in keys] for keys in (gold, predicted)]
+    keys = [[key._replace(term=pair.key(key.term)) for key in keys] for keys in (gold, predicted)]
     shown = [", ".join(map(str, keys)) for keys in (gold, predicted)]
     # Further keys only order what gold leaves open.
     agree = keys[0] == (keys[1] if pair.strict else keys[1][: len(keys[0])])

@@ -5,12 +5,16 @@ from collections.abc import Iterator, Sequence
 from t2sql.diagnosis.align import AlignedPair, leftovers
 from t2sql.diagnosis.description import Core, listed
 from t2sql.diagnosis.findings import Finding
-from t2sql.diagnosis.terms import Call, ColumnTerm, Star, Term, aggregates_of
+from t2sql.diagnosis.terms import Call, ColumnTerm, Literal, Star, Term, aggregates_of
 
 
 def compare_items(pair: AlignedPair) -> Iterator[Finding]:
     """wrong_columns, wrong_aggregate, and DISTINCT inside of an aggregate."""
-    missing, extra = leftovers(pair.gold.items, pair.predicted.items, pair.key)
+
+    def key(item: Term) -> Term:
+        return item.typed if isinstance(item, Literal) else pair.key(item)
+
+    missing, extra = leftovers(pair.gold.items, pair.predicted.items, key)
     for gold_item, predicted_item in _matched(pair, missing, extra):
         yield from _compare_item(pair, gold_item, predicted_item)
     if not missing and not extra:

@@ -1,0 +1,263 @@
+"""The cause is named, and what only looks like a difference is not."""
+
+import pytest
+from test_diagnose import SCHEMA, errors, message
+
+from t2sql.diagnosis.diagnose import Finding, diagnose
+from t2sql.evaluation.sandbox.sqlite_sandbox import ExecutionResult
+
+JOINED = "FROM singer AS T1 JOIN concert AS T2 ON T1.singer_id = T2.singer_id"
+MANY = "SELECT singer_id FROM concert GROUP BY singer_id HAVING count(*) > 2"
+
+
+def test_counting_groups_is_compared_by_what_is_counted():
+    gold = "SELECT count(*) FROM concert WHERE year = 2014"
+    assert diagnose(gold, f"SELECT count(*) FROM ({MANY})", SCHEMA) == [
+        Finding(
+            "wrong_nesting",
+            "computes COUNT(*) over the subquery (SELECT concert.Singer_ID FROM concert GROUP BY"
+            " concert.Singer_ID HAVING COUNT(*) > 2), which gold does not",
+        ),
+        Finding("missing_filter", "lacks the condition concert.Year = 2014"),
+        Finding("extra_filter", "keeps only groups with COUNT(*) > 2, which gold does not ask"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "expected"),
+    [
+        (f"SELECT count(*) FROM ({MANY})", []),
+        (f"SELECT count(*) FROM ({MANY.replace('> 2', '> 3')})", ["wrong_value"]),
+        (f"SELECT count(*) FROM ({MANY.replace('_id FROM', '_id, count(*) FROM')})", []),
+        (MANY.replace("singer_id FROM", "count(*) FROM"), ["wrong_nesting"]),
+        (MANY, ["wrong_aggregate", "wrong_columns", "wrong_nesting"]),
+        (f"SELECT sum(n) FROM ({MANY.replace('singer_id FROM', 'count(*) AS n FROM')})",
+         ["wrong_aggregate"]),
+    ],
+)  # fmt: skip
+def test_gold_that_counts_groups(predicted, expected):
+    assert errors(f"SELECT count(*) FROM ({MANY})", predicted) == expected
+
+
+def test_a_mean_over_groups_is_no_wrong_aggregate_of_the_inner_query():
+    gold = "SELECT avg(n) FROM (SELECT count(*) AS n FROM concert GROUP BY singer_id)"
+    findings = diagnose(gold, "SELECT avg(year) FROM concert GROUP BY singer_id", SCHEMA)
+    assert [finding.error for finding in findings] == ["wrong_nesting", "wrong_columns"]
+    assert findings[1].message == "returns AVG(concert.Year); gold returns AVG(COUNT(*))"
+
+
+GROUPED = [
+    f"SELECT T1.name {JOINED} GROUP BY T1.singer_id HAVING count(*) > 2",
+    f"SELECT name FROM singer WHERE singer_id IN ({MANY})",
+    "SELECT name FROM singer WHERE singer_id IN (SELECT singer_id FROM"
+    " (SELECT singer_id, count(*) AS n FROM concert GROUP BY singer_id) WHERE n > 2)",
+    "SELECT name FROM singer s WHERE (SELECT count(*) FROM concert c"
+    " WHERE c.singer_id = s.singer_id) > 2",
+    "SELECT name FROM singer s WHERE EXISTS (SELECT 1 FROM concert c"
+    " WHERE c.singer_id = s.singer_id GROUP BY c.singer_id HAVING count(*) > 2)",
+    f"SELECT name FROM singer JOIN ({MANY}) AS x ON x.singer_id = singer.singer_id",
+    f"WITH x AS ({MANY}) SELECT name FROM singer WHERE singer_id IN (SELECT singer_id FROM x)",
+]
+
+
+@pytest.mark.parametrize("gold", GROUPED)
+@pytest.mark.parametrize("predicted", GROUPED)
+def test_rows_with_many_matches_in_all_their_spellings(gold, predicted):
+    assert set(errors(gold, predicted)) <= {"wrong_nesting"}
+    other = predicted.replace("> 2", "> 5")
+    assert errors(gold, other) == ["wrong_value"]
+
+
+def test_a_count_for_each_group_is_not_a_count_of_them():
+    gold = f"SELECT count(*) FROM singer WHERE singer_id IN ({MANY})"
+    predicted = f"SELECT count(*) {JOINED} GROUP BY T1.singer_id HAVING count(*) > 2"
+    assert errors(gold, predicted) == errors(predicted, gold) == ["wrong_nesting"]
+    assert "computes for each group" in message(gold, predicted, "wrong_nesting")
+
+
+PLAYED = "singer_id IN (SELECT singer_id FROM concert WHERE year = {})"
+BOTH = [
+    f"SELECT T1.name {JOINED} WHERE T2.year = 1"
+    f" INTERSECT SELECT T1.name {JOINED} WHERE T2.year = 2",
+    f"SELECT name FROM singer WHERE {PLAYED.format(1)} AND {PLAYED.format(2)}",
+    "SELECT name FROM singer WHERE singer_id IN (SELECT singer_id FROM concert WHERE year = 1"
+    " INTERSECT SELECT singer_id FROM concert WHERE year = 2)",
+    f"SELECT T1.name {JOINED} WHERE T2.year = 1 AND T1.{PLAYED.format(2)}",
+    f"SELECT T1.name {JOINED} JOIN concert AS T3 ON T1.singer_id = T3.singer_id"
+    " WHERE T2.year = 1 AND T3.year = 2",
+    f"SELECT T1.name {JOINED} WHERE T2.year IN (1, 2) GROUP BY T1.singer_id"
+    " HAVING count(DISTINCT T2.year) = 2",
+]
+
+
+@pytest.mark.parametrize("predicted", BOTH[1:])
+def test_intersect_by_memberships_differs_by_duplicates_alone(predicted):
+    findings = diagnose(BOTH[0], predicted, SCHEMA)
+    assert findings == [
+        Finding(
+            "wrong_set_operation",
+            "is one SELECT; gold combines two by INTERSECT, which drops duplicates",
+        )
+    ]
+    # Another value, and that alone.
+    wrong = predicted.replace("year = 2", "year = 3").replace("(1, 2)", "(1, 3)")
+    assert errors(BOTH[0], wrong) == ["wrong_value"]
+
+
+def test_intersect_within_one_table_by_memberships():
+    gold = (
+        "SELECT country FROM singer WHERE age > 40 INTERSECT"
+        " SELECT country FROM singer WHERE age < 30"
+    )
+    member = "country IN (SELECT country FROM singer WHERE age {})"
+    both = f"SELECT country FROM singer WHERE {member.format('> 40')} AND {member.format('< 30')}"
+    assert errors(gold, both) == ["wrong_set_operation"]
+    assert errors(gold, both.replace("< 30", "< 20")) == ["wrong_value"]
+    assert errors(gold, "SELECT country FROM singer WHERE age > 40") == ["wrong_set_operation"]
+
+
+@pytest.mark.parametrize("operator", ["UNION", "UNION ALL"])
+def test_or_by_union_differs_by_duplicates_alone(operator):
+    gold = "SELECT name FROM singer WHERE country = 'a' OR age > 3 OR age = 1"
+    sides = [f"SELECT name FROM singer WHERE {c}" for c in ("country = 'a'", "age > 3", "age = 1")]
+    text = message(gold, f" {operator} ".join(sides), "wrong_set_operation")
+    effect = "keeps a row of both twice" if "ALL" in operator else "drops duplicates"
+    assert text == f"combines two SELECTs by {operator}, which {effect}; gold is one"
+    sides[2] = sides[2].replace("1", "2")
+    assert errors(gold, f" {operator} ".join(sides)) == ["wrong_value"]
+
+
+@pytest.mark.parametrize(
+    "keys", ["T1.singer_id, T1.name", "T2.singer_id, T1.name", "T1.country, T1.singer_id"]
+)
+def test_a_key_and_what_depends_on_it_group_as_the_key_does(keys):
+    gold = f"SELECT T1.name, count(*) {JOINED} GROUP BY T1.singer_id"
+    predicted = gold.replace("GROUP BY T1.singer_id", f"GROUP BY {keys}")
+    assert diagnose(gold, predicted, SCHEMA) == diagnose(predicted, gold, SCHEMA) == []
+    assert errors(gold, predicted.replace("count(*)", "max(age)")) == ["wrong_aggregate"]
+
+
+def test_a_column_that_the_key_of_a_joined_row_decides_depends_on_it():
+    gold = f"SELECT T2.concert_id, count(*) {JOINED} GROUP BY T2.concert_id"
+    assert diagnose(gold, f"{gold}, T1.name", SCHEMA) == []
+    assert errors(gold, gold.replace("BY T2.concert_id", "BY T1.name")) == ["wrong_group_by"]
+    other = f"SELECT T1.name, count(*) {JOINED} GROUP BY T1.singer_id"
+    assert errors(other, f"{other}, T2.year") == ["wrong_group_by"]
+
+
+@pytest.mark.parametrize(
+    "predicted",
+    [
+        'SELECT name || " " || country FROM singer WHERE age = 1',
+        'SELECT name || ( " " ) || country FROM singer WHERE age = 1',
+    ],
+)
+def test_text_in_double_quotes_as_an_operand_is_no_invented_column(predicted):
+    assert errors("SELECT name || ' ' || country FROM singer", predicted) == ["extra_filter"]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "expected"),
+    [
+        ("SELECT count(*) FROM singer WHERE country = (\"France\")", []),
+        ('SELECT count(*) FROM singer WHERE "France" IN (country)', []),
+        ('SELECT count(*) FROM singer WHERE country LIKE "%" || "France" || "%"',
+         ["wrong_operator", "wrong_value"]),
+        ('SELECT name || "nam" FROM singer', ["invented_column", "missing_filter",
+         "wrong_aggregate", "wrong_columns"]),
+        ('SELECT ", ", count(*) FROM singer WHERE country = "France"', ["wrong_columns"]),
+        ('SELECT count("Nam") FROM singer WHERE country = "France"', ["invented_column"]),
+    ],
+)  # fmt: skip
+def test_text_in_double_quotes_is_invented_where_it_may_be_a_name(predicted, expected):
+    assert errors("SELECT count(*) FROM singer WHERE country = 'France'", predicted) == expected
+
+
+@pytest.mark.parametrize(
+    "execution", [None, ExecutionResult(status="error", message="not authorized")]
+)
+@pytest.mark.parametrize(
+    ("predicted", "word"),
+    [
+        ("CREATE TABLE x (a INT)", "CREATE asks for no rows of the database"),
+        ("create view v as select name from singer", "CREATE asks for no rows of the database"),
+        ("INSERT INTO singer VALUES (1)", "INSERT asks for no rows of the database"),
+        ("PRAGMA table_info(singer)", "PRAGMA asks for no rows of the database"),
+        ("WITH x AS (SELECT 1) DELETE FROM singer", "DELETE changes the database"),
+    ],
+)  # fmt: skip
+def test_what_is_no_query_is_called_so(predicted, word, execution):
+    text = message("SELECT name FROM singer", predicted, "invalid_sql", execution=execution)
+    assert text == f"it is no query: {word}, and is not run"
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [
+        ("\\end{code}", '"\\end{code}": clean it first (--clean)'),
+        (" \\end{document} so", '"\\end{document} so": clean it first (--clean)'),
+        (" ```", '"```": clean it first (--clean)'),
+        ("\n\nThis query returns all names.",
+         '"This query returns all names.": clean it first (--clean)'),
+        (" AS s This returns all", '"This returns all"'),
+        (". It returns all names", '". It returns all names"'),
+    ],
+)  # fmt: skip
+def test_what_follows_the_query_is_told(text, after):
+    findings = diagnose("SELECT name FROM singer", f"SELECT name FROM singer{text}", SCHEMA)
+    assert findings[0].error == "invalid_sql"
+    assert findings[0].message.endswith(f"the query is followed by {after}")
+
+
+def test_what_stands_before_the_query_is_told():
+    text = message("SELECT name FROM singer", "Answer: SELECT name FROM singer", "invalid_sql")
+    assert text.endswith('the query stands after "Answer:": clean it first (--clean)')
+
+
+def test_nulls_at_the_other_end_are_a_wrong_order():
+    gold = "SELECT age FROM singer ORDER BY age"
+    assert diagnose(gold, f"{gold} NULLS LAST", SCHEMA) == [
+        Finding(
+            "wrong_order",
+            "orders by singer.Age ASC NULLS LAST; gold orders by singer.Age ASC",
+        )
+    ]
+    assert diagnose(gold, f"{gold} ASC NULLS FIRST", SCHEMA) == []
+    assert diagnose(f"{gold} DESC", f"{gold} DESC NULLS LAST", SCHEMA) == []
+    assert errors(f"{gold} DESC", f"{gold} DESC NULLS FIRST") == ["wrong_order"]
+
+
+def test_a_filter_in_having_tests_one_row_of_each_group():
+    gold = "SELECT country, count(*) FROM singer WHERE age > 3 GROUP BY country"
+    predicted = "SELECT country, count(*) FROM singer GROUP BY country HAVING age > 3"
+    assert message(gold, predicted, "missing_filter") == (
+        "tests singer.Age > 3 in HAVING, on one row of each group; gold on all rows"
+    )
+    assert errors(predicted, gold) == ["missing_having"]
+    # Of one group all rows agree on what it is grouped by.
+    assert diagnose(gold.replace("age > 3", "country = 'a'"),
+                    predicted.replace("age > 3", "country = 'a'"), SCHEMA) == []  # fmt: skip
+    key = "SELECT singer_id, count(*) FROM singer {}GROUP BY singer_id"
+    late = key.format("") + " HAVING age > 3"
+    assert diagnose(key.format("WHERE age > 3 "), late, SCHEMA) == []
+
+
+def test_a_number_and_the_text_of_it_are_told_apart_where_sqlite_does():
+    gold = "SELECT country FROM singer GROUP BY country HAVING count(*) = 3"
+    assert message(gold, gold.replace("3", "'3'"), "wrong_value") == (
+        "compares COUNT(*) with '3'; gold with 3 (one is a text, the other a number)"
+    )
+    assert message("SELECT 3 FROM singer", "SELECT '3' FROM singer", "wrong_columns") == (
+        "returns the text '3'; gold returns 3"
+    )
+    # A column turns what it is compared with into its own type.
+    filtered = "SELECT name FROM singer WHERE age = 3"
+    assert diagnose(filtered, filtered.replace("3", "'3'"), SCHEMA) == []
+
+
+def test_what_a_subquery_in_from_returns_counts_where_it_is_used():
+    gold = "SELECT name FROM (SELECT name, age FROM singer ORDER BY age LIMIT 3) WHERE age > 2"
+    assert diagnose(gold, gold.replace("name, age FROM", "* FROM"), SCHEMA) == []
+    inner = "SELECT name FROM singer ORDER BY age LIMIT 3"
+    predicted = "SELECT name FROM (SELECT name, age FROM singer ORDER BY age LIMIT 3) ORDER BY name"
+    assert "wrong_columns" not in errors(inner, predicted)
