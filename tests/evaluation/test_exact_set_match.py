@@ -143,6 +143,8 @@ def test_no_match(gold, predicted):
         ("SELECT name AS n FROM Customer", "Spider's dialect has no alias here"),
         ("SELECT count(1) FROM Customer", "'1' is no column of its tables"),
         ("SELECT name FROM Customer c", "'c' is no table or alias"),
+        ("SELECT name FROM Customer\0", "is no table or alias"),
+        ('SELECT "T1"."name" FROM Customer', "the text '…' stands where a name has to"),
         ("SELECT name FROM Customer AS Review", "the alias review is the name of a table"),
         ("SELECT name FROM Customer, Purchase", "Spider's dialect has no ',' here"),
         ("SELECT name FROM Customer INNER JOIN Purchase", "Spider's dialect has no INNER here"),

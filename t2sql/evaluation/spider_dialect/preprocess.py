@@ -9,16 +9,19 @@ from collections.abc import Iterator
 
 _SPLIT_OPERATOR = re.compile(r"([<>!]) =")
 _CURRENT_YEAR = re.compile(r"year\s*\(\s*curdate\s*\(\s*\)\s*\)\s*", re.IGNORECASE)
-# Literals, names in quotes and comments, within which nothing is a word or ends a statement.
+# sqlparse's rules for literals, names in quotes and comments, within which nothing is a word or
+# ends a statement. A backslash escapes a quotation mark, unless the literal would have no end then.
 _PIECE = re.compile(
     r"""
-    '(?:''|\\'|[^'])*+(?:'|\Z) | "(?:""|\\"|[^"])*+(?:"|\Z) | `[^`]*(?:`|\Z)
-  | \[[^][]+\]
-  | --[^\r\n]* | /\*.*?(?:\*/|\Z)
+    '(?:''|\\'|[^'])*+' | '.*'(?=[^']*\Z)
+  | "(?:""|\\"|[^"])*+" | ".*"(?=[^"]*\Z)
+  | `[^`]*(?:`|\Z) | (?<![\w\])])\[[^][]+\]
+  | --[^\r\n]* | \#\ [^\r\n]* | /\*.*?(?:\*/|\Z)
   | [@:$]?[\w$#]+ | \s+ | .
     """,
     re.VERBOSE | re.DOTALL,
 )
+_REST_OF_LINE = re.compile(r"(?:[^\S\r\n]|--[^\r\n]*|# [^\r\n]*)*+")
 
 
 def fill_values(predicted: str) -> str:
@@ -55,4 +58,6 @@ def _first_statement(sql: str) -> Iterator[str]:
     for piece in _PIECE.finditer(sql):
         yield piece.group()
         if piece.group() == ";":
+            # A comment behind it is part of the statement, and SQLite refuses those with #.
+            yield _REST_OF_LINE.match(sql, piece.end()).group().rstrip()
             return

@@ -25,7 +25,8 @@ def tokenize(sql: str) -> list[str]:
     Raises:
       UnreadableError: a quotation mark is left open.
     """
-    straight = sql.replace("'", '"').replace(_MARK, " ")
+    # A NUL is part of a word, as any other character that no rule knows.
+    straight = sql.replace("'", '"').replace(_MARK, "\1")
     if straight.count('"') % 2:
         raise UnreadableError("a quotation mark is left open")
     literals = iter(_LITERAL.findall(straight))
@@ -37,7 +38,7 @@ def tokenize(sql: str) -> list[str]:
 def _unmask(word: str, literals: Iterator[str]) -> str:
     """A literal that stands alone is itself again; glued to a word it spoils that word."""
     own = [next(literals) for _ in range(word.count(_MARK))]
-    return own[0] if word == _MARK else word
+    return own[0] if word == _MARK else word.replace(_MARK, "'…'")
 
 
 def _join_operators(words: list[str]) -> list[str]:

@@ -24,7 +24,17 @@ from t2sql.evaluation.spider_dialect import preprocess
          "SELECT ';', \";\", `;`, [;] /* ; */ -- ;\n;"),
         ("SELECT 'it''s; fine'; x", "SELECT 'it''s; fine';"),
         ("SELECT YEAR ( CURDATE() ) - born FROM t", "SELECT 2020- born FROM t"),
-        ("SELECT 'open; DISTINCT", None),
+        # A backslash escapes a quotation mark, unless the literal would have no end then.
+        ("SELECT a FROM t WHERE b LIKE '%\\'; SELECT 1", "SELECT a FROM t WHERE b LIKE '%\\';"),
+        ("SELECT '\\' DISTINCT; x", "SELECT '\\' ;"),
+        ('SELECT "a\\"; x', 'SELECT "a\\";'),
+        ("SELECT '\\'; DISTINCT', 'b'; c", "SELECT '\\'; DISTINCT', 'b';"),
+        # A comment behind the semicolon is part of the statement; so SQLite refuses `#`.
+        ("SELECT a FROM t; # DISTINCT", None),
+        ("SELECT a FROM t; -- DISTINCT\nx", "SELECT a FROM t; -- DISTINCT"),
+        ("SELECT a FROM t;\0 SELECT 1", "SELECT a FROM t;"),
+        ("SELECT a FROM t\0; SELECT 1", "SELECT a FROM t\0;"),
+        ("SELECT 'open; DISTINCT", "SELECT 'open;"),
         ("", None),
     ],
 )  # fmt: skip
