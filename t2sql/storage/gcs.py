@@ -48,7 +48,7 @@ class GcsStorage:
                 f"{url}: {bucket!r} is no bucket name; a URL looks like gs://my-bucket/some/run"
             )
         self._config = config
-        self._client = _connect(config)
+        self._client = _connect(self.url, config)
         self._bucket = self._client.bucket(bucket, user_project=config.project)
         self._retry = retry_lib.Retry(
             predicate=gcs_errors.may_pass,
@@ -194,10 +194,10 @@ class GcsStorage:
         return gcs_errors.explained(self.url, self._config.deadline_s)
 
 
-def _connect(config: StorageConfig) -> storage.Client:
+def _connect(url: str, config: StorageConfig) -> storage.Client:
     endpoint = config.endpoint or os.environ.get(ENDPOINT_VARIABLE)
     options = {"api_endpoint": endpoint} if endpoint else None
-    with gcs_errors.explained("gs://", config.deadline_s):
+    with gcs_errors.explained(url, config.deadline_s):
         client = storage.Client(project=None, client_options=options)
     # The client keeps 10 connections, and has no setting for it
     # (https://github.com/googleapis/python-storage/issues/253).

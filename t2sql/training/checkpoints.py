@@ -1,5 +1,6 @@
 """Checkpoints of a training: its state, and what has to be equal for it to go on."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from t2sql.training.step import TrainState
 # Raise when the state or the order of the data changes.
 FORMAT_VERSION = 1
 _FOLDER = "checkpoints"
+# What messages call values whose name in `about` is not that of their flag.
+_WORDS = {"sequences": "[sequence_tokens, sequence_answers, sequences_per_step]"}
 
 
 class Checkpoints:
@@ -23,14 +26,17 @@ class Checkpoints:
       output: the folder.
       about: JSON values that decide the state's shapes and the order of the data. A checkpoint
         with others is refused.
+      data_keys: values of the config that `about`'s digest of the data depends on, by their names.
+        They say why the digest of a refused checkpoint differs.
 
     Raises:
       InputError: the folder cannot be written.
     """
 
-    def __init__(self, output: Path, about: dict[str, Any]):
+    def __init__(self, output: Path, about: dict[str, Any], data_keys: dict[str, Any]):
         self._folder = output.absolute() / _FOLDER
         self._about = {"format_version": FORMAT_VERSION, **about}
+        self._data_keys = data_keys
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             (self._folder / ".writable").write_text("")
@@ -75,7 +81,9 @@ class Checkpoints:
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(_tree(state)),
-                    about=ocp.args.JsonSave({**self._about, "notes": notes}),
+                    about=ocp.args.JsonSave(
+                        {**self._about, "data_keys": self._data_keys, "notes": notes}
+                    ),
                 ),
             )
         except OSError as error:
@@ -91,6 +99,7 @@ class Checkpoints:
           RefusedError: the checkpoint is of another training.
           InputError: the checkpoint is damaged.
         """
+        _hide_late_reads()
         step = self.latest
         abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
         try:
@@ -109,13 +118,28 @@ class Checkpoints:
             ) from error
         return TrainState(**restored["state"]), about["about"]["notes"]
 
-    def _check(self, found: dict[str, Any]) -> None:
-        known = {name: found.get(name) for name in self._about}
-        for name, there, here in _differences(known, self._about):
+    def _check(self, saved: dict[str, Any]) -> None:
+        """Refuses a checkpoint of another training, and names the value that differs."""
+        known = {name: saved.get(name) for name in self._about}
+        differences = list(_differences(known, self._about))
+        # The data's digest comes last: the seed or the packing may have changed it.
+        differences.sort(key=lambda difference: difference[0] == "data")
+        for name, there, here in differences:
+            if name == "data":
+                name, there, here = self._why_data_differs(saved, there, here)
             raise errors.RefusedError(
-                f"{self._folder} is of a training with another {name}: {there!r} there, {here!r} "
-                "here; choose another --config.output"
+                f"{self._folder} is of a training with another {_WORDS.get(name, name)}: "
+                f"{there!r} there, {here!r} here; choose another --config.output"
             )
+
+    def _why_data_differs(
+        self, saved: dict[str, Any], there: str, here: str
+    ) -> tuple[str, str, str]:
+        keys = saved.get("data_keys")  # older checkpoints have none
+        if keys is None:
+            return f"data ({', '.join(self._data_keys)} or the files)", there, here
+        in_files = (f"content of {self._data_keys['data.path']}", there, here)
+        return next(_differences(keys, self._data_keys), in_files)
 
 
 def _differences(there: Any, here: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -125,6 +149,21 @@ def _differences(there: Any, here: Any, name: str = "") -> Iterator[tuple[str, A
             yield from _differences(there.get(key), here.get(key), f"{name}.{key}".lstrip("."))
     elif there != here:
         yield name, there, here
+
+
+def _hide_late_reads() -> None:
+    """Hides the tracebacks of reads that end after another one has failed.
+
+    The first failed read closes Orbax's event loop. TensorStore's threads then raise for each
+    read that still goes on, and Python prints a traceback for each, before the error that counts.
+    """
+    show = sys.unraisablehook
+
+    def hook(unraisable) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            show(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def _tree(state: TrainState) -> dict[str, Any]:

@@ -81,7 +81,9 @@ def run(
     parts = setup.prepare(config, console)
     checkpoints = None
     if process.index == 0:
-        checkpoints = checkpoints_lib.Checkpoints(output, setup.describe(parts))
+        checkpoints = checkpoints_lib.Checkpoints(
+            output, setup.describe(parts), setup.data_keys(config)
+        )
     programs = compilation_cache.CompilationCache(
         config.compilation_cache,
         config_lib.resolve_cache_dir(config),

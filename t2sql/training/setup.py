@@ -11,6 +11,7 @@ import rich.console
 
 from t2sql.data import from_config, prompts
 from t2sql.model import factory as factory_lib
+from t2sql.runtime.progress import counted
 from t2sql.training import config as config_lib
 from t2sql.training import data, methods, optimizer, packing, tokenise
 
@@ -96,6 +97,17 @@ def describe(parts: Parts) -> dict[str, Any]:
     }
 
 
+def data_keys(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The values that the digest of the data depends on, besides those of `describe`."""
+    train = config.train
+    return {
+        "data.path": config.data.path,
+        "train.splits": list(train.splits),
+        "train.held_out_databases": train.held_out_databases,
+        "train.shuffled_schemas": train.shuffled_schemas,
+    }
+
+
 def base(parts: Parts) -> dict[str, str]:
     """The weights that are trained or adapted, as an adapter's file names them."""
     return {
@@ -110,16 +122,17 @@ def print_plan(parts: Parts, console: rich.console.Console) -> None:
     databases = len({example.db_id for example in split.train})
     held_out = sorted({example.db_id for example in split.held_out})
     console.print(
-        f"data: {len(split.train)} questions on {databases} databases; {len(split.held_out)} on "
-        f"{', '.join(held_out)} are held out\n"
-        f"plan: {len(steps)} steps, {steps.per_epoch} an epoch, of {steps.per_step} sequences of "
-        f"{steps.capacity.tokens} tokens",
+        f"data: {counted(len(split.train), 'question')} on {counted(databases, 'database')}; "
+        f"{counted(len(split.held_out), 'question')} on {', '.join(held_out)} for validation\n"
+        f"plan: {counted(len(steps), 'step')}, {steps.per_epoch:,} an epoch, of "
+        f"{counted(steps.per_step, 'sequence')} of {steps.capacity.tokens:,} tokens",
         highlight=False,
     )
     if steps.left_out:
         listed = ", ".join(f"{count} of {db_id}" for db_id, count in steps.left_out.items())
         console.print(
-            f"warning: {sum(steps.left_out.values())} questions do not fit a sequence with their "
-            f"schema and are left out: {listed}",
+            f"warning: left out, as a sequence does not hold it with its schema: "
+            f"{counted(sum(steps.left_out.values()), 'question')} ({listed}); raise "
+            "--config.train.sequence_tokens",
             highlight=False,
         )

@@ -66,3 +66,19 @@ def test_nothing_done_says_nothing(clock):
 @pytest.mark.parametrize(("number", "said"), [(0, "0 units"), (1, "1 unit"), (1034, "1,034 units")])
 def test_one_of_a_kind_is_no_plural(number, said):
     assert progress.counted(number, "unit") == said
+
+
+@pytest.mark.parametrize(("pause", "done"), [(0.2, []), (1.1, [1]), (11.0, [1, 2, 3])])
+def test_work_of_more_than_a_second_says_how_far_it_is(clock, pause, done):
+    console = rich.console.Console(file=io.StringIO(), width=120)
+    for _ in progress.track(range(4), console, "planning"):
+        clock.now += pause
+    assert console.file.getvalue().splitlines() == [f"planning: {count} of 4" for count in done]
+
+
+def test_tracked_work_leaves_a_terminal_as_it_was():
+    console = rich.console.Console(file=io.StringIO(), width=120, force_terminal=True)
+    assert list(progress.track(["a", "b"], console, "planning")) == ["a", "b"]
+    shown = console.file.getvalue()
+    assert "planning" in shown
+    assert shown.endswith("\x1b[2K")  # the bar's line is erased

@@ -205,5 +205,5 @@ def test_no_credentials_or_broken_ones_are_bad_input(service_account, gcs_server
     service_account.unlink()
     if content is not None:
         service_account.write_text(content)
-    with pytest.raises(errors.InputError, match="(?s)key.json.*gcloud auth application-default"):
+    with pytest.raises(errors.InputError, match="(?s)^gs://guarded-.*key.json.*gcloud auth app"):
         _open(gcs_server, guarded)

@@ -62,6 +62,20 @@ def finished(tmp_path_factory):
     return output
 
 
+@pytest.fixture(scope="module")
+def after_one_step(tmp_path_factory):
+    """A training that was stopped after its first step."""
+    output = tmp_path_factory.mktemp("stopped")
+    _run(_config(output, stop_after_steps=1))
+    return output
+
+
+@pytest.fixture
+def stopped(after_one_step, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(after_one_step, tmp_path / "stopped")
+
+
 def test_the_loss_falls(finished):
     losses = [line["loss"] for line in _lines(finished)]
     assert np.mean(losses[-3:]) < losses[0] - 0.2
@@ -111,26 +125,25 @@ def test_a_failed_validation_loses_no_step(tmp_path, monkeypatch):
     assert (tmp_path / "checkpoints" / "2").is_dir()
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    config = _config(tmp_path, stop_after_steps=1)
-    _run(config)
-    shutil.rmtree(tmp_path / "checkpoints" / "1" / "state")
+def test_a_damaged_checkpoint_is_named(stopped):
+    shutil.rmtree(stopped / "checkpoints" / "1" / "state")
     with pytest.raises(errors.InputError, match=r"checkpoints/1: the checkpoint is damaged"):
-        _run(config)
+        _run(_config(stopped, stop_after_steps=1))
 
 
 @pytest.mark.parametrize(
     ("change", "name"),
     [
         ({"rank": 2}, "trained.rank: 4 there, 2 here"),
-        ({"seed": 1}, "data: "),
+        ({"seed": 1}, "seed: 0 there, 1 here"),
+        ({"shuffled_schemas": 0.0}, "train.shuffled_schemas: 0.5 there, 0.0 here"),
+        ({"sequence_answers": 501}, r"\[sequence_tokens, .*\]: \[900, 500, 1\] there, \[900, 501"),
         ({"method": "full"}, "trained.method: 'lora' there, 'full' here"),
     ],
 )
-def test_another_training_is_refused(tmp_path, change, name):
-    _run(_config(tmp_path, stop_after_steps=1))
+def test_another_training_is_refused(stopped, change, name):
     with pytest.raises(errors.RefusedError, match=f"another {name}"):
-        _run(_config(tmp_path, **change))
+        _run(_config(stopped, **change))
 
 
 def test_a_training_can_begin_with_an_adapter(finished, tmp_path):
