@@ -33,7 +33,6 @@ setuptools.setup(
         "jaxtyping",
         "jinja2",
         "kagglehub",
-        "llguidance>=1.9",
         "ml-collections",
         "numpy",
         "optax",

@@ -34,10 +34,27 @@ def parts(position: Position, count: Callable[[bytes], int]) -> list[bytes]:
 
 def bound(position: Position, count: Callable[[bytes], int]) -> int:
     """Tokens that `parts` take, about, at most."""
-    options = _endings(position)
-    if (state := lexer.settle(position)) is not None:
-        options = ((b"", state.cost), *_longer(position))
-    return min(count(text) + cost for text, cost in options)
+    return min(count(text) + cost for text, cost in _ends(position))
+
+
+def fits(position: Position, count: Callable[[bytes], int], limit: int) -> bool:
+    """Whether `bound` is within a limit; far quicker where that is high."""
+    state, mode, part = position
+    if mode in _KINDS and (option := state.first_option(_KINDS[mode], part)) is not None:
+        lexeme, cost = option
+        # A token is a byte at the least.
+        if len(lexeme) - len(part) + cost <= limit:
+            return True
+    return any(cost <= limit and count(text) + cost <= limit for text, cost in _ends(position))
+
+
+def _ends(position: Position) -> Iterator[tuple[bytes, int]]:
+    """Texts that end the lexeme at hand, each with the cost after it."""
+    if (state := lexer.settle(position)) is None:
+        yield from _endings(position)
+    else:
+        yield b"", state.cost
+        yield from _longer(position)
 
 
 def _options(position: Position) -> Iterator[tuple[bytes, int]]:
@@ -79,7 +96,7 @@ def _endings(position: Position) -> Iterator[tuple[bytes, int]]:
                 yield rest + closing, cost
             elif rest.startswith(closing):  # doubled, and the first of the two is there
                 yield rest[1:] + closing, cost
-    if mode == lexer.TEXT and "<text>" in state.classes:
+    if mode == lexer.TEXT and state.may_be("<text>"):
         # A text that is a column's name may be refused: one more letter makes it another.
         for text in (b'"', b'_"'):
             if lexer.steps(position, text) is not None:
@@ -96,10 +113,10 @@ def _following(state: ParserState, space: bytes) -> Iterator[tuple[bytes, int]]:
     yield from ((space + word, cost) for word, cost in state.options("word"))
     yield from state.options("punctuation")
     for kind, text in _PLAIN.items():
-        if kind in state.classes:
+        if state.may_be(kind):
             yield space + text, state.cost_after(kind)
     for name, cost in state.options("quoted"):
-        if name not in state.words:
+        if not state.may_be("word", name):
             yield space + b'"' + _doubled(name, b'"') + b'"', cost
     if state.takes_fresh:
         for alias in _ALIASES:

@@ -4,10 +4,14 @@ import functools
 import itertools
 from collections.abc import Iterable, Iterator
 
-from t2sql.constraint.from_clause import MAX_MORE, Choices, Name, Pending
+from t2sql.constraint.from_clause import MAX_FROM_ITEMS, MAX_MORE, Choices, Name, Pending
 
 # Of the tables that a column may be of so many are tried; there may be dozens with a "name".
 _MAX_WAYS = 4
+# No search looks further: as many tables as may be added.
+_MAX_BETWEEN = MAX_FROM_ITEMS + MAX_MORE
+# Where a column may be of more tables than these, one of them is near.
+_FEW = 3
 # A table's column.
 End = tuple[Name, Name]
 
@@ -36,7 +40,15 @@ class Links:
         connected = _groups([(one, other) for (one, _), (other, _) in keys])
         self._part = {table: connected.get(table, table) for table in tables}
         self.pairs = functools.cache(self._find_pairs)
-        self._distances = functools.lru_cache(maxsize=20_000)(self._find_distances)
+        self._passable = functools.lru_cache(maxsize=256)(self._find_passable)
+        self._distances = functools.lru_cache(maxsize=1_000)(self._find_distances)
+        ends: dict[End, list[End]] = {}
+        for end, group in self._group.items():
+            ends.setdefault(group, []).append(end)
+        self._near: dict[Name, frozenset[Name]] = dict.fromkeys(tables, frozenset())
+        for linked in ends.values():
+            for end in linked:
+                self._near[end[0]] |= {other[0] for other in linked if other != end}
 
     def _find_pairs(self, one: Name, other: Name) -> frozenset[tuple[Name, Name]]:
         candidates = itertools.product(self._tables[one], self._tables[other])
@@ -67,21 +79,31 @@ class Links:
           barred: columns that none of the tables between them may have.
 
         Returns:
-          None where none lead there.
+          None where none lead there, or more than any search may add.
         """
-        return self._distances(present, barred).get(table)
+        parts, distances = self._distances(present, barred)
+        return distances.get(table) if self._part[table] in parts else 0
 
-    def _find_distances(self, present: frozenset[Name], barred: frozenset[Name]) -> dict[Name, int]:
-        parts = {self._part[table] for table in present}
-        found = {table: 0 for table, part in self._part.items() if part not in parts}
+    def _find_distances(
+        self, present: frozenset[Name], barred: frozenset[Name]
+    ) -> tuple[frozenset[Name], dict[Name, int]]:
+        """The connected parts of the tables in FROM, and `between` of the tables in these."""
+        distances: dict[Name, int] = {}
+        passable = self._passable(barred)
         frontier, passed = present, set(present)
-        for count in range(len(self._tables)):
+        for count in range(_MAX_BETWEEN):
             near = frozenset().union(*(self._near[table] for table in frontier))
             for table in near:
-                found.setdefault(table, count)
-            frontier = {each for each in near - passed if barred.isdisjoint(self._tables[each])}
+                distances.setdefault(table, count)
+            frontier = (near - passed) & passable
             passed |= near
-        return found
+            if not frontier:
+                break
+        return frozenset(self._part[table] for table in present), distances
+
+    def _find_passable(self, barred: frozenset[Name]) -> frozenset[Name]:
+        """The tables that have none of the columns."""
+        return frozenset(t for t, columns in self._tables.items() if barred.isdisjoint(columns))
 
     def steps(
         self, present: frozenset[Name], table: Name, barred: frozenset[Name]
@@ -94,16 +116,6 @@ class Links:
             closer = self.between(present | {step}, table, barred) == count - 1
             if closer and barred.isdisjoint(self._tables[step]):
                 yield step
-
-    @functools.cached_property
-    def _near(self) -> dict[Name, frozenset[Name]]:
-        """The tables that each table is linked to."""
-        return {table: frozenset(self._linked(table)) for table in self._tables}
-
-    def _linked(self, table: Name) -> Iterator[Name]:
-        for other, part in self._part.items():
-            if part == self._part[table] and self.pairs(table, other):
-                yield other
 
 
 class LinkedChoices(Choices):
@@ -118,11 +130,10 @@ class LinkedChoices(Choices):
     def __init__(self, tables: dict[Name, tuple[Name, ...]], links: Links):
         super().__init__(tables)
         self._links = links
-        self._having: dict[Name, tuple[Name, ...]] = {}
-        for table, columns in tables.items():
-            for column in columns:
-                self._having[column] = (*self._having.get(column, ()), table)
-        self._fits = functools.lru_cache(maxsize=100_000)(self._find)
+        # Of tables that are as near, those with more keys come first, which lead further.
+        by_degree = sorted(tables, key=lambda table: (-links.degree(table), table))
+        self._rank = {table: place for place, table in enumerate(by_degree)}
+        self._fits = functools.lru_cache(maxsize=20_000)(self._find)
 
     def _more(
         self,
@@ -138,41 +149,59 @@ class LinkedChoices(Choices):
 
     def _find(self, present, pending, bare, found, spare: int) -> bool:
         """Whether `spare` tables are enough besides those of the qualifiers."""
+        if (
+            present
+            and None not in present
+            and self._is_too_far(present, pending, bare, found, spare)
+        ):
+            return False
         if pending:
-            (name, columns), *rest = pending
-            tables = self._fitting(name, columns)
+            tables, *rest = pending
         elif missing := bare - found:
-            tables, rest = min((self._having[column] for column in missing), key=_by_size), ()
+            tables, rest = min((self.having[column] for column in missing), key=_by_size), ()
         else:
             return True
         left = spare if pending else spare - 1  # with the table itself in its place
-        for between, table in self._nearest(present, tables, bare, found):
-            shared = self._tables[table] & bare
-            if between > left:
-                break
+        for between, table in self._nearest(present, tables, bare, found, left):
+            shared = self.tables[table] & bare
             if not between:
                 after = [(present | {table}, tuple(rest), bare, found | shared, left)]
             else:
                 steps = self._links.steps(present, table, bare)
                 after = [(present | {step}, pending, bare, found, spare - 1) for step in steps]
-            if any(self._fits(*each) for each in after):
+            if any(self._fits(*choice) for choice in after):
                 return True
         return False
 
+    def _is_too_far(self, present, pending, bare, found, spare: int) -> bool:
+        """Whether a table that has to come is further than the tables that come before it lead."""
+        before = len(pending) + spare - 1
+        needed = [tables for tables in pending if len(tables) <= _FEW]
+        needed += [self.having[c] for c in bare - found if len(self.having[c]) <= _FEW]
+        nothing = frozenset()
+        return any(
+            all(
+                (between := self._links.between(present, table, nothing)) is None
+                or between > before
+                for table in tables
+            )
+            for tables in needed
+        )
+
     def _nearest(
-        self, present, tables: Iterable[Name], bare: frozenset[Name], found: frozenset[Name]
+        self, present, tables: Pending, bare: frozenset[Name], found: frozenset[Name], most: int
     ) -> list[tuple[int, Name]]:
         """The first of the tables that may come, each with how many have to stand before it.
 
-        Nearer ones first, then those with more of the columns, and with more keys, which lead
-        further.
+        These are at `most` so many. Nearer ones first, then those with more of the columns.
         """
         ways = []
         for table in tables:
             between = 0 if None in present else self._links.between(present, table, bare)
-            shared = self._tables[table] & bare
-            if between is not None and not shared & found:
-                ways.append((between, -len(shared), -self._links.degree(table), table))
+            if between is not None and between <= most:
+                shared = self.tables[table] & bare
+                if not shared & found:
+                    ways.append((between, -len(shared), self._rank[table], table))
         return [(between, table) for between, *_, table in sorted(ways)[:_MAX_WAYS]]
 
 

@@ -2,13 +2,12 @@
 
 import functools
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 # Names are bytes: UTF-8, ASCII letters in lower case.
 Name = bytes
-# A qualifier that FROM has not introduced yet, and the columns that it qualifies.
-Pending = tuple[Name, frozenset[Name]]
+# The tables that a qualifier may stand for which FROM has not introduced yet.
+Pending = tuple[Name, ...]
 # A column that was named before its table: the qualifier, None without; b"*" for all.
 Ref = tuple[Name | None, Name]
 
@@ -83,14 +82,30 @@ class Choices:
 
     Args:
       tables: each table's columns.
+
+    Attributes:
+      tables: each table's columns.
+      having: each column's tables.
+      missing: as `_missing`, kept.
     """
 
     # Whether items without a number may stand between two that have one.
     _apart = False
 
     def __init__(self, tables: dict[Name, tuple[Name, ...]]):
-        self._tables = {table: frozenset(columns) for table, columns in tables.items()}
-        self.missing = functools.lru_cache(maxsize=100_000)(self._missing)
+        self.tables = {table: frozenset(columns) for table, columns in tables.items()}
+        self.having: dict[Name, tuple[Name, ...]] = {}
+        for table, columns in tables.items():
+            for column in columns:
+                self.having[column] = (*self.having.get(column, ()), table)
+        # Columns that the same tables have; any of them may stand for another in a search.
+        alike: dict[tuple[Name, ...], list[Name]] = {}
+        for column in sorted(self.having):
+            alike.setdefault(self.having[column], []).append(column)
+        self._alike = {column: alike[having] for column, having in self.having.items()}
+        self.missing = functools.lru_cache(maxsize=10_000)(self._missing)
+        self._kept_more = functools.lru_cache(maxsize=10_000)(self._more)
+        self._fitting = functools.lru_cache(maxsize=2_000)(self._find_fitting)
 
     def pending_qualifiers(
         self, refs: frozenset[Ref], from_items: tuple[FromItem, ...]
@@ -118,7 +133,7 @@ class Choices:
         counts = [
             self.missing(refs, (*others, last._replace(name=name)))
             for name in (b"", *self.pending_qualifiers(refs, from_items))
-            if name not in self._tables or (name == last.table and not aliased)
+            if name not in self.tables or (name == last.table and not aliased)
         ]
         return min((count for count in counts if count is not None), default=None)
 
@@ -149,15 +164,30 @@ class Choices:
             return None
         # A star alone, or a constant, needs some table too.
         least = 0 if from_items or pending or bare else 1
-        more = self._more(
-            frozenset(item.table for item in from_items),
-            tuple((name, frozenset(pending[name])) for name in sorted(pending, key=_in_turn)),
-            bare,
-            frozenset(found),
+        present = frozenset(item.table for item in from_items)
+        if None not in present:
+            bare, found = self._generalised(bare, found)
+        qualified = (
+            self._fitting(name if name in self.tables else None, frozenset(pending[name]))
+            for name in sorted(pending, key=_in_turn)
         )
+        more = self._kept_more(present, tuple(qualified), bare, frozenset(found))
         if more is None or len(from_items) + more > MAX_FROM_ITEMS:
             return None
         return max(least, more)
+
+    def _generalised(self, bare, found) -> tuple[frozenset[Name], frozenset[Name]]:
+        """The columns with the first of those alike in their place: fewer searches are new."""
+        general: dict[Name, int] = {}
+        for column in bare:
+            first = self._alike[column][0]
+            general[first] = general.get(first, 0) + 1
+        firsts = {self._alike[column][0] for column in found}
+        found = {column for first in firsts for column in self._alike[first][: general[first]]}
+        return (
+            frozenset(c for first, count in general.items() for c in self._alike[first][:count]),
+            frozenset(found),
+        )
 
     def _more(
         self, present: frozenset[Name | None], pending: tuple[Pending, ...], bare, found
@@ -165,20 +195,25 @@ class Choices:
         """Tables for the qualifiers, one by one, then for the columns without."""
         if not pending:
             return self._cover(bare, found)
-        (name, columns), *rest = pending
-        ways = {self._tables[table] & bare for table in self._fitting(name, columns)}
-        counts = [self._more(present, rest, bare, found | way) for way in ways if not way & found]
+        tables, *rest = pending
+        ways = {self.tables[table] & bare for table in tables}
+        counts = [
+            self._kept_more(present, tuple(rest), bare, found | way)
+            for way in ways
+            if not way & found
+        ]
         counts = [count for count in counts if count is not None]
         return 1 + min(counts) if counts else None
 
-    def _fitting(self, name: Name, columns: frozenset[Name]) -> Iterator[Name]:
-        """The tables that a qualifier may stand for."""
-        tables = (name,) if name in self._tables else self._tables
-        return (table for table in tables if columns - {b"*"} <= self._tables[table])
+    def _find_fitting(self, table: Name | None, columns: frozenset[Name]) -> Pending:
+        """The tables that a qualifier may stand for; `table` where it is one's name."""
+        tables = self.tables if table is None else (table,)
+        columns -= {b"*"}
+        return tuple(table for table in tables if columns <= self.tables[table])
 
     def _cover(self, bare: frozenset[Name], found: frozenset[Name]) -> int | None:
         """The fewest tables that hold each column of `bare - found` once and no other of it."""
-        ways = {table & bare for table in self._tables.values()} - {frozenset()}
+        ways = {table & bare for table in self.tables.values()} - {frozenset()}
         reached = {found}
         for count in range(MAX_MORE + 1):
             if bare in reached:

@@ -1,4 +1,4 @@
-"""The SQLite SELECT that an answer may be, as rules that `parser.py` runs.
+"""The SQLite SELECT that an answer may be, as rules that `parser.py` runs, and their stacks.
 
 The language is a subset of https://www.sqlite.org/lang_select.html: no WITH, VALUES, window
 functions or NATURAL joins.
@@ -8,6 +8,7 @@ In a rule, WORD is a keyword, ";" punctuation, <name> a class of lexemes, !name 
 """
 
 import re
+from typing import NamedTuple
 
 Alternatives = tuple[tuple[str, ...], ...]
 
@@ -92,11 +93,11 @@ otherwise     : | ELSE operand
 
 
 def _read(text: str) -> dict[str, Alternatives]:
-    found = re.findall(r"^(\w+)\s*:(.*(?:\n +\|.*)*)", text, re.MULTILINE)
+    rules = re.findall(r"^(\w+)\s*:(.*(?:\n +\|.*)*)", text, re.MULTILINE)
     return {
         # "||" is an operator, not two empty alternatives.
         name: tuple(tuple(part.split()) for part in re.split(r'(?<!["|])\|(?!["|])', body))
-        for name, body in found
+        for name, body in rules
     }
 
 
@@ -115,3 +116,115 @@ RESERVED = frozenset(
 
 # Classes of lexemes that are no names.
 CLASSES = ("<number>", "<integer>", "<string>", "<text>")
+
+
+class Stack:
+    """The symbols still to be read, as a linked list; equal stacks are one object.
+
+    All schemas share them, since nothing here depends on names.
+
+    Attributes:
+      symbol: the next one.
+      rest: those after it; None for nothing.
+    """
+
+    __slots__ = ("symbol", "rest", "_next")
+
+    def __init__(self, symbol: str, rest: "Stack | None"):
+        self.symbol, self.rest = symbol, rest
+        self._next: Next | None = None
+
+
+# The actions before a lexeme, and what has to follow it.
+Step = tuple[tuple[str, ...], Stack | None]
+
+
+class Next(NamedTuple):
+    """The lexemes that may be read next, each with the ways to it.
+
+    Attributes:
+      ends: the actions of each way to read nothing more.
+      words: by keyword, folded.
+      marks: by punctuation.
+      classes: by class of lexemes that are no names.
+      names: the class of the name, and the way to it.
+      keywords: those of `words`, in order.
+      actions: before lexemes that are no names, the fewest first.
+      is_free: whether some lexeme may follow whatever the scopes are.
+      may_be_fresh: whether a name of the answer's own choice may be one of `names`.
+    """
+
+    ends: tuple[tuple[str, ...], ...]
+    words: dict[bytes, list[Step]]
+    marks: dict[bytes, list[Step]]
+    classes: dict[str, list[Step]]
+    names: list[tuple[str, Step]]
+    keywords: list[bytes]
+    actions: list[tuple[str, ...]]
+    is_free: bool
+    may_be_fresh: bool
+
+
+# More stacks than any run was seen to need (3,000 for all of dev).
+_MAX_STACKS = 50_000
+_stacks: dict[tuple[str, int], Stack] = {}
+_END = Next(((),), {}, {}, {}, [], [], [], is_free=False, may_be_fresh=False)
+
+
+def push(symbols: tuple[str, ...], stack: Stack | None) -> Stack | None:
+    """The stack with `symbols` on top."""
+    if len(_stacks) > _MAX_STACKS:
+        _stacks.clear()  # equal ones are then two objects for a while, which costs time only
+    for symbol in reversed(symbols):
+        key = (symbol, id(stack))
+        if key not in _stacks or _stacks[key].rest is not stack:
+            _stacks[key] = Stack(symbol, stack)
+        stack = _stacks[key]
+    return stack
+
+
+def next_of(stack: Stack | None) -> Next:
+    """What may be read next, with the rules on top of the stack replaced."""
+    if stack is None:
+        return _END
+    if stack._next is None:
+        stack._next = _find_next(stack)
+    return stack._next
+
+
+def _find_next(stack: Stack) -> Next:
+    ends: dict[tuple[str, ...], None] = {}
+    words, marks, classes = {}, {}, {}
+    names: dict[tuple[str, Step], None] = {}
+    open_ways: list[Step] = [((), stack)]
+    while open_ways:
+        actions, top = open_ways.pop()
+        symbol = top.symbol if top else ""
+        step = (actions, top.rest if top else None)
+        if not symbol:
+            ends[actions] = None
+        elif symbol.startswith("!"):
+            open_ways.append(((*actions, symbol[1:]), top.rest))
+        elif symbol in RULES:
+            open_ways.extend((actions, push(symbols, top.rest)) for symbols in RULES[symbol])
+        elif symbol.isupper():
+            words.setdefault(symbol.lower().encode(), []).append(step)
+        elif symbol[0] == '"':
+            marks.setdefault(symbol.strip('"').encode(), []).append(step)
+        elif symbol in CLASSES:
+            classes.setdefault(symbol, []).append(step)
+        else:
+            names[symbol.strip("<>"), step] = None
+    tables = (words, marks, classes)
+    actions = {actions for table in tables for steps in table.values() for actions, _ in steps}
+    return Next(
+        ends=tuple(ends),
+        words=words,
+        marks=marks,
+        classes=classes,
+        names=list(names),
+        keywords=sorted(words),
+        actions=sorted(actions, key=lambda each: (len(each), each)),
+        is_free=() in actions,
+        may_be_fresh=any(kind in ("label", "alias") for kind, _ in names),
+    )

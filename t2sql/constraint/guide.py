@@ -1,7 +1,7 @@
 """What one answer may be: its state, and what starts one for each schema of a run."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -40,8 +40,9 @@ class Guide:
         self._constraint = constraint
         self._position = constraint.start
         self._tokens: list[int] = []
+        self._roomy_token: int | None = None  # was seen to leave room for an end
         self._planned_end: list[int] = []  # of the query, once it has been begun for want of room
-        if self._need(self._position) > self.left and len(self._completion()) + 1 > self.left:
+        if not self._fits(self._position, self.left) and len(self._completion()) + 1 > self.left:
             raise errors.InputError(
                 f"--config.sampling.max_new_tokens={max_new_tokens} is too little for any query "
                 f"over {constraint.db_id!r} (--config.sampling.constrain)"
@@ -60,25 +61,34 @@ class Guide:
 
     def goes_on(self, token: int) -> bool:
         """Whether a token may come next, and the query can still be ended after it."""
-        vocabulary, position = self._constraint.vocabulary, self._position
-        if token in vocabulary.end_ids:
-            return lexer.is_complete(position)
-        literal = lexer.open_quote(position) is not None
-        fits = (vocabulary.in_literals if literal else vocabulary.outside_literals)[token]
-        if lexer.is_long_enough(position):
-            fits = fits and not vocabulary.words[b""][token]
-        piece = vocabulary.pieces[token]
-        after = lexer.steps(position, piece) if piece and fits else None
+        if token in self._constraint.vocabulary.end_ids:
+            return lexer.is_complete(self._position)
+        after = self._constraint.step(self._position, token)
         if after is None:
             return False
-        return self._is_roomy() or self._leaves_room(token, after) or self._ends_best(token)
+        if self._leaves_room(token, after) or self._is_roomy():
+            self._roomy_token = token
+            return True
+        return self._ends_best(token)
+
+    def accept(self, tokens: Sequence[int]) -> int:
+        """Takes the model's own tokens as far as they may be kept.
+
+        Returns:
+          How many have been taken: up to the end token, the limit, or the first that is refused.
+        """
+        for count, token in enumerate(tokens):
+            if self.ended or not self.left or not self.allows(token):
+                return count
+            self.advance(token)
+        return len(tokens)
 
     def allowed(self) -> Mask:
         """The tokens to choose from where the model's own may not be kept.
 
         After each of them the query can still be ended.
         """
-        mask = self._constraint.usual_mask(self._position, self._tokens)
+        mask = self._constraint.usual_mask(self._position)
         return mask if self._is_roomy() else self._narrowed(mask)
 
     def advance(self, token: int) -> None:
@@ -92,14 +102,16 @@ class Guide:
             self.left -= 1
             self.ended = True
             return
-        piece = vocabulary.pieces[token]
-        position = lexer.steps(self._position, piece) if piece else None
+        position = self._constraint.step(self._position, token)
         if position is None:
+            piece = vocabulary.pieces[token]
             raise ValueError(f"token {token} ({piece!r}) does not go on with a query here")
         begun = self._planned_end[:1] == [token]
-        if not begun and not self._is_roomy() and not self._leaves_room(token, position):
+        leaves_room = token == self._roomy_token or self._leaves_room(token, position)
+        if not begun and not (leaves_room or self._is_roomy()):
             self._planned_end = self._completion()
             begun = self._planned_end[:1] == [token]
+        self._roomy_token = None
         self._planned_end = self._planned_end[1:] if begun else []
         self.left -= 1
         self._tokens.append(int(token))
@@ -111,9 +123,9 @@ class Guide:
         # The lexeme at hand and the next token.
         return self.left > state.cost + 2 * state.growth + 1
 
-    def _need(self, position: Position) -> int:
-        """Tokens to end the query from here, the end token included."""
-        return self._constraint.bound(position) + 1 + _MARGIN
+    def _fits(self, position: Position, tokens: int) -> bool:
+        """Whether so many tokens end the query from a position, the end token included."""
+        return completion.fits(position, self._constraint.count, tokens - 1 - _MARGIN)
 
     def _narrowed(self, mask: Mask) -> Mask:
         """The tokens that leave room for an end, and the first one of the shortest end."""
@@ -122,9 +134,9 @@ class Guide:
         within = allowed & self._constraint.sure(self._position)
         if not self._leaves_room_within():
             allowed &= ~within
-        for token in np.flatnonzero(allowed & ~within):
-            after = lexer.steps(self._position, pieces[token])
-            allowed[token] = not pieces[token] or self._need(after) < self.left
+        for token in np.flatnonzero(allowed & ~within).tolist():
+            after = self._constraint.step(self._position, token)
+            allowed[token] = not pieces[token] or self._fits(after, self.left - 1)
         if not lexer.is_complete(self._position):
             allowed[self._completion()[0]] = True
         return Mask.of(allowed)
@@ -133,12 +145,12 @@ class Guide:
         """Whether the query can be ended after a token that goes on with it."""
         if self._constraint.is_sure(self._position, token):
             return self._leaves_room_within()
-        return self._need(after) < self.left
+        return self._fits(after, self.left - 1)
 
     def _leaves_room_within(self) -> bool:
         """The same of any token within a text or a name of the answer's own choice."""
         if lexer.open_quote(self._position) is not None:
-            return self.left > self._need(self._position)
+            return self._fits(self._position, self.left - 1)
         states = self._position.state, lexer.settle(self._position)
         after = (each.cost_after_fresh for each in states if each and each.takes_fresh)
         # A word that is taken, or a keyword, needs a letter more.

@@ -89,20 +89,3 @@ def _is_plain(connection: sqlite3.Connection, name: Name) -> bool:
             connection.execute(f'DROP TABLE "{text}"')
         return True
     return False
-
-
-def patterns(names: Iterable[Name], plain: frozenset[Name]) -> Iterator[str]:
-    """Regular expressions for each way to write each name; case is left to the caller."""
-    for name in names:
-        text = name.decode()
-        if name in plain:
-            yield _escaped(text)
-        yield from (
-            _escaped(left + text.replace(right, right * 2) + right) for left, right in ('""', "``")
-        )
-        if "]" not in text:
-            yield _escaped(f"[{text}]")
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_ \x80-\U0010ffff]", lambda match: f"\\x{ord(match[0]):02X}", text)

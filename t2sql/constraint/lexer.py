@@ -26,7 +26,7 @@ _WORD = _LETTERS | _DIGITS | frozenset(b"$")
 _MARKS = frozenset(b"()*+,-./;<=>%!|")
 _LONG_MARKS = frozenset((b"<=", b"<>", b">=", b"==", b"!=", b"||"))
 # Control characters but the tab would not survive as text, and ";" ends an answer.
-_NOT_IN_QUOTES = frozenset([*range(32), 127, ord(";")]) - {9}
+NOT_IN_QUOTES = frozenset([*range(32), 127, ord(";")]) - {9}
 # The longest name of an answer's own choice, and how much of it one token may be.
 MAX_FRESH = 48
 MAX_PIECE = 24
@@ -64,6 +64,17 @@ def steps(position: Position | None, text: bytes) -> Position | None:
     return position
 
 
+def add_word(position: Position, word: bytes) -> Position | None:
+    """The position after letters and digits, folded, of which the first is a letter."""
+    place = word_at(position)
+    if place is None:
+        return steps(position, word)
+    state, part = place
+    part += word
+    # Where all of it is a beginning of a word, so is each part of it.
+    return Position(state, WORD, part) if _may_be_word(state, part) else None
+
+
 def settle(position: Position) -> ParserState | None:
     """The state if the lexeme at hand ends here; None where it cannot."""
     state, mode, part = position
@@ -92,7 +103,36 @@ def open_quote(position: Position) -> int | None:
     state, mode, _ = position
     if mode == STRING:
         return 39
-    return 34 if mode == TEXT and "<text>" in state.classes else None
+    return 34 if mode == TEXT and state.may_be("<text>") else None
+
+
+def name_quote(position: Position) -> int | None:
+    """The byte that ends the quoted name that `position` is in; None outside of one."""
+    if open_quote(position) is not None:
+        return None
+    return {TEXT: 34, TICK: 96, BRACKET: 93}.get(position.mode)
+
+
+def quoted_rests(position: Position) -> Iterator[bytes]:
+    """What may still come of the quoted name that `position` is in, without the end quote."""
+    state, mode, part = position
+    if mode == BRACKET:
+        yield from (name[len(part) :] for name in state.beginning("bracketed", part))
+    else:
+        quote = mode.encode()
+        for name in state.beginning("quoted", part):
+            yield name[len(part) :].replace(quote, quote * 2)
+
+
+def word_at(position: Position) -> tuple[ParserState, bytes] | None:
+    """Where a word may go on or begin: the state before it, and its letters so far."""
+    state, mode, part = position
+    if mode == WORD:
+        return state, part
+    if mode in (GAP, MARK, STRING_END, TEXT_END, TICK_END):
+        after = settle(position)
+        return None if after is None else (after, b"")
+    return None
 
 
 def takes_any_word(position: Position) -> bool:
@@ -152,9 +192,9 @@ def _in_gap(position: Position, byte: int) -> Position | None:
         return _in_number(Position(state, NUMBER, b""), byte)
     if byte in _MARKS:
         first = Position(state, MARK, bytes((byte,)))
-        return first if state.is_punctuation_prefix(first.part) else None
+        return first if state.is_prefix("punctuation", first.part) else None
     if byte == 39:
-        return Position(state, STRING, b"") if "<string>" in state.classes else None
+        return Position(state, STRING, b"") if state.may_be("<string>") else None
     return _open_name(state, byte)
 
 
@@ -164,7 +204,7 @@ def _open_name(state: ParserState, byte: int) -> Position | None:
         return None
     if _may_quote(state, mode, b""):
         return Position(state, mode, b"")
-    if mode == TEXT and "<text>" in state.classes:
+    if mode == TEXT and state.may_be("<text>"):
         return Position(state, TEXT, b"")
     return None
 
@@ -174,9 +214,13 @@ def _in_word(position: Position, byte: int) -> Position | None:
     if byte not in _WORD:
         return _boundary(position, byte)
     part += bytes((byte,)).lower()
-    own = state.takes_fresh and len(part) <= MAX_FRESH and part.isascii() and b"$" not in part
-    fits = own or state.is_known_word_prefix(part)
-    return Position(state, WORD, part) if fits else None
+    return Position(state, WORD, part) if _may_be_word(state, part) else None
+
+
+def _may_be_word(state: ParserState, part: bytes) -> bool:
+    if state.is_prefix("word", part):
+        return True
+    return state.takes_fresh and len(part) <= MAX_FRESH and part.isascii() and b"$" not in part
 
 
 def _in_number(position: Position, byte: int) -> Position | None:
@@ -187,15 +231,15 @@ def _in_number(position: Position, byte: int) -> Position | None:
         return _boundary(position, byte)
     part += bytes((byte,))
     whole, _, fraction = part.partition(b".")
-    limit = _MAX_DIGITS if "<number>" in state.classes else 9
+    limit = _MAX_DIGITS if state.may_be("<number>") else 9
     fits = part.count(b".") <= 1 and len(whole) <= limit and len(fraction) <= 10
-    kind = "<number>" if "<number>" in state.classes else "<integer>"
-    fits = fits and kind in state.classes and (kind == "<number>" or b"." not in part)
+    kind = "<number>" if state.may_be("<number>") else "<integer>"
+    fits = fits and state.may_be(kind) and (kind == "<number>" or b"." not in part)
     return Position(state, NUMBER, part) if fits else None
 
 
 def _after_number(state: ParserState, part: bytes) -> ParserState | None:
-    return state.after("<number>" if "<number>" in state.classes else "<integer>")
+    return state.after("<number>" if state.may_be("<number>") else "<integer>")
 
 
 def _in_mark(position: Position, byte: int) -> Position | None:
@@ -204,14 +248,14 @@ def _in_mark(position: Position, byte: int) -> Position | None:
     if longer in (b"--", b"/*"):
         return None
     if longer in _LONG_MARKS:
-        return Position(state, MARK, longer) if state.is_punctuation_prefix(longer) else None
+        return Position(state, MARK, longer) if state.is_prefix("punctuation", longer) else None
     return _boundary(position, byte)
 
 
 def _in_string(position: Position, byte: int) -> Position | None:
     if byte == 39:
         return position._replace(mode=STRING_END)
-    return None if byte in _NOT_IN_QUOTES else position
+    return None if byte in NOT_IN_QUOTES else position
 
 
 def _after_string(position: Position, byte: int) -> Position | None:
@@ -254,12 +298,12 @@ def _in_brackets(position: Position, byte: int) -> Position | None:
 def _in_quotes(position: Position, byte: int) -> Position | None:
     """One byte of a quoted name, or of a text where one may stand."""
     state, mode, part = position
-    if byte in _NOT_IN_QUOTES:
+    if byte in NOT_IN_QUOTES:
         return None
     longer = part + bytes((byte,)).lower()
     if part != _NO_NAME and _may_quote(state, mode, longer):
         return Position(state, mode, longer)
-    if mode == TEXT and "<text>" in state.classes:
+    if mode == TEXT and state.may_be("<text>"):
         kept = part != _NO_NAME and state.is_column_prefix(longer)
         return Position(state, TEXT, longer if kept else _NO_NAME)
     return None
@@ -267,7 +311,7 @@ def _in_quotes(position: Position, byte: int) -> Position | None:
 
 def _may_quote(state: ParserState, mode: str, text: bytes) -> bool:
     """Whether a name that may follow in such quotes begins with `text`."""
-    return (state.is_bracketed_prefix if mode == BRACKET else state.is_quoted_prefix)(text)
+    return state.is_prefix("bracketed" if mode == BRACKET else "quoted", text)
 
 
 def _closed(position: Position, mode: str) -> Position | None:

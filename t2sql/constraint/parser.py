@@ -1,10 +1,10 @@
 """Runs the rules of `grammar.py`, lexeme by lexeme, with the actions of `scope.py`.
 
-A prefix may be read in several ways; a `ParserState` is the set of them. States are made once
-and kept, so that rows that stand at the same place share them.
+A prefix may be read in several ways; a `ParserState` is the set of them. A state finds out
+only what it is asked: whether this word may follow, not which ones may. States are made once
+and kept, so that answers that stand at the same place share them.
 """
 
-import bisect
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -12,25 +12,12 @@ from typing import NamedTuple
 from t2sql.constraint import grammar
 from t2sql.constraint.costs import Costs
 from t2sql.constraint.from_clause import Name
-from t2sql.constraint.scope import ScopeCheck, Scopes
+from t2sql.constraint.grammar import Stack
+from t2sql.constraint.scope import Names, ScopeCheck, with_prefix
+from t2sql.constraint.scope_actions import Scopes
 
 # Stands for any name of an answer's own choice: no query holds it.
 _NEW_NAME = b"\0"
-
-
-class Stack:
-    """The symbols still to be read, as a linked list; equal stacks are one object.
-
-    Attributes:
-      symbol: the next one.
-      rest: those after it; None for nothing.
-      cost: how many tokens the shortest text for all of them takes, about, at most.
-    """
-
-    __slots__ = ("symbol", "rest", "cost")
-
-    def __init__(self, symbol: str, rest: "Stack | None", cost: int):
-        self.symbol, self.rest, self.cost = symbol, rest, cost
 
 
 class Way(NamedTuple):
@@ -40,31 +27,34 @@ class Way(NamedTuple):
     scopes: Scopes
 
 
+Ways = frozenset[Way]
+_NO_WAY: Ways = frozenset()
+
+
 class ParserState:
     """All ways to read a prefix that ends with a lexeme.
 
-    Attributes:
-      complete: whether the prefix is a statement.
-      words: keywords and names that may follow without quotes, each with the ways after it.
-      quoted: names that may follow in quotes.
-      fresh: whether a name of the user's choice may follow, and the ways after it.
-      classes: the ways after "<number>", "<integer>", "<string>" and "<text>".
-      punctuation: the ways after each.
+    A lexeme is of a kind: "word", "quoted" (a name in quotes), "punctuation", or a class that
+    holds no names such as "<string>". Its text is folded.
     """
 
-    def __init__(self, parser: "Parser", ways: frozenset[Way]):
+    def __init__(self, parser: "Parser", ways: Ways):
         self._parser = parser
         self._ways = ways
-        self.complete = False
-        self.words: dict[Name, set[Way]] = {}
-        self.quoted: dict[Name, set[Way]] = {}
-        self.classes: dict[str, set[Way]] = {}
-        self.punctuation: dict[bytes, set[Way]] = {}
-        self._fresh: list[tuple[Stack | None, Callable[[Name], Scopes | None]]] = []
-        self._next: dict[tuple[str, bytes], ParserState | None] = {}
-        self._prices: dict[str, tuple[list[bytes], list[int]]] = {}
-        for way in parser.expand(ways):
-            self._add(way)
+        self._known: dict[tuple[str, bytes], Ways] = {}
+        self._after: dict[tuple[str, bytes], ParserState | None] = {}
+        self._costs: dict[tuple[str, bytes], int] = {}
+        # A word that was seen to follow, to answer for its beginnings.
+        self._witness: dict[str, bytes] = {}
+
+    @functools.cached_property
+    def complete(self) -> bool:
+        """Whether the prefix is a statement."""
+        return any(
+            self._parser.act(actions, scopes) is not None
+            for stack, scopes in self._ways
+            for actions in grammar.next_of(stack).ends
+        )
 
     @functools.cached_property
     def cost(self) -> int:
@@ -81,44 +71,86 @@ class ParserState:
         """By how much one more token can raise `cost`."""
         return max(self._parser.costs.of_one_token(way.scopes) for way in self._ways)
 
-    @property
-    def takes_fresh(self) -> bool:
-        return bool(self._fresh)
-
     @functools.cached_property
-    def needs_no_quotes(self) -> bool:
-        """Whether all names that may follow may do so without quotes."""
-        return self.quoted.keys() <= self.words.keys()
+    def takes_fresh(self) -> bool:
+        """Whether a name of the answer's own choice may follow."""
+        return any(grammar.next_of(stack).may_be_fresh for stack, _ in self._ways) and bool(
+            self._fresh
+        )
 
     @property
     def is_start(self) -> bool:
         """Whether nothing has been read yet."""
         return self is self._parser.start
 
-    @property
+    @functools.cached_property
     def goes_on(self) -> bool:
         """Whether any lexeme may follow."""
-        known = self.words or self.quoted or self.classes or self.punctuation
-        return bool(known) or self.takes_fresh
+        act = self._parser.act
+        return (
+            any(grammar.next_of(stack).is_free for stack, _ in self._ways)
+            or any(
+                act(actions, scopes) is not None
+                for stack, scopes in self._ways
+                for actions in grammar.next_of(stack).actions
+            )
+            or any(names.any() for _, names in self._slots)
+            or self.takes_fresh
+        )
 
-    def is_known_word_prefix(self, text: bytes) -> bool:
-        """Whether a keyword or a known name that may follow begins with `text`."""
-        return _has_prefix(self._sorted_words, text)
+    def may_be(self, kind: str, text: bytes = b"") -> bool:
+        """Whether a lexeme may follow; for a word, that is no name of the answer's own choice."""
+        return bool(self._ways_of(kind, text))
 
-    def is_quoted_prefix(self, text: bytes) -> bool:
-        """Whether a name that may follow in quotes begins with `text`."""
-        return _has_prefix(self._sorted_quoted, text)
+    def is_prefix(self, kind: str, text: bytes) -> bool:
+        """Whether a lexeme that may follow begins with `text`.
 
-    def is_bracketed_prefix(self, text: bytes) -> bool:
-        """The same of one that may follow in brackets, which cannot hold a closing one."""
-        return _has_prefix(self._sorted_bracketed, text)
+        Args:
+          kind: "word", "quoted", "punctuation", or "bracketed" for a name in brackets, which
+            cannot hold a closing one.
+          text: the beginning.
+        """
+        witness = self._witness.get(kind)
+        if witness is None or not witness.startswith(text):
+            witness = next(self.beginning(kind, text), None)
+            if witness is None:
+                return False
+            self._witness[kind] = witness
+        return True
+
+    def first_option(self, kind: str, text: bytes) -> tuple[bytes, int] | None:
+        """Some lexeme that begins with `text`, with the cost of what comes after it."""
+        if not self.is_prefix(kind, text):
+            return None
+        return self._witness[kind], self.cost_after(kind, self._witness[kind])
 
     def is_column_prefix(self, text: bytes) -> bool:
         """Whether a column of the schema, in scope or not, begins with `text`."""
-        return _has_prefix(self._parser.check.columns, text)
+        return next(with_prefix(self._parser.check.columns, text), None) is not None
 
-    def is_punctuation_prefix(self, text: bytes) -> bool:
-        return any(mark.startswith(text) for mark in self.punctuation)
+    def beginning(self, kind: str, text: bytes = b"") -> Iterator[bytes]:
+        """The lexemes that may follow and begin with `text`; kinds as in `is_prefix`."""
+        bracketed, kind = kind == "bracketed", "quoted" if kind == "bracketed" else kind
+        seen = set()
+        for lexeme in self.candidates(kind, text):
+            if lexeme in seen or (bracketed and b"]" in lexeme):
+                continue
+            seen.add(lexeme)
+            if self._ways_of(kind, lexeme):
+                yield lexeme
+
+    def candidates(self, kind: str, text: bytes) -> Iterator[bytes]:
+        """The lexemes that begin with `text` among which those of `beginning` are."""
+        if kind == "punctuation":
+            for stack, _ in self._ways:
+                marks = grammar.next_of(stack).marks
+                yield from (mark for mark in marks if mark.startswith(text))
+            return
+        if kind == "word":
+            for stack, _ in self._ways:
+                yield from with_prefix(grammar.next_of(stack).keywords, text)
+        for _, names in self._slots:
+            yield from with_prefix(names.candidates, text)
 
     def after(self, kind: str, text: bytes = b"") -> "ParserState | None":
         """The state after a lexeme; None where it may not follow.
@@ -128,97 +160,87 @@ class ParserState:
           text: the word, name or mark, folded; what a "<text>" holds.
         """
         key = (kind, text)
-        if key not in self._next:
-            self._next[key] = self._parser.state(self._ways_after(kind, text))
-        return self._next[key]
+        if key not in self._after:
+            self._after[key] = self._parser.state(self._ways_after(kind, text))
+        return self._after[key]
 
-    def _ways_after(self, kind: str, text: bytes) -> Iterable[Way]:
-        if kind == "punctuation":
-            return self.punctuation.get(text, ())
-        if kind == "<text>":
-            check = self._parser.check
-            return {
-                way
-                for way in self.classes.get(kind, ())
-                if not check.is_ambiguous(text, way.scopes)
-            } | self.quoted.get(text, set())
-        if kind == "quoted":
-            return self.quoted.get(text, ())
-        if kind == "word":
-            return self.words.get(text, set()) | self._ways_after_fresh(text)
-        return self.classes.get(kind, ())
-
-    def _ways_after_fresh(self, text: bytes) -> set[Way]:
-        if text in grammar.RESERVED:
-            return set()
-        ways = ((stack, name(text)) for stack, name in self._fresh)
-        return {Way(stack, scopes) for stack, scopes in ways if scopes is not None}
+    def cost_after(self, kind: str, text: bytes = b"") -> int:
+        """As `cost`, after a lexeme that may follow."""
+        key = (kind, text)
+        if key not in self._costs:
+            self._costs[key] = self._parser.cost(self._ways_of(kind, text))
+        return self._costs[key]
 
     def options(self, kind: str, text: bytes = b"") -> Iterator[tuple[bytes, int]]:
-        """What may follow that begins with `text`, each with the cost of what comes after it.
+        """What `beginning` gives, in order, each with the cost of what comes after it."""
+        lexemes = sorted(self.beginning(kind, text))
+        return ((lexeme, self.cost_after(kind, lexeme)) for lexeme in lexemes)
 
-        Args:
-          kind: "word", "quoted" or "punctuation".
-          text: the beginning, folded.
-        """
-        names, costs = self._priced(kind)
-        for place in range(bisect.bisect_left(names, text), len(names)):
-            if not names[place].startswith(text):
-                return
-            yield names[place], costs[place]
+    def _ways_after(self, kind: str, text: bytes) -> Ways:
+        if kind == "word" and self.takes_fresh:
+            return self._ways_of(kind, text) | self._ways_after_fresh(text)
+        if kind == "<text>":
+            check = self._parser.check
+            plain = (way for way in self._ways_of(kind) if not check.is_ambiguous(text, way.scopes))
+            return self._ways_of("quoted", text).union(plain)
+        return self._ways_of(kind, text)
 
-    def _priced(self, kind: str) -> tuple[list[bytes], list[int]]:
-        if kind not in self._prices:
-            known = {"word": self.words, "quoted": self.quoted, "punctuation": self.punctuation}
-            names = sorted(known[kind])
-            self._prices[kind] = names, [self._parser.cost(known[kind][name]) for name in names]
-        return self._prices[kind]
+    def _ways_of(self, kind: str, text: bytes = b"") -> Ways:
+        """The ways after a lexeme that is no name of the answer's own choice."""
+        key = (kind, text)
+        if key not in self._known:
+            self._known[key] = frozenset(self._find_ways(kind, text)) or _NO_WAY
+        return self._known[key]
 
-    def cost_after(self, kind: str) -> int:
-        """As `cost`, after a lexeme of a class."""
-        return self._parser.cost(self.classes[kind])
+    def _find_ways(self, kind: str, text: bytes) -> Iterator[Way]:
+        act = self._parser.act
+        if kind != "quoted":
+            for stack, scopes in self._ways:
+                following = grammar.next_of(stack)
+                if kind == "word":
+                    steps = following.words.get(text, ())
+                elif kind == "punctuation":
+                    steps = following.marks.get(text, ())
+                else:
+                    steps = following.classes.get(kind, ())
+                for actions, rest in steps:
+                    if (after := act(actions, scopes)) is not None:
+                        yield Way(rest, after)
+        if kind == "quoted" or (kind == "word" and self._parser.needs_no_quotes(text)):
+            for rest, names in self._slots:
+                for after in names.after(text):
+                    yield Way(rest, after)
+
+    def _ways_after_fresh(self, text: bytes) -> Ways:
+        if text in grammar.RESERVED:
+            return _NO_WAY
+        after = ((rest, name(text)) for rest, name in self._fresh)
+        return frozenset(Way(rest, scopes) for rest, scopes in after if scopes is not None)
 
     @functools.cached_property
-    def word_prefixes(self) -> frozenset[bytes]:
-        """The beginnings of all known words that may follow."""
-        return frozenset(word[:length] for word in self.words for length in range(1, len(word) + 1))
+    def _slots(self) -> list[tuple[Stack | None, Names]]:
+        """The names that may follow, with what has to follow them."""
+        return [
+            (rest, self._parser.check.names(kind, scopes)) for kind, scopes, rest in self._names
+        ]
 
     @functools.cached_property
-    def _sorted_words(self) -> list[Name]:
-        return sorted(self.words)
+    def _fresh(self) -> list[tuple[Stack | None, Callable[[Name], Scopes | None]]]:
+        """What a name of the answer's own choice leads to."""
+        fresh = (
+            (rest, self._parser.check.fresh(kind, scopes)) for kind, scopes, rest in self._names
+        )
+        return [(rest, name) for rest, name in fresh if name is not None]
 
     @functools.cached_property
-    def _sorted_quoted(self) -> list[Name]:
-        return sorted(self.quoted)
-
-    @functools.cached_property
-    def _sorted_bracketed(self) -> list[Name]:
-        return [name for name in self._sorted_quoted if b"]" not in name]
-
-    def _add(self, way: Way) -> None:
-        if way.stack is None:
-            self.complete = True
-            return
-        symbol, rest = way.stack.symbol, way.stack.rest
-        if symbol.isupper():
-            self.words.setdefault(symbol.lower().encode(), set()).add(Way(rest, way.scopes))
-        elif symbol[0] == '"':
-            mark = symbol.strip('"').encode()
-            self.punctuation.setdefault(mark, set()).add(Way(rest, way.scopes))
-        elif symbol in grammar.CLASSES:
-            self.classes.setdefault(symbol, set()).add(Way(rest, way.scopes))
-        else:
-            self._add_names(symbol.strip("<>"), rest, way.scopes)
-
-    def _add_names(self, kind: str, rest: Stack | None, scopes: Scopes) -> None:
-        check = self._parser.check
-        if (fresh := check.fresh(kind, scopes)) is not None:
-            self._fresh.append((rest, fresh))
-        for name, after in check.names(kind, scopes):
-            way = Way(rest, after)
-            self.quoted.setdefault(name, set()).add(way)
-            if self._parser.needs_no_quotes(name):
-                self.words.setdefault(name, set()).add(way)
+    def _names(self) -> dict[tuple[str, Scopes, Stack | None], None]:
+        """The kinds of names that may follow."""
+        after = (
+            (kind, self._parser.act(actions, scopes), rest)
+            for stack, scopes in self._ways
+            for kind, (actions, rest) in grammar.next_of(stack).names
+        )
+        return dict.fromkeys(name for name in after if name[1] is not None)
 
 
 class Parser:
@@ -236,18 +258,27 @@ class Parser:
         self.check = check
         self.costs = Costs(check, count)
         self._plain = plain
-        self._stacks: dict[tuple[str, int], Stack] = {}
-        self._states: dict[frozenset[Way], ParserState] = {}
-        start = Way(self._push(("statement",), None), ())
-        self.start = self.state([start])
+        self._stack_costs: dict[Stack | None, int] = {None: 0}
+        self._states: dict[Ways, ParserState | None] = {}
+        self.start = self.state([Way(grammar.push(("statement",), None), ())])
 
     def state(self, ways: Iterable[Way]) -> ParserState | None:
         """The state that these ways make; None for no way, or only dead ends."""
         ways = frozenset(ways)
+        if not ways:
+            return None
         if ways not in self._states:
             state = ParserState(self, ways)
-            self._states[ways] = state if state.complete or state.goes_on else None
+            self._states[ways] = state if state.goes_on or state.complete else None
         return self._states[ways]
+
+    def act(self, actions: tuple[str, ...], scopes: Scopes) -> Scopes | None:
+        """The scopes after some actions; None where one of them is not allowed."""
+        for action in actions:
+            if scopes is None:
+                return None
+            scopes = self.check.act(action, scopes)
+        return scopes
 
     def needs_no_quotes(self, name: Name) -> bool:
         """Whether a name of the schema, or one given with AS, can be a word."""
@@ -258,9 +289,15 @@ class Parser:
     def cost(self, ways: Iterable[Way]) -> int:
         """How many tokens the shortest completion of one of the ways takes, about, at most."""
         return min(
-            (way.stack.cost if way.stack else 0) + self.costs.of_scopes(self._begun(way))
-            for way in ways
+            self._stack_cost(way.stack) + self.costs.of_scopes(self._begun(way)) for way in ways
         )
+
+    def _stack_cost(self, stack: Stack | None) -> int:
+        cost = self._stack_costs.get(stack)
+        if cost is None:
+            cost = self.costs.of_symbol(stack.symbol) + self._stack_cost(stack.rest)
+            self._stack_costs[stack] = cost
+        return cost
 
     def _begun(self, way: Way) -> Scopes:
         """A way's scopes; where another arm is next, with what it has to repeat."""
@@ -269,37 +306,3 @@ class Parser:
             stack = stack.rest
         begins = stack is not None and stack.symbol == "!arm"
         return self.check.act("arm", way.scopes) if begins else way.scopes
-
-    def expand(self, ways: Iterable[Way]) -> set[Way]:
-        """The ways with a lexeme on top, or none: actions done and rules replaced."""
-        found: set[Way] = set()
-        open_ways = list(ways)
-        while open_ways:
-            way = open_ways.pop()
-            symbol = way.stack.symbol if way.stack else ""
-            if symbol.startswith("!"):
-                scopes = self.check.act(symbol[1:], way.scopes)
-                if scopes is not None:
-                    open_ways.append(Way(way.stack.rest, scopes))
-            elif symbol in grammar.RULES:
-                open_ways.extend(
-                    Way(self._push(alternative, way.stack.rest), way.scopes)
-                    for alternative in grammar.RULES[symbol]
-                )
-            else:
-                found.add(way)
-        return found
-
-    def _push(self, symbols: tuple[str, ...], stack: Stack | None) -> Stack | None:
-        for symbol in reversed(symbols):
-            key = (symbol, id(stack))
-            if key not in self._stacks:
-                cost = self.costs.of_symbol(symbol) + (stack.cost if stack else 0)
-                self._stacks[key] = Stack(symbol, stack, cost)
-            stack = self._stacks[key]
-        return stack
-
-
-def _has_prefix(names: list[Name], text: bytes) -> bool:
-    place = bisect.bisect_left(names, text)
-    return place < len(names) and names[place].startswith(text)

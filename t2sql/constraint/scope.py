@@ -7,7 +7,8 @@ them exactly one meaning (`from_clause.Choices`). After that a name has to be in
 The rules' actions (`!name`) and lookups (`<name>`) map a `Scopes` to another one.
 """
 
-from collections.abc import Callable, Iterator
+import bisect
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from t2sql.constraint import scope_actions
 from t2sql.constraint.foreign_keys import End, LinkedChoices, Links
@@ -39,6 +40,36 @@ MAX_LEAP = 3
 _SHUT = ("group", "order")
 
 
+class Names:
+    """The names of one kind that may come next.
+
+    Args:
+      candidates: these, and perhaps others, in order.
+      after: the scopes after a candidate, one for each meaning; none where it may not come.
+
+    Attributes:
+      candidates: these, and perhaps others, in order.
+    """
+
+    def __init__(self, candidates: Sequence[Name], after: Callable[[Name], tuple[Scopes, ...]]):
+        self.candidates = candidates
+        self._find = after
+        self._after: dict[Name, tuple[Scopes, ...]] = {}
+
+    def after(self, name: Name) -> tuple[Scopes, ...]:
+        """The scopes after a name, one for each meaning; none where it may not come."""
+        after = self._after.get(name)
+        if after is None:
+            place = bisect.bisect_left(self.candidates, name)
+            known = place < len(self.candidates) and self.candidates[place] == name
+            after = self._after[name] = self._find(name) if known else ()
+        return after
+
+    def any(self) -> bool:
+        """Whether any name may come next."""
+        return any(map(self.after, self.candidates))
+
+
 class ScopeCheck:
     """The actions and lookups of the rules, for one schema.
 
@@ -65,26 +96,30 @@ class ScopeCheck:
             "joinable": self._joinable,
             "aliasable": self._aliasable,
         }
-        self._lookups: dict[str, Callable[[Scopes], Iterator[tuple[Name, Scopes]]]] = {
+        self._lookups: dict[str, Callable[[Scopes], Names]] = {
             "column": self._columns,
             "qualifier": self._qualifiers,
             "member": self._members,
             "table": self._tables,
             "alias": self._aliases,
             "short": self._short_aliases,
-            "label": lambda scopes: iter(()),
+            "label": lambda scopes: Names((), lambda name: ()),
             "result": self._results,
             "end": self._ends,
             "key": self._keys,
         }
+        self._names: dict[tuple[str, Scopes], Names] = {}
 
     def act(self, action: str, scopes: Scopes) -> Scopes | None:
         """The scopes after an action; None where it is not allowed."""
         return self._actions[action](scopes)
 
-    def names(self, kind: str, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
-        """The names of a class that may come next, each with the scopes after it."""
-        return self._lookups[kind](scopes)
+    def names(self, kind: str, scopes: Scopes) -> Names:
+        """The names of a kind that may come next."""
+        key = (kind, scopes)
+        if key not in self._names:
+            self._names[key] = self._lookups[kind](scopes)
+        return self._names[key]
 
     def fresh(self, kind: str, scopes: Scopes) -> Callable[[Name], Scopes | None] | None:
         """What a name of the user's own choice (after AS) leads to; None: there may be none."""
@@ -152,8 +187,8 @@ class ScopeCheck:
 
     def _joinable(self, scopes: Scopes) -> Scopes | None:
         """Before another table: whether any fits."""
-        fits = next(self._tables(scopes), None)
-        return with_values(scopes, joining=True) if fits else None
+        scopes = with_values(scopes, joining=True)
+        return scopes if self.names("table", scopes).any() else None
 
     def _plain(self, scopes: Scopes) -> Scopes | None:
         """A table or query without an alias."""
@@ -164,8 +199,8 @@ class ScopeCheck:
 
     def _aliasable(self, scopes: Scopes) -> Scopes | None:
         """Before AS: whether any alias may follow."""
-        fits = self.fresh("alias", scopes) or next(self._aliases(scopes), None)
-        return with_values(scopes, aliased=True) if fits else None
+        scopes = with_values(scopes, aliased=True)
+        return scopes if self.fresh("alias", scopes) or self.names("alias", scopes).any() else None
 
     def _named(self, scopes: Scopes, name: Name) -> Scopes | None:
         scope = scopes[-1]
@@ -210,67 +245,73 @@ class ScopeCheck:
 
     # Lookups
 
-    def _columns(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
+    def _columns(self, scopes: Scopes) -> Names:
         scope = scopes[-1]
-        if scope.phase in ("having", "order") and not scope.inside:
-            yield from ((label, scopes) for label in scope.labels)
         if scope.phase == "select":
-            for column in self.columns:
-                yield from self._early(scopes, (None, column))
-        elif scope.phase == "on":
-            for column in unique_columns(scope.from_items):
-                yield from self._early(scopes, (None, column))
-        else:
-            yield from ((column, scopes) for column in _visible_columns(scopes))
+            return Names(self.columns, lambda column: self._early(scopes, (None, column)))
+        if scope.phase == "on":
+            columns = unique_columns(scope.from_items)
+            return Names(columns, lambda column: self._early(scopes, (None, column)))
+        columns = set(_visible_columns(scopes))
+        if scope.phase in ("having", "order") and not scope.inside:
+            columns |= scope.labels
+        return Names(sorted(columns), lambda column: (scopes,))
 
-    def _early(self, scopes: Scopes, ref: Ref) -> Iterator[tuple[Name, Scopes]]:
+    def _early(self, scopes: Scopes, ref: Ref) -> tuple[Scopes, ...]:
+        """The scopes after a column that is named while FROM is open."""
         scope = scopes[-1]
         refs = scope.refs | {ref}
         if ref in scope.refs or self.choices.missing(refs, scope.from_items) is not None:
-            yield ref[1], with_values(scopes, refs=refs, qualifier=None, last=ref[1])
+            return (with_values(scopes, refs=refs, qualifier=None, last=ref[1]),)
+        return ()
 
-    def _qualifiers(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
+    def _qualifiers(self, scopes: Scopes) -> Names:
         scope = scopes[-1]
-        names = {item.name for each in _seen(scopes) for item in each.from_items if item.name}
         if scope.phase == "select":
             names = {*self.tables, *_early_aliases(scope.refs)}
-        for name in sorted(names):
-            after = with_values(scopes, qualifier=name)
-            if next(self._members(after), None):
-                yield name, after
+        else:
+            names = {item.name for each in _seen(scopes) for item in each.from_items if item.name}
 
-    def _members(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
+        def after(name: Name) -> tuple[Scopes, ...]:
+            qualified = with_values(scopes, qualifier=name)
+            return (qualified,) if self.names("member", qualified).any() else ()
+
+        return Names(sorted(names), after)
+
+    def _members(self, scopes: Scopes) -> Names:
         scope = scopes[-1]
+        name = scope.qualifier
         if scope.phase == "select":
-            for column in self.tables.get(scope.qualifier, self.columns):
-                yield from self._early(scopes, (scope.qualifier, column))
-            return
-        for each in _seen(scopes):
-            for item in each.from_items:
-                if item.name == scope.qualifier:
-                    after = with_values(scopes, qualifier=None)
-                    yield from ((column, after) for column in sorted(item.columns))
-                    return
+            columns = sorted(self.tables[name]) if name in self.tables else self.columns
+            return Names(columns, lambda column: self._early(scopes, (name, column)))
+        items = (item for seen in _seen(scopes) for item in seen.from_items if item.name == name)
+        item = next(items, None)
+        after = (with_values(scopes, qualifier=None),)
+        return Names(sorted(item.columns) if item else (), lambda column: after)
 
-    def _tables(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
+    def _tables(self, scopes: Scopes) -> Names:
         scope = scopes[-1]
         if len(scope.from_items) >= MAX_FROM_ITEMS:
-            return
+            return Names((), lambda table: ())
         follows = scope.repeat if scope.star else ()
         missing = self.choices.missing(scope.refs, scope.from_items)
         keyed, present = self._is_keyed(scopes), frozenset(tables_of(scope.from_items))
-        for table, columns in self.tables.items():
-            from_items = (*scope.from_items, FromItem(None, frozenset(columns), table))
+
+        def after(table: Name) -> tuple[Scopes, ...]:
+            item = FromItem(None, self.choices.tables[table], table)
+            from_items = (*scope.from_items, item)
             if follows and tables_of(from_items) != follows[: len(from_items)]:
-                continue
+                return ()
             if keyed and not self.links.joins(present, table):
-                continue
+                return ()
             needed = self.choices.fewest(scope.refs, from_items)
             if needed is None or (missing and needed >= missing and len(from_items) > MAX_IDLE):
-                continue
-            yield table, with_values(scopes, from_items=from_items, joining=False)
+                return ()
+            return (with_values(scopes, from_items=from_items, joining=False),)
 
-    def _aliases(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
+        return Names(sorted(self.tables), after)
+
+    def _aliases(self, scopes: Scopes) -> Names:
         """The aliases that SELECT has used and nothing has introduced yet.
 
         Along keys also the numbered ones, and there are no others: ON has to repeat them, for
@@ -278,36 +319,40 @@ class ScopeCheck:
         are to come.
         """
         scope = scopes[-1]
-        names = self.choices.pending_qualifiers(scope.refs, scope.from_items)
+        names = set(self.choices.pending_qualifiers(scope.refs, scope.from_items))
         if self.links and not any(map(number, names)):
-            names = dict.fromkeys((*names, *EARLY_ALIASES))
-        for name in names:
-            after = None if name in self.tables else self._named(scopes, name)
-            if after is not None:
-                yield name, after
+            names |= set(EARLY_ALIASES)
+        return self._names_for_last(scopes, names - self.tables.keys())
 
-    def _short_aliases(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
+    def _short_aliases(self, scopes: Scopes) -> Names:
         """The aliases that may stand without AS."""
-        for name in EARLY_ALIASES:
-            if (after := self._named(scopes, name)) is not None:
-                yield name, after
+        return self._names_for_last(scopes, EARLY_ALIASES)
 
-    def _ends(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
+    def _names_for_last(self, scopes: Scopes, names: Iterable[Name]) -> Names:
+        def after(name: Name) -> tuple[Scopes, ...]:
+            named = self._named(scopes, name)
+            return () if named is None else (named,)
+
+        return Names(sorted(names), after)
+
+    def _ends(self, scopes: Scopes) -> Names:
         """The tables that one side of a link may be of."""
-        for name in sorted({name for name, _ in self._open_ends(scopes[-1])}):
-            yield name, with_values(scopes, qualifier=name)
+        names = {name for name, _ in self._open_ends(scopes[-1])}
+        return Names(sorted(names), lambda name: (with_values(scopes, qualifier=name),))
 
-    def _keys(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
+    def _keys(self, scopes: Scopes) -> Names:
         """The columns that it may be."""
         scope = scopes[-1]
-        for end in sorted(self._open_ends(scope)):
-            if end[0] != scope.qualifier:
-                continue
+
+        def after(column: Name) -> tuple[Scopes, ...]:
+            end = (scope.qualifier, column)
             if scope.half is None:
-                yield end[1], with_values(scopes, qualifier=None, half=end)
-            else:
-                linked = scope.linked | {frozenset((scope.half, end))}
-                yield end[1], with_values(scopes, qualifier=None, half=None, linked=linked)
+                return (with_values(scopes, qualifier=None, half=end),)
+            linked = scope.linked | {frozenset((scope.half, end))}
+            return (with_values(scopes, qualifier=None, half=None, linked=linked),)
+
+        columns = {column for name, column in self._open_ends(scope) if name == scope.qualifier}
+        return Names(sorted(columns), after)
 
     def _open_ends(self, scope: QueryScope) -> frozenset[End]:
         """The columns that link the last table to one before it, by what names the tables."""
@@ -326,8 +371,16 @@ class ScopeCheck:
         )
         return frozenset().union(*(each - {scope.half} for each in fitting))
 
-    def _results(self, scopes: Scopes) -> Iterator[tuple[Name, Scopes]]:
-        return ((name, scopes) for name in sorted(scopes[-1].results))
+    def _results(self, scopes: Scopes) -> Names:
+        return Names(sorted(scopes[-1].results), lambda name: (scopes,))
+
+
+def with_prefix(names: Sequence[Name], text: bytes) -> Iterator[Name]:
+    """Those of sorted names that begin with `text`."""
+    for place in range(bisect.bisect_left(names, text), len(names)):
+        if not names[place].startswith(text):
+            return
+        yield names[place]
 
 
 def _early_aliases(refs: frozenset[Ref]) -> Iterator[Name]:

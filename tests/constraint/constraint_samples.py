@@ -99,7 +99,7 @@ def random_rows(
         assert row.left > 0, row._tokens
         mask = row.allowed()
         if row._is_roomy() and draw.random() < 0.5:
-            mask = made.mask(row._position, row._tokens)  # an answer's own choice may be any of it
+            mask = made.mask(row._position)  # an answer's own choice may be any of it
         tokens = np.flatnonzero(mask.unpacked(made.vocabulary.size))
         assert len(tokens), row._tokens
         quote = lexer.open_quote(row._position)

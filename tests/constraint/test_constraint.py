@@ -109,11 +109,11 @@ def test_what_may_come_next(singers, so_far, no, yes):
         "SELECT age FROM singer WHERE age <",
     ],
 )
-def test_the_engine_and_the_scope_check_agree(singers, vocabulary, text):
+def test_a_mask_holds_the_tokens_that_go_on(singers, vocabulary, text):
     position = lexer.steps(singers.begin, text.encode())
     if position is None:
         pytest.fail(text)
-    allowed = singers.mask(position, vocabulary.encode(text.encode())).unpacked(vocabulary.size)
+    allowed = singers.mask(position).unpacked(vocabulary.size)
     for token, piece in enumerate(vocabulary.pieces):
         if token in vocabulary.end_ids:
             assert allowed[token] == lexer.is_complete(position)
@@ -133,16 +133,15 @@ def test_a_token_is_allowed_where_the_mask_has_it(vocabulary, tables):
     ]
     for seed in range(8):
         for row in samples.random_rows(made, limit=60 + 20 * seed, seed=seed):
-            mask = made.mask(row._position, row._tokens)
+            mask = made.mask(row._position)
             mask = (mask if row._is_roomy() else row._narrowed(mask)).unpacked(vocabulary.size)
             assert [token for token in tokens if row.allows(token) != mask[token]] == []
 
 
 def test_what_is_chosen_for_an_answer_is_spelt_as_usual(singers, vocabulary):
     """A name as the schema has it; the answer itself may spell it otherwise."""
-    text = vocabulary.encode(b"SELECT ")
     position = lexer.steps(singers.begin, b"SELECT ")
-    usual, all_ = singers.usual_mask(position, text), singers.mask(position, text)
+    usual, all_ = singers.usual_mask(position), singers.mask(position)
     for letter, is_usual in ((b"y", True), (b"Y", False), (b"c", True), (b"C", True)):
         (token,) = vocabulary.encode(letter)
         assert usual.unpacked(vocabulary.size)[token] == is_usual
@@ -153,8 +152,7 @@ def test_what_is_chosen_for_an_answer_has_no_needless_quotes_and_spaces(vocabula
     odd = constraint.SchemaConstraint(vocabulary, samples.make_schema(samples.ODD))
     for made, so_far, needed in ((singers, b"SELECT ", False), (odd, b"SELECT ", True)):
         position = lexer.steps(made.begin, so_far)
-        tokens = vocabulary.encode(so_far)
-        usual, all_ = made.usual_mask(position, tokens), made.mask(position, tokens)
+        usual, all_ = made.usual_mask(position), made.mask(position)
         for mark in b'"`[':
             (token,) = vocabulary.encode(bytes((mark,)))
             assert all_.unpacked(vocabulary.size)[token]
@@ -171,7 +169,7 @@ def test_what_is_chosen_for_an_answer_is_cut_as_the_tokenizer_cuts_it():
     made = constraint.SchemaConstraint(vocabulary, samples.make_schema(tables))
     so_far = b"SELECT Name FROM Band AS T1 WHERE T1."
     position = lexer.steps(made.begin, so_far)
-    mask = made.usual_mask(position, vocabulary.encode(so_far)).unpacked(vocabulary.size)
+    mask = made.usual_mask(position).unpacked(vocabulary.size)
     pieces = {vocabulary.pieces[token] for token in np.flatnonzero(mask)}
     assert {b"Singer", b"Name"} <= pieces
     assert not {b"S", b"Sing", b"singer", b"NA"} & pieces

@@ -6,7 +6,7 @@ import sqlglot
 from sqlglot import exp
 
 from t2sql import constraint
-from t2sql.constraint import identifiers, lexer
+from t2sql.constraint import completion, identifiers, lexer
 from t2sql.constraint.foreign_keys import Links
 
 
@@ -174,7 +174,7 @@ def test_an_arm_that_repeats_tables_has_room(papers, vocabulary):
     """A star has the next arm name the same tables, joins and all."""
     arm = b"SELECT * FROM papers JOIN authorship ON papers.paper_id = authorship.paper_id"
     position = lexer.steps(papers.begin, arm + b" UNION")
-    assert papers.bound(position) >= len(vocabulary.encode(b" " + arm))
+    assert completion.bound(position, papers.count) >= len(vocabulary.encode(b" " + arm))
 
 
 @pytest.mark.weights
