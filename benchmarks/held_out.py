@@ -36,8 +36,12 @@ def main(argv) -> None:
         (output / "dev.json").write_text(
             json.dumps(
                 [
-                    {"db_id": each.db_id, "question": each.question, "query": each.query}
-                    for each in split.held_out
+                    {
+                        "db_id": example.db_id,
+                        "question": example.question,
+                        "query": example.query,
+                    }
+                    for example in split.held_out
                 ]
             )
         )

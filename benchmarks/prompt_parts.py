@@ -17,10 +17,10 @@ import sys
 
 from t2sql.data import compact
 
-_WITHOUT = {
+WITHOUT = {
     "none": {},
-    "types": {"_type": lambda column: ()},
-    "keys": {"_keys": lambda schema, ref, targets: ()},
+    "types": {"SHOW_TYPES": False},
+    "keys": {"SHOW_KEYS": False},
     "values": {"VALUES_PER_COLUMN": 0},
     "matches": {"MATCHES": 0},
 }
@@ -37,12 +37,12 @@ if __name__ == "__main__":
     if len(sys.argv) == 2 and sys.argv[1].lstrip("-").startswith("help"):
         print(__doc__)
         sys.exit(0)
-    if len(sys.argv) < 3 or sys.argv[1] not in _WITHOUT or not _is_module(sys.argv[2]):
-        usage = f"usage: python -m benchmarks.prompt_parts {'|'.join(_WITHOUT)} MODULE FLAGS..."
+    if len(sys.argv) < 3 or sys.argv[1] not in WITHOUT or not _is_module(sys.argv[2]):
+        usage = f"usage: python -m benchmarks.prompt_parts {'|'.join(WITHOUT)} MODULE FLAGS..."
         print(usage, file=sys.stderr)
         sys.exit(2)
     part, module = sys.argv[1:3]
-    for name, value in _WITHOUT[part].items():
+    for name, value in WITHOUT[part].items():
         setattr(compact, name, value)
     del sys.argv[1:3]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

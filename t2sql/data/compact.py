@@ -20,6 +20,8 @@ from t2sql.data.schema import Column, ColumnRef, Schema, Table
 from t2sql.data.values import ColumnValue, ValueIndex, read_values
 from t2sql.sql.names import quote_name, quoted_text
 
+# What the prompt shows; `benchmarks.prompt_parts` measures what each part is worth.
+SHOW_TYPES = SHOW_KEYS = True
 VALUES_PER_COLUMN = 2
 # Longer values say little of a column for their tokens, and are seldom asked for whole.
 MAX_SHOWN_CHARS = 24
@@ -91,12 +93,14 @@ def _schema_text(schema: Schema, values: dict[ColumnRef, list[str]]) -> str:
 
     def column_text(table: Table, column: Column) -> str:
         ref = ColumnRef(table.name, column.name)
-        words = [quote_name(column.name), column.type]
-        if schema.is_primary_key(*ref):
+        words = [quote_name(column.name)]
+        if SHOW_TYPES:
+            words.append(column.type)
+        if SHOW_KEYS and schema.is_primary_key(*ref):
             words.append("key")
-        if ref in targets:
+        if SHOW_KEYS and ref in targets:
             words.append(f"-> {_dotted(targets[ref])}")
-        else:
+        if ref not in targets:
             words += _shown_values(values[ref], shown)
         return " ".join(words)
 

@@ -93,7 +93,7 @@ class Checkpoints:
         """The last checkpoint's state, as NumPy arrays, and notes.
 
         Args:
-          like: a state of the same shapes.
+          like: a state with its shapes.
 
         Raises:
           RefusedError: the checkpoint is of another training.

@@ -57,7 +57,7 @@ class Validator:
         self._prompt = prompt
         self._make_pair = make_pair
         by_hash = sorted(
-            held_out, key=lambda each: hashlib.sha256(each.example_id.encode()).hexdigest()
+            held_out, key=lambda example: hashlib.sha256(example.example_id.encode()).hexdigest()
         )
         chosen = by_hash[: config.train.validation_questions]
         units = loader.plan(chosen, prompt, unit_size=config.unit_size)

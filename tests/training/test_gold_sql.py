@@ -78,9 +78,9 @@ def _results(connection, query):
 
 @pytest.mark.spider
 def test_every_train_query_gives_the_same_result(spider_root):
-    found = examples.read_examples(spider_root, "train", with_schema=False)
+    read = examples.read_examples(spider_root, "train", with_schema=False)
     by_database = {}
-    for example in found:
+    for example in read:
         by_database.setdefault(example.db_id, []).append(example.query)
     for db_id, queries in by_database.items():
         path = database.database_path(spider_root, db_id)

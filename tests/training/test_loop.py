@@ -236,7 +236,7 @@ def test_a_broken_epoch_begins_as_a_whole_one_does(tmp_path):
         assert broken.sequences == whole.sequences[: len(broken.sequences)]
         assert broken.per_epoch == whole.per_epoch
     # So a training may be given fewer epochs, or more, when it goes on.
-    described = [setup.describe(each) for each in parts]
+    described = [setup.describe(of_parts) for of_parts in parts]
     assert described[0] == described[1] == described[2]
 
 

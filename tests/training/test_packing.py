@@ -63,8 +63,8 @@ def test_a_plan_holds_every_question_once_and_no_sequence_overflows(seed, schema
     questions = _questions(np.random.default_rng(seed), schemas)
     plan = packing.plan_epoch(questions, CAPACITY, np.random.default_rng(seed))
     planned = [(g.prefix, q) for groups in plan for g in groups for q in g.questions]
-    wanted = [(prefix, q) for prefix, of_schema in questions.items() for q in of_schema]
-    assert sorted(planned, key=repr) == sorted(wanted, key=repr)
+    expected = [(prefix, q) for prefix, of_schema in questions.items() for q in of_schema]
+    assert sorted(planned, key=repr) == sorted(expected, key=repr)
     for groups in plan:
         assert CAPACITY.holds(groups)
         packed = packing.pack(groups, CAPACITY)
@@ -185,9 +185,9 @@ def test_attention_in_chunks_is_gemmas(heads):
         return_hidden_states=True,
     ).hidden_states
     read = {name: getattr(packed, name) for name in ("positions", "segments", "parents", "chunks")}
-    found = attention.hidden_states(model, params, packed.tokens, **read)
+    hidden = attention.hidden_states(model, params, packed.tokens, **read)
     told = packed.segments > 0
-    np.testing.assert_allclose(found[told], expected[told], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(hidden[told], expected[told], rtol=1e-4, atol=1e-4)
 
 
 def test_the_loss_is_that_of_the_plain_model_on_a_plain_text(dummy):
@@ -203,8 +203,8 @@ def test_the_loss_is_that_of_the_plain_model_on_a_plain_text(dummy):
     log_probabilities = jax.nn.log_softmax(logits)[jnp.arange(len(text) - 1), jnp.array(text[1:])]
     expected = -log_probabilities[-len(question.answer) :].sum()
     batch = step_lib.Batch.of(packing.stack([packing.pack([group], CAPACITY)], (1,)))
-    found = step_lib.loss_sum(model, params, batch)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    loss = step_lib.loss_sum(model, params, batch)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
 def test_the_output_layers_gradients_are_those_of_the_product():
@@ -219,6 +219,6 @@ def test_the_output_layers_gradients_are_those_of_the_product():
     def plain(hidden, table):
         return jnp.einsum("bmd,vd->bmv", hidden, table)
 
-    found = jax.grad(loss(step_lib.output_layer), (0, 1))(hidden, table)
+    gradients = jax.grad(loss(step_lib.output_layer), (0, 1))(hidden, table)
     expected = jax.grad(loss(plain), (0, 1))(hidden, table)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), gradients, expected)
