@@ -16,6 +16,10 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as 
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of several.")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+_NUM_REPLICAS = flags.DEFINE_integer(
+    "num_replicas", None, "How many launches share the run's units without meeting."
+)
+_REPLICA = flags.DEFINE_integer("replica", None, "Which of them this is, from 0.")
 
 
 def main(argv) -> None:
@@ -38,6 +42,8 @@ def _given() -> dict[str, str]:
         cluster.COORDINATOR: _COORDINATOR.value,
         cluster.NUM_PROCESSES: _NUM_PROCESSES.value,
         cluster.PROCESS_ID: _PROCESS_ID.value,
+        cluster.NUM_REPLICAS: _NUM_REPLICAS.value,
+        cluster.REPLICA: _REPLICA.value,
     }
     return {name: str(value) for name, value in values.items() if value is not None}
 

@@ -1,24 +1,31 @@
-"""What the environment says about the processes of a job: flags, Slurm, a TPU slice.
+"""What the environment says about the processes of a job: flags, Slurm, TPU slices, replicas.
 
 JAX could find this out by itself, but it always takes port 8482 on a TPU, which the automatic
 firewall rule of v6e does not open, and under Slurm one GPU per process.
 """
 
 import dataclasses
-import glob
-import importlib.util
 import re
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from t2sql import errors
+from t2sql.runtime import tpu
 
 COORDINATOR = "T2SQL_COORDINATOR"
 NUM_PROCESSES = "T2SQL_NUM_PROCESSES"
 PROCESS_ID = "T2SQL_PROCESS_ID"
 COORDINATOR_PORT = "T2SQL_COORDINATOR_PORT"
+NUM_REPLICAS = "T2SQL_NUM_REPLICAS"
+REPLICA = "T2SQL_REPLICA"
+# Numbers of a pod in a Kubernetes Job, and of a job in a Slurm array, from 0 unless told otherwise.
+# https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode
+# https://slurm.schedmd.com/job_array.html
+POD_INDEX = "JOB_COMPLETION_INDEX"
+_REPLICA_INDICES = (POD_INDEX, "SLURM_ARRAY_TASK_ID")
 # JAX's own before 8482; within the ports that every TPU network has open.
 TPU_PORT = 8476
 _METADATA_HOST = "GCE_METADATA_IP"  # the name that JAX and google-auth read too
@@ -72,10 +79,56 @@ def detect(environ: Mapping[str, str]) -> Cluster | None:
     return job if job and job.count > 1 else None
 
 
-def is_tpu_vm() -> bool:
-    """Whether this machine has TPU chips and their library, which is JAX's own test."""
-    chips = glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*")
-    return bool(chips) and importlib.util.find_spec("libtpu") is not None
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Replica:
+    """Which of several launches of the job this is; they share the units and never meet.
+
+    Attributes:
+      index: from 0.
+      count: of all launches; each has the same number of processes.
+      source: the variable that said the index; empty where there is one launch only.
+    """
+
+    index: int = 0
+    count: int = 1
+    source: str = ""
+
+
+def detect_replica(environ: Mapping[str, str], processes: int) -> Replica:
+    """Returns which replica this process belongs to, one of `processes` in it.
+
+    The index is `T2SQL_REPLICA`, else that of a pod or of a Slurm array's job, but only where
+    `T2SQL_NUM_REPLICAS` says that there are several: the jobs of an array may be different runs.
+
+    Raises:
+      InputError: variables are incomplete, no numbers, or number something else.
+    """
+    if NUM_REPLICAS not in environ:
+        if REPLICA in environ:
+            raise errors.InputError(f"{REPLICA} given, but not {NUM_REPLICAS} (--num_replicas)")
+        return Replica()
+    source = next((name for name in (REPLICA, *_REPLICA_INDICES) if name in environ), None)
+    if source is None:
+        raise errors.InputError(
+            f"{NUM_REPLICAS} given, but not {REPLICA} (--replica); "
+            f"{' or '.join(_REPLICA_INDICES)} would tell it too"
+        )
+    index, count = _number(environ, source), _number(environ, NUM_REPLICAS)
+    if source == POD_INDEX and processes > 1:
+        raise errors.InputError(
+            f"{POD_INDEX} numbers the {processes} hosts of a slice here, not the replicas: "
+            f"give {REPLICA} (--replica)"
+        )
+    if not 0 <= index < count:
+        raise errors.InputError(
+            f"{source} is {index} and {NUM_REPLICAS} {count}; replicas are numbered from 0"
+        )
+    return Replica(index=index, count=count, source=source)
+
+
+def unused_index(environ: Mapping[str, str]) -> str:
+    """A variable that says that this process is one of several, where nothing heeds it."""
+    return next((name for name in _REPLICA_INDICES if name in environ), "")
 
 
 def _find_explicit(environ: Mapping[str, str]) -> Cluster | None:
@@ -148,23 +201,63 @@ def _tasks_on_node(environ: Mapping[str, str]) -> int:
 
 
 def _find_tpu_hosts(environ: Mapping[str, str]) -> Cluster | None:
-    """The hosts of a slice: GKE says it in the environment, a TPU VM's metadata server knows."""
-    if "TPU_WORKER_HOSTNAMES" in environ and "TPU_WORKER_ID" in environ:
-        kind, index = "TPU slice of GKE", environ["TPU_WORKER_ID"]
-        hosts = environ["TPU_WORKER_HOSTNAMES"].split(",")
-    elif is_tpu_vm() and (number := _metadata(environ, "agent-worker-number")) is not None:
-        kind, index = "TPU slice", number
-        endpoints = _metadata(environ, "worker-network-endpoints") or ""
-        # Either hosts, or NAME:ID:ADDRESS.
-        hosts = [endpoint.rpartition(":")[2] for endpoint in endpoints.split(",")]
+    """The hosts of all slices: GKE says it in the environment, a TPU VM's metadata server knows.
+
+    As jax/_src/clusters/cloud_tpu_cluster.py: hosts are counted over the slices.
+    """
+    if hosts := _hosts_of_gke(environ):
+        kind, worker = "TPU slice of GKE", environ if len(hosts) > 1 else {"TPU_WORKER_ID": "0"}
+    elif (
+        tpu.is_tpu_vm()
+        and "TPU_SKIP_MDS_QUERY" not in environ
+        and (number := _metadata(environ, "agent-worker-number")) is not None
+    ):
+        kind, worker = "TPU slice", {"TPU_WORKER_ID": number}
+        hosts = (_metadata(environ, "worker-network-endpoints") or "").split(",")
+        environ = _tpu_env(environ) | environ
     else:
         return None
+    # NAME:ID:ADDRESS, HOST:PORT or HOST
+    first = hosts[0].split(":")[2 if hosts[0].count(":") == 2 else 0]
+    slices = _number(environ, "MEGASCALE_NUM_SLICES") if "MEGASCALE_NUM_SLICES" in environ else 1
+    slice_id = 0
+    if slices > 1:
+        slice_id = _number(environ, "MEGASCALE_SLICE_ID")
+        if not 0 <= slice_id < slices:
+            raise errors.InputError(
+                f"MEGASCALE_SLICE_ID is {slice_id} and MEGASCALE_NUM_SLICES {slices}; slices are "
+                "numbered from 0"
+            )
+        first = environ.get("MEGASCALE_COORDINATOR_ADDRESS", "").partition(":")[0]
+        kind += f", slice {slice_id} of {slices}"
     return Cluster(
         kind=kind,
-        address=f"{hosts[0]}:{environ.get(COORDINATOR_PORT, TPU_PORT)}",
-        index=_number({"the number of this TPU worker": index}, "the number of this TPU worker"),
-        count=len(hosts),
+        address=f"{first}:{environ.get(COORDINATOR_PORT, TPU_PORT)}",
+        index=slice_id * len(hosts) + _number(worker, "TPU_WORKER_ID"),
+        count=slices * len(hosts),
     )
+
+
+def _hosts_of_gke(environ: Mapping[str, str]) -> list[str]:
+    """The hosts of this slice as GKE's variables have them, in the order in which JAX asks."""
+    if path := environ.get("TPU_PROCESS_ADDRESSES_PATH"):
+        try:
+            addresses = Path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise errors.InputError(f"TPU_PROCESS_ADDRESSES_PATH is {path!r}: {error}") from error
+        if not addresses:
+            raise errors.InputError(f"TPU_PROCESS_ADDRESSES_PATH is {path!r}: the file is empty")
+    else:
+        names = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
+        addresses = next((environ[name] for name in names if environ.get(name)), "")
+    return addresses.split(",") if addresses else []
+
+
+def _tpu_env(environ: Mapping[str, str]) -> dict[str, str]:
+    """What the metadata server says about slices, in lines such as MEGASCALE_NUM_SLICES: '2'."""
+    lines = (_metadata(environ, "tpu-env") or "").splitlines()
+    pairs = [line.partition(":") for line in lines if line.startswith("MEGASCALE_")]
+    return {name.strip(): value.strip().strip("'") for name, _, value in pairs}
 
 
 def _metadata(environ: Mapping[str, str], key: str) -> str | None:

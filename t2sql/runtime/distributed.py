@@ -12,18 +12,10 @@ import threading
 from collections.abc import Mapping
 
 from t2sql import errors
-from t2sql.runtime import cluster
+from t2sql.runtime import cluster, tpu
 
 RESTARTS = "T2SQL_RESTARTS"
 MEETING_SECONDS = "T2SQL_MEETING_SECONDS"
-# A host of a slice opens its own chips only, all four: else the TPU runtime waits for every host
-# of the slice, at the start and again after the crash of one.
-# https://cloud.google.com/tpu/docs/jax-pods, https://github.com/pytorch/xla/issues/7714
-_OWN_CHIPS = {
-    "TPU_PROCESS_BOUNDS": "1,1,1",
-    "TPU_CHIPS_PER_PROCESS_BOUNDS": "2,2,1",
-    "TPU_VISIBLE_DEVICES": "0,1,2,3",
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,17 +44,22 @@ def start(environ: Mapping[str, str] = os.environ) -> Process:
       TryAgainError: the metadata server of a TPU VM does not answer.
     """
     job = cluster.detect(environ)
+    replica = cluster.detect_replica(environ, job.count if job else 1)
     if job is None:
+        if replica.source:
+            return _process(replica, 0, 1, f"replica, by {replica.source}", "meeting nobody")
+        if name := cluster.unused_index(environ):
+            text = f"alone: {name} does not count without {cluster.NUM_REPLICAS} (--num_replicas)"
+            return dataclasses.replace(ALONE, description=text)
         return ALONE
-    if cluster.is_tpu_vm():
-        for name, value in _OWN_CHIPS.items():
-            os.environ.setdefault(name, value)
+    if tpu.is_tpu_vm():
+        tpu.use_own_chips()
     if environ.get(RESTARTS, "0") != "0":
         # The others have left the coordinator, and may be done.
-        return _describe(job, "again after a crash")
+        return _process(replica, job.index, job.count, job.kind, "again after a crash")
     _initialize(job, environ)
     _leave()
-    return _describe(job, f"met at {job.address}")
+    return _process(replica, job.index, job.count, job.kind, f"met at {job.address}")
 
 
 def join(environ: Mapping[str, str] = os.environ) -> Process:
@@ -75,15 +72,21 @@ def join(environ: Mapping[str, str] = os.environ) -> Process:
       TryAgainError: the metadata server of a TPU VM does not answer.
     """
     job = cluster.detect(environ)
+    if cluster.NUM_REPLICAS in environ:
+        raise errors.InputError(f"{cluster.NUM_REPLICAS} is given, but a training has no replicas")
     if job is None:
         return ALONE
     _initialize(job, environ)
-    return _describe(job, "in step")
+    return _process(cluster.Replica(), job.index, job.count, job.kind, "in step")
 
 
-def _describe(job: cluster.Cluster, how: str) -> Process:
-    text = f"process {job.index} of {job.count} ({job.kind}), {how}"
-    return Process(index=job.index, count=job.count, description=text)
+def _process(replica: cluster.Replica, index: int, count: int, kind: str, how: str) -> Process:
+    """The process with this place in its replica; all replicas have as many processes."""
+    if replica.count > 1 and count > 1:
+        kind += f", replica {replica.index} of {replica.count}"
+    index, count = replica.index * count + index, replica.count * count
+    text = f"process {index} of {count} ({kind}), {how}"
+    return Process(index=index, count=count, description=text)
 
 
 def _leave() -> None:

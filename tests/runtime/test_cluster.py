@@ -4,18 +4,17 @@ import pytest
 from fake_cluster import EXPLICIT, SLURM, metadata_server
 
 from t2sql import errors
-from t2sql.runtime import cluster
+from t2sql.runtime import cluster, tpu
 
 
 @pytest.fixture
 def tpu_vm(monkeypatch):
-    monkeypatch.setattr(cluster, "is_tpu_vm", lambda: True)
+    monkeypatch.setattr(tpu, "is_tpu_vm", lambda: True)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
 
 
 def test_nothing_in_the_environment_is_a_process_of_its_own():
     assert cluster.detect({"HOME": "/root"}) is None
-    assert not cluster.is_tpu_vm()
 
 
 def test_what_is_given_explicitly_comes_first(tpu_vm):
@@ -154,3 +153,130 @@ def test_no_server_is_asked_where_there_is_no_tpu():
 def test_a_slice_of_gke_is_in_the_environment():
     job = cluster.detect({"TPU_WORKER_HOSTNAMES": "tpu-0.svc,tpu-1.svc", "TPU_WORKER_ID": "1"})
     assert (job.index, job.count, job.address) == (1, 2, "tpu-0.svc:8476")
+
+
+def test_a_slice_whose_addresses_come_with_ports_or_in_a_file(tmp_path):
+    addresses = "tpu-0.svc:8471,tpu-1.svc:8471"
+    (tmp_path / "addresses").write_text(f"{addresses}\n")
+    for given in (
+        {"TPU_PROCESS_ADDRESSES": addresses, "TPU_WORKER_HOSTNAMES": "other"},
+        {"TPU_PROCESS_ADDRESSES_PATH": str(tmp_path / "addresses"), "TPU_PROCESS_ADDRESSES": "x"},
+    ):
+        job = cluster.detect(given | {"TPU_WORKER_ID": "1"})
+        assert (job.index, job.count, job.address) == (1, 2, "tpu-0.svc:8476")
+
+
+@pytest.mark.parametrize("text", [None, "", "\n"])
+def test_a_file_of_addresses_that_says_nothing_is_named(tmp_path, text):
+    if text is not None:
+        (tmp_path / "addresses").write_text(text)
+    with pytest.raises(errors.InputError, match="TPU_PROCESS_ADDRESSES_PATH is '.*addresses'"):
+        cluster.detect({"TPU_PROCESS_ADDRESSES_PATH": str(tmp_path / "addresses")})
+
+
+# What GKE sets in the containers of a JobSet of two v5litepod-8 slices with two hosts each.
+GKE_SLICES = {
+    "TPU_WORKER_HOSTNAMES": "run-slice-1-0.run,run-slice-1-1.run",
+    "TPU_WORKER_ID": "1",
+    "TPU_SKIP_MDS_QUERY": "true",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "TPU_TOPOLOGY": "2x4",
+    "TPU_HOST_BOUNDS": "1,2,1",
+    "TPU_CHIPS_PER_HOST_BOUNDS": "2,2,1",
+    "MEGASCALE_NUM_SLICES": "2",
+    "MEGASCALE_SLICE_ID": "1",
+    "MEGASCALE_COORDINATOR_ADDRESS": "run-slice-0-0.run:8080",
+    "JOB_COMPLETION_INDEX": "1",
+}
+
+
+def test_hosts_are_counted_over_slices():
+    places = set()
+    for slice_id in range(2):
+        for worker in range(2):
+            change = {"MEGASCALE_SLICE_ID": str(slice_id), "TPU_WORKER_ID": str(worker)}
+            job = cluster.detect(GKE_SLICES | change)
+            assert (job.count, job.address) == (4, "run-slice-0-0.run:8476")
+            assert job.kind == f"TPU slice of GKE, slice {slice_id} of 2"
+            places.add(job.index)
+    assert places == {0, 1, 2, 3}
+
+
+def test_slices_of_one_host_each_are_hosts():
+    single = GKE_SLICES | {"TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0"}
+    assert (cluster.detect(single).index, cluster.detect(single).count) == (1, 2)
+    assert cluster.detect(single | {"MEGASCALE_NUM_SLICES": "1"}) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"MEGASCALE_SLICE_ID": "2"}, "MEGASCALE_SLICE_ID is 2 and MEGASCALE_NUM_SLICES 2"),
+        ({"MEGASCALE_SLICE_ID": "b"}, "MEGASCALE_SLICE_ID is 'b'; expected a number"),
+        ({"MEGASCALE_SLICE_ID": None}, "MEGASCALE_SLICE_ID is not set; expected a number"),
+        ({"MEGASCALE_COORDINATOR_ADDRESS": None}, "the coordinator is ':8476'"),
+        ({"TPU_WORKER_ID": None}, "TPU_WORKER_ID is not set; expected a number"),
+        ({"TPU_WORKER_ID": "x"}, "TPU_WORKER_ID is 'x'"),
+    ],
+)
+def test_slices_that_are_told_by_half_are_an_error(change, message):
+    environ = {name: value for name, value in (GKE_SLICES | change).items() if value is not None}
+    with pytest.raises(errors.InputError, match=message):
+        cluster.detect(environ)
+
+
+def test_slices_that_the_metadata_server_knows(tpu_vm):
+    tpu_env = "\n".join(
+        (
+            "ACCELERATOR_TYPE: 'v5litepod-16'",
+            "MEGASCALE_NUM_SLICES: '3'",
+            "MEGASCALE_SLICE_ID: '2'",
+            "MEGASCALE_COORDINATOR_ADDRESS: '10.0.0.7:8080'",
+        )
+    )
+    endpoints = "10.0.2.2,10.0.2.3"
+    with metadata_server(
+        agent_worker_number="1", worker_network_endpoints=endpoints, tpu_env=tpu_env
+    ) as server:
+        job = cluster.detect(server.environ)
+    assert (job.index, job.count, job.address) == (5, 6, "10.0.0.7:8476")
+    assert job.kind == "TPU slice, slice 2 of 3"
+
+
+def test_no_server_is_asked_where_the_platform_says_so(tpu_vm):
+    assert cluster.detect({"GCE_METADATA_IP": "127.0.0.1:9", "TPU_SKIP_MDS_QUERY": "true"}) is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "source"),
+    [
+        ({"T2SQL_REPLICA": "2", "JOB_COMPLETION_INDEX": "9"}, "T2SQL_REPLICA"),
+        ({"JOB_COMPLETION_INDEX": "2"}, "JOB_COMPLETION_INDEX"),
+        ({"SLURM_ARRAY_TASK_ID": "2"}, "SLURM_ARRAY_TASK_ID"),
+    ],
+)
+def test_a_replica_is_numbered_by_whoever_began_it(environ, source):
+    replica = cluster.detect_replica({"T2SQL_NUM_REPLICAS": "3"} | environ, 1)
+    assert (replica.index, replica.count, replica.source) == (2, 3, source)
+
+
+def test_an_array_is_no_set_of_replicas_until_somebody_says_so():
+    environ = {"SLURM_ARRAY_TASK_ID": "2"}
+    assert cluster.detect_replica(environ, 1) == cluster.Replica()
+    assert cluster.unused_index(environ) == "SLURM_ARRAY_TASK_ID"
+
+
+@pytest.mark.parametrize(
+    ("environ", "processes", "message"),
+    [
+        ({"T2SQL_REPLICA": "0"}, 1, "T2SQL_REPLICA given, but not T2SQL_NUM_REPLICAS"),
+        ({"T2SQL_NUM_REPLICAS": "2"}, 1, "but not T2SQL_REPLICA .--replica.; JOB_COMPLETION_INDEX"),
+        ({"T2SQL_NUM_REPLICAS": "2", "T2SQL_REPLICA": "2"}, 1, "T2SQL_REPLICA is 2 and .*from 0"),
+        ({"T2SQL_NUM_REPLICAS": "2", "T2SQL_REPLICA": "-1"}, 1, "T2SQL_REPLICA is -1"),
+        ({"T2SQL_NUM_REPLICAS": "two", "T2SQL_REPLICA": "0"}, 1, "NUM_REPLICAS is 'two'"),
+        ({"T2SQL_NUM_REPLICAS": "2", "JOB_COMPLETION_INDEX": "1"}, 4, "numbers the 4 hosts of a"),
+    ],
+)
+def test_replicas_that_are_told_by_half_are_an_error(environ, processes, message):
+    with pytest.raises(errors.InputError, match=message):
+        cluster.detect_replica(environ, processes)

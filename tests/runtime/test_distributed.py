@@ -15,9 +15,9 @@ from t2sql.runtime import distributed
 
 PROGRAM = """
 import json, os, sys, pathlib
-from t2sql.runtime import cluster, distributed
+from t2sql.runtime import distributed, tpu
 if "GCE_METADATA_IP" in os.environ:
-    cluster.is_tpu_vm = lambda: True
+    tpu.is_tpu_vm = lambda: True
 process = distributed.start()
 import jax
 from t2sql import storage
@@ -46,9 +46,11 @@ def free_port() -> str:
 
 
 def start(cache, environ: dict[str, str]) -> subprocess.Popen:
+    # JAX sets TPU_SKIP_MDS_QUERY where there is no chip, in the process of these tests too.
+    ours = {name: value for name, value in os.environ.items() if name != "TPU_SKIP_MDS_QUERY"}
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(cache)],
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"} | environ,
+        env=ours | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"} | environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -97,6 +99,52 @@ def test_the_workers_of_a_tpu_slice_meet_with_their_own_chips(tmp_path):
             assert worker["chips"] == "1,1,1"
 
 
+def test_the_hosts_of_two_slices_of_gke_meet_with_their_own_chips(tmp_path):
+    port = free_port()
+    gke = {"TPU_WORKER_HOSTNAMES": "a,b", "TPU_HOST_BOUNDS": "1,2,1", "MEGASCALE_NUM_SLICES": "2"}
+    gke |= {"MEGASCALE_COORDINATOR_ADDRESS": "127.0.0.1:8080", "T2SQL_COORDINATOR_PORT": port}
+    hosts = [
+        start(tmp_path, gke | {"MEGASCALE_SLICE_ID": slice_id, "TPU_WORKER_ID": worker})
+        for slice_id in "01"
+        for worker in "01"
+    ]
+    for index, host in enumerate(map(told, hosts)):
+        kind = f"TPU slice of GKE, slice {index // 2} of 2"
+        assert host["host"] == f"process {index} of 4 ({kind}), met at 127.0.0.1:{port}"
+        assert host["as_jax_says"] == [0, 1]
+
+
+def test_replicas_of_one_process_meet_nobody():
+    pods = [
+        distributed.start({"T2SQL_NUM_REPLICAS": "3", "JOB_COMPLETION_INDEX": str(index)})
+        for index in range(3)
+    ]
+    assert [(pod.index, pod.count) for pod in pods] == [(0, 3), (1, 3), (2, 3)]
+    assert pods[1].description == (
+        "process 1 of 3 (replica, by JOB_COMPLETION_INDEX), meeting nobody"
+    )
+
+
+def test_the_processes_of_a_replica_meet_among_themselves(tmp_path):
+    environ = {"T2SQL_NUM_PROCESSES": "2", "T2SQL_NUM_REPLICAS": "2", "T2SQL_REPLICA": "1"}
+    environ |= {"T2SQL_COORDINATOR": f"127.0.0.1:{free_port()}"}
+    pair = [start(tmp_path, environ | {"T2SQL_PROCESS_ID": str(index)}) for index in range(2)]
+    for index, process in enumerate(map(told, pair)):
+        kind = "given explicitly, replica 1 of 2"
+        assert process["host"].startswith(f"process {2 + index} of 4 ({kind}), met at")
+
+
+def test_a_pod_of_a_job_that_names_no_replicas_says_so():
+    process = distributed.start({"JOB_COMPLETION_INDEX": "3"})
+    assert (process.index, process.count) == (0, 1)
+    assert "JOB_COMPLETION_INDEX does not count without T2SQL_NUM_REPLICAS" in process.description
+
+
+def test_a_training_has_no_replicas():
+    with pytest.raises(errors.InputError, match="a training has no replicas"):
+        distributed.join({"T2SQL_NUM_REPLICAS": "2", "T2SQL_REPLICA": "0"})
+
+
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_meeting_that_somebody_misses_ends_in_try_again(tmp_path, index):
     address = f"127.0.0.1:{free_port()}"
@@ -122,6 +170,8 @@ def test_the_flags_of_the_job_say_where_it_is(tmp_path):
     for more, message in (
         ([], "given, but not T2SQL_PROCESS_ID"),
         (["--process_id=2"], "process 2 of 2; they are numbered from 0"),
+        (["--process_id=1", "--replica=0"], "T2SQL_REPLICA given, but not T2SQL_NUM_REPLICAS"),
+        (["--process_id=1", "--num_replicas=2"], "but not T2SQL_REPLICA"),
     ):
         done = subprocess.run(
             [sys.executable, "-m", "t2sql.main", *job, *flags, *more],
