@@ -26,7 +26,7 @@ from absl import flags
 
 from benchmarks import simulated_gcs
 from t2sql import storage
-from t2sql.runs import manifest, predictions, reader, units
+from t2sql.runs import checksums, manifest, predictions, reader, units
 from t2sql.runtime import cli
 
 _EXAMPLES = flags.DEFINE_integer("examples", 10_000_000, "Examples of the run.")
@@ -156,17 +156,20 @@ def _latency(kind: str, chance: random.Random) -> float:
 def _measure_storage(plan: list[units.Unit[Example]]) -> None:
     """The real layer against a service with sampled latencies and the documented limits."""
     rest = [unit.name for unit in plan[_SAMPLE.value :]]
+    hosts = _HOSTS.value
     body = predictions.encode_rows(_rows(plan[len(plan) // 2]))
     _section("Storage layer (measured, latencies sampled)")
     _line("unit object", f"{len(body) / 1e3:.0f} kB; the run {len(body) * len(plan) / 1e9:.1f} GB")
-    objects = {"run/run.json": _begun(plan)}
+    objects = {"run/run.json": _begun(plan)} | _notes(plan, body)
+    _line("notes of checksums", f"{len(objects) - 1:,} objects by {hosts} hosts")
     with simulated_gcs.running([f"run/{name}" for name in rest], body, objects) as endpoint:
         os.environ["STORAGE_EMULATOR_HOST"] = endpoint
         _measure_opening(endpoint)
-        run = manifest.Run(storage.open_storage(BUCKET), plan)
+        host = manifest.Run(storage.open_storage(BUCKET), plan, index=hosts - 1, count=hosts)
         with _Timed() as listing:
-            finished = run.finished()
-        _line("resume: finding units", f"{listing}; {len(finished):,} found")
+            whole, _ = host.examine()
+        _line("resume: finding units", f"{listing}; {len(whole):,} of this host are whole")
+        run = manifest.Run(storage.open_storage(BUCKET), plan)
         with _Timed() as creating:
             for unit in plan[: _SAMPLE.value]:
                 run.write_unit(unit, _rows(unit))
@@ -174,8 +177,22 @@ def _measure_storage(plan: list[units.Unit[Example]]) -> None:
         _line("creating, one host", f"{_SAMPLE.value / creating.seconds:.0f} units a second")
         with _Timed() as ending:
             assert run.write_done_if_complete()
-        _line("listing twice and done.json", f"{ending}")
+        _line("listing twice, all notes, done.json", f"{ending}")
         _measure_reading(len(plan))
+
+
+def _notes(plan: list[units.Unit[Example]], body: bytes) -> dict[str, bytes]:
+    """What the hosts that wrote all units but the first noted of them."""
+    objects, crc32c = {}, storage.checksum(body)
+    for host in range(_HOSTS.value):
+        notes = checksums.Notes(host, _HOSTS.value)
+        share = plan[host :: _HOSTS.value]
+        for unit in share:
+            if unit.index >= _SAMPLE.value:
+                notes.add(unit.name, len(unit.examples), len(body), crc32c)
+            if note := notes.take(last=unit is share[-1]):
+                objects[f"run/{note[0]}"] = note[1]
+    return objects
 
 
 def _begun(plan: list[units.Unit[Example]]) -> bytes:

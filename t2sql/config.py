@@ -76,6 +76,7 @@ def default_config() -> ml_collections.ConfigDict:
 
     config.output = ""  # run directory, local or gs://; the run goes on where it stopped
     config.overwrite = False  # delete what a run left there, and start over
+    config.redo = False  # compute again what changed after the run was done; a copy is kept
     config.show = False  # print question, gold and prediction of every example at the end
     config.cache_dir = ""  # fetched data and converted weights; empty: $T2SQL_CACHE or ~/.cache
     config.compilation_cache = "auto"  # compiled programs, kept across runs; auto: in the cache

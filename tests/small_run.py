@@ -41,6 +41,9 @@ def open_run(
     plan: list[units.Unit[Example]] = PLAN,
     fingerprint: Mapping[str, Any] = FINGERPRINT,
     config: storage.StorageConfig | None = None,
+    index: int = 0,
+    count: int = 1,
+    redo: bool = False,
     **recorded,
 ) -> manifest.Run:
     """Opens the run at the URL."""
@@ -50,6 +53,9 @@ def open_run(
         fingerprint=fingerprint,
         recorded=recorded,
         config=config,
+        index=index,
+        count=count,
+        redo=redo,
     )
 
 

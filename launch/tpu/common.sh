@@ -280,7 +280,7 @@ progress() {
 delete_output() {
   local objects other
   objects=$(object_url "$OUTPUT/**" "$OUTPUT/run.json")
-  other=$(grep -vx -e ABSENT -e '' -e 'run\.json' -e 'done\.json' -e 'predictions/[^/]*' \
+  other=$(grep -vxE -e 'ABSENT|' -e '(run|done)\.json' -e '(predictions|checksums|broken)/[^/]*' \
     <<<"${objects//"$OUTPUT/"/}" | head -n 1 || true)
   [[ -z $other ]] ||
     die "$OUTPUT is not one run alone, there is also $other: nothing was deleted" "$REFUSED"

@@ -195,8 +195,9 @@ def _exit_code(options: Options, systems: list[Predictions], summary: dict) -> i
         return 0
     if incomplete:
         print(
-            "error: the report above counts what is missing as wrong; finish the run, or give "
-            "--allow_incomplete to accept it",
+            "error: the report above counts what is missing or broken as wrong. The same command "
+            "of t2sql.main again computes it, with --config.redo=True where the run was done; or "
+            "give --allow_incomplete to accept it",
             file=sys.stderr,
         )
     if unusable:

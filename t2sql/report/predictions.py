@@ -292,7 +292,7 @@ def _unit_problems(run: reader.RunContents) -> list[Problem]:
         problems.append(
             Problem(
                 kind="not_done",
-                message="done.json is missing: the run did not end, checksums are unknown",
+                message="done.json is missing: the run did not end",
             )
         )
     if run.foreign:

@@ -1,7 +1,7 @@
 """The job: one host's units through the model, each written once as an object."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import ml_collections
@@ -15,6 +15,8 @@ from t2sql.runs import fingerprint, loader, manifest, predict, summary
 from t2sql.runs.units import Unit
 from t2sql.runtime import distributed, progress, signals
 from t2sql.runtime.progress import counted
+
+_MOST_BROKEN = 20  # that are told by name
 
 
 def run(
@@ -53,11 +55,12 @@ def run(
     with stopwatch.time("load"):
         predict.check(config, factory, prompt)
         opened = _open_run(config, examples, units, prompt, factory, process)
-    finished = opened.finished()
+        whole, broken = opened.examine()
+    say(_describe_broken(broken), end="")
     with stopwatch.time("data"):
-        groups = loader.load_groups(config, units, prompt, factory, process, finished)
-    if groups and finished:
-        say(f"resuming: {len(finished)} of {counted(len(units), 'unit')} written before")
+        groups = loader.load_groups(config, units, prompt, factory, process, whole)
+    if groups and whole:
+        say(f"resuming: {len(whole)} of {counted(len(opened.share), 'unit')} written before")
 
     totals = summary.Totals()
     try:
@@ -147,7 +150,22 @@ def _open_run(
         fingerprint=fingerprint.make_fingerprint(config, examples, prompt, factory),
         recorded=fingerprint.make_record(config, process),
         config=storage_config,
+        index=process.index,
+        count=process.count,
+        redo=config.redo,
     )
+
+
+def _describe_broken(broken: Mapping[str, str]) -> str:
+    lines = [f"broken: {name}: {reason}" for name, reason in list(broken.items())[:_MOST_BROKEN]]
+    if len(broken) > _MOST_BROKEN:
+        lines.append(f"broken: and {len(broken) - _MOST_BROKEN:,} more")
+    if broken:
+        lines.append(
+            f"{counted(len(broken), 'broken unit')}, computed again; what was there is kept in "
+            f"{manifest.BROKEN_PREFIX}"
+        )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _describe_model(

@@ -1,7 +1,8 @@
 """A run: its fingerprint in `run.json`, its unit objects, and `done.json` after the last.
 
 Everything here is created once and never replaced, so any number of processes may open,
-fill and finish the same run at the same time.
+fill and finish the same run at the same time. Only what is broken is taken away, after a copy
+of it was made below `broken/`; see `Run.examine`.
 
 `run.json` holds `format_version`, `fingerprint` (what decides the bytes that are written:
 compared by every process that joins), `units` and `examples` (how many), and `recorded`
@@ -13,6 +14,7 @@ have which status is not noted: the host that finishes last knows its own rows o
 have to read everyone's; whoever reads the rows, as the report does, counts as they go.
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +22,7 @@ from typing import Any
 
 from t2sql import errors
 from t2sql import storage as storage_lib
-from t2sql.runs import predictions
+from t2sql.runs import checksums, predictions
 from t2sql.runs import units as units_lib
 from t2sql.storage import upload
 
@@ -30,6 +32,12 @@ OUTPUT_VERSION = 2
 _SHOWN = 200  # characters of a value in a message; longer ones are lists
 RUN_FILE = "run.json"
 DONE_FILE = "done.json"
+BROKEN_PREFIX = "broken/"
+_ADVICE = {
+    RUN_FILE: "choose another output, or start over with --config.overwrite=True",
+    DONE_FILE: "delete it and run the same command again, which makes it anew",
+}
+REDO_ADVICE = "run the same command of t2sql.main with --config.redo=True: it computes them again"
 _FIELDS = {
     RUN_FILE: {"fingerprint": dict, "units": int, "examples": int, "recorded": dict},
     DONE_FILE: {"units": int, "examples": int, "objects": dict},
@@ -42,6 +50,8 @@ class Run:
     Attributes:
       storage: where the run lies.
       units: the whole plan, the same on every host.
+      share: the units that this process is dealt.
+      taken: names of units that another process wrote while this one computed them.
     """
 
     def __init__(
@@ -49,12 +59,21 @@ class Run:
         storage: storage_lib.Storage,
         units: Sequence[units_lib.Unit],
         config: storage_lib.StorageConfig | None = None,
+        *,
+        index: int = 0,
+        count: int = 1,
+        redo: bool = False,
     ):
         """Use `Run.open`, which checks the fingerprint."""
         self.storage = storage
         self.units = units
+        self.share = units[index::count]
+        self.taken: set[str] = set()
+        self._index, self._count, self._redo = index, count, redo
+        self._notes = checksums.Notes(index, count)
+        self._written: dict[str, tuple[int, int, str]] = {}
         config = config or storage_lib.StorageConfig()
-        self._uploader = upload.Uploader(storage, config, _warn_of_other_bytes)
+        self._uploader = upload.Uploader(storage, config, self._on_outcome)
 
     @classmethod
     def open(
@@ -65,6 +84,9 @@ class Run:
         fingerprint: Mapping[str, Any],
         recorded: Mapping[str, Any],
         config: storage_lib.StorageConfig | None = None,
+        index: int = 0,
+        count: int = 1,
+        redo: bool = False,
     ) -> "Run":
         """Begins the run, or joins one that has the same fingerprint.
 
@@ -76,6 +98,9 @@ class Run:
             and `plan` (which example lies in which unit) are added here.
           recorded: facts for the reader that are not compared; kept from the first opening.
           config: bounds of the background uploads.
+          index: of this process.
+          count: of all processes.
+          redo: whether units that changed after the run was done are computed again.
 
         Raises:
           RefusedError: the run there was begun with another fingerprint, or there are
@@ -89,12 +114,46 @@ class Run:
             storage.create(RUN_FILE, _encode(ours))
             there = read_record(storage, RUN_FILE)
         _refuse_difference(storage, there, ours)
-        return cls(storage, units, config)
+        return cls(storage, units, config, index=index, count=count, redo=redo)
 
     def finished(self) -> set[str]:
         """Returns the names of the units whose object exists."""
         names = self.storage.names(*units_lib.listing_prefixes(len(self.units)))
         return names & {unit.name for unit in self.units}
+
+    def examine(self) -> tuple[set[str], dict[str, str]]:
+        """Judges the units of this process's share that exist, and sets the broken ones aside.
+
+        A unit is whole if it has the size and checksum that were noted when it was written,
+        or, where nothing was noted, if its rows are those of its examples.
+
+        Returns:
+          Names of the units of this share that are whole, and what was wrong with each broken
+          one, by name.
+
+        Raises:
+          RefusedError: units changed after the run was done, and `redo` is not set.
+        """
+        infos = self._infos(self.share)
+        done = read_record(self.storage, DONE_FILE)
+        noted = checksums.noted_in(done) or checksums.read(self.storage, self._index, self._count)
+        broken = checksums.damage(self.storage, self.share, infos, noted)
+        if broken and done and not self._redo:
+            name, reason = next(iter(broken.items()))
+            raise errors.RefusedError(
+                f"{self.storage.url} is done, but {len(broken)} of its units changed since, such "
+                f"as {name}: {reason}. To have them whole, {REDO_ADVICE}."
+            )
+        if broken and done:  # Its checksums of the other units stay known.
+            self._set_aside(DONE_FILE, checksums.PREFIX)
+        for name in broken:
+            self._set_aside(name, BROKEN_PREFIX)
+        whole = infos.keys() - broken.keys()
+        for unit in self.share:  # What was judged by its rows need not be read again.
+            if unit.name in whole and unit.name not in noted:
+                info = infos[unit.name]
+                self._notes.add(unit.name, len(unit.examples), info.size, info.crc32c)
+        return whole, broken
 
     def write_unit(self, unit: units_lib.Unit, rows: Sequence[predictions.Prediction]) -> None:
         """Writes a unit in the background; `flush` confirms it.
@@ -111,37 +170,102 @@ class Run:
         expected = [example.example_id for example in unit.examples]
         if [row.example_id for row in rows] != expected:
             raise ValueError(f"the rows for {unit.name} are not its examples in their order")
-        self._uploader.put(unit.name, predictions.encode_rows(rows))
+        data = predictions.encode_rows(rows)
+        self._written[unit.name] = (len(rows), len(data), storage_lib.checksum(data))
+        self._uploader.put(unit.name, data)
+        if note := self._notes.take():
+            self._uploader.put(*note)
 
     def flush(self) -> None:
-        """Waits until every unit written is confirmed; raises what an upload raised."""
+        """Waits until every unit written is confirmed and noted; raises what an upload raised."""
         self._uploader.flush()
+        if note := self._notes.take(last=True):
+            self._uploader.put(*note)
+            self._uploader.flush()
 
     def write_done_if_complete(self) -> bool:
-        """Confirms all uploads, then writes `done.json` if every unit of the plan exists.
+        """Confirms all uploads, then writes `done.json` if every unit of the plan is whole.
 
         Returns:
           Whether the run is complete. All hosts may call this: they write the same bytes.
 
         Raises:
           RefusedError: a `done.json` lists other objects than those that are there.
+          TryAgainError: a unit of this process broke after it was written.
         """
         self.flush()
         if not self.finished() >= {unit.name for unit in self.units}:
             return False
-        prefixes = units_lib.listing_prefixes(len(self.units))
-        infos = {info.name: info for info in self.storage.list(*prefixes)}
+        infos = self._infos(self.units)
+        if len(infos) < len(self.units):  # Another host has just set a broken one aside.
+            return False
         done = _done_record(self.units, infos)
+        if self.storage.exists(DONE_FILE):
+            broken = {}  # It has the last word.
+        else:
+            noted = checksums.read(self.storage)
+            broken = checksums.damage(self.storage, self.units, infos, noted)
+        for name, reason in broken.items():
+            logging.warning("%s is broken: %s", name, reason)
+        if own := [unit.name for unit in self.share if unit.name in broken]:
+            raise errors.TryAgainError(
+                f"{self.storage.url}: {len(own)} units broke since they were written, such as "
+                f"{own[0]}: {broken[own[0]]}; run the same command again: it computes them again"
+            )
+        if broken:  # Their own process computes them again.
+            return False
         outcome = self.storage.create(DONE_FILE, _encode(done))
-        if outcome is storage_lib.Outcome.OTHER:
-            _refuse_other_done(self.storage, done)
-        return True
+        if outcome is not storage_lib.Outcome.OTHER:
+            return True
+        noted = (read_record(self.storage, DONE_FILE) or {}).get("objects", {})
+        changed = [name for name, entry in done["objects"].items() if noted.get(name) != entry]
+        if self._redo and not {unit.name for unit in self.share}.intersection(changed):
+            return False  # Their own process is about to compute them again.
+        example = f", such as {changed[0]}" if changed else ""
+        raise errors.RefusedError(
+            f"{self.storage.url}/{DONE_FILE} lists other bytes for {len(changed)} of the "
+            f"{len(self.units)} units that are there{example}; they were changed after the run "
+            f"was done. To have them whole, {REDO_ADVICE}."
+        )
+
+    def _infos(self, units: Sequence[units_lib.Unit]) -> dict[str, storage_lib.ObjectInfo]:
+        prefixes = units_lib.listing_prefixes(len(self.units))
+        names = {unit.name for unit in units}
+        return {info.name: info for info in self.storage.list(*prefixes, only=names)}
+
+    def _set_aside(self, name: str, prefix: str) -> None:
+        """Keeps a copy of an object below `prefix` and takes the object away."""
+        try:
+            data = self.storage.read(name)
+        except FileNotFoundError:
+            return  # Another launch of this run has done it.
+        stem, _, ending = name.rpartition("/")[2].partition(".")
+        digest = hashlib.sha256(data).hexdigest()[:8]
+        self.storage.create(f"{prefix}{stem}-{digest}.{ending}", data)
+        self.storage.withdraw(name, data)
+
+    def _on_outcome(self, name: str, outcome: storage_lib.Outcome) -> None:
+        if name not in self._written:
+            return  # a note
+        if outcome is not storage_lib.Outcome.OTHER:
+            self._notes.add(name, *self._written[name])
+        if outcome is storage_lib.Outcome.CREATED:
+            return
+        self.taken.add(name)
+        other = outcome is storage_lib.Outcome.OTHER
+        if other or len(self.taken) == 1:  # The rest is counted at the end.
+            logging.warning(
+                "%s was written by another process meanwhile, with %s bytes; theirs stays",
+                name,
+                "other" if other else "the same",
+            )
 
 
 def delete_run(storage: storage_lib.Storage) -> None:
     """Deletes a run's own objects and nothing else; `run.json` last, so it can be repeated."""
     storage.delete([DONE_FILE])
     storage.delete(filter(units_lib.is_unit_name, sorted(storage.names(units_lib.PREFIX))))
+    storage.delete(sorted(storage.names(checksums.PREFIX, BROKEN_PREFIX)))
     storage.delete([RUN_FILE])
 
 
@@ -157,7 +281,7 @@ def read_record(storage: storage_lib.Storage, name: str) -> dict[str, Any] | Non
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise errors.InputError(f"{where}: not JSON: {error}") from error
+        raise errors.InputError(f"{where}: not JSON: {error}; {_ADVICE[name]}") from error
     version = record.get("format_version") if isinstance(record, dict) else None
     if version != FORMAT_VERSION:
         raise errors.InputError(
@@ -167,6 +291,9 @@ def read_record(storage: storage_lib.Storage, name: str) -> dict[str, Any] | Non
     for field, kind in _FIELDS[name].items():
         if not isinstance(record.get(field), kind):
             raise errors.InputError(f"{where}: no field {field!r} of type {kind.__name__}")
+    for unit, entry in record["objects"].items() if name == DONE_FILE else ():
+        if not isinstance(entry, dict) or {"size", "crc32c"} - entry.keys():
+            raise errors.InputError(f"{where}: {unit} has no size and crc32c; {_ADVICE[name]}")
     return record
 
 
@@ -245,23 +372,5 @@ def _done_record(
     }
 
 
-def _refuse_other_done(storage: storage_lib.Storage, done: dict) -> None:
-    noted = (read_record(storage, DONE_FILE) or {}).get("objects", {})
-    changed = [name for name, entry in done["objects"].items() if noted.get(name) != entry]
-    example = f", such as {changed[0]}" if changed else ""
-    raise errors.RefusedError(
-        f"{storage.url}/{DONE_FILE} lists other bytes for {len(changed)} of the "
-        f"{len(done['objects'])} units that are there{example}; they were changed after the run "
-        f"was done. If you meant to, delete {DONE_FILE} and run the same command again."
-    )
-
-
 def _encode(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
-
-
-def _warn_of_other_bytes(name: str, outcome: storage_lib.Outcome) -> None:
-    if outcome is storage_lib.Outcome.OTHER:
-        logging.warning(
-            "%s was written by another process meanwhile, with other bytes; theirs stays", name
-        )

@@ -8,7 +8,7 @@ from typing import Any
 
 from t2sql import errors
 from t2sql import storage as storage_lib
-from t2sql.runs import manifest, predictions
+from t2sql.runs import checksums, manifest, predictions
 from t2sql.runs import units as units_lib
 
 _READ_AHEAD = 32
@@ -40,6 +40,7 @@ class RunContents:
       present: names of the units that are there, in their order.
       missing: names of the units that are not.
       foreign: objects below `predictions/` that are no units of this run.
+      noted: checksums of the units as they were written.
     """
 
     storage: storage_lib.Storage
@@ -48,11 +49,12 @@ class RunContents:
     present: tuple[str, ...]
     missing: tuple[str, ...]
     foreign: tuple[str, ...]
+    noted: checksums.Noted
 
     def units(self) -> Iterator[UnitContents]:
         """Yields each unit that is present, in its order; holds a few in memory at once.
 
-        Each is compared with `done.json`, where there is one, and parsed. A damaged unit is
+        Each is compared with its checksum, where that is known, and parsed. A damaged unit is
         yielded with what is wrong, so that one bad object does not hide another.
 
         Raises:
@@ -73,28 +75,16 @@ class RunContents:
             data = self.storage.read(name)
         except FileNotFoundError:
             return UnitContents(name=name, damage=f"{name}: deleted while the run was being read")
-        damage = self._changed(name, data)
-        if damage is not None:
-            return UnitContents(name=name, damage=damage)
+        if noted := self.noted.get(name):
+            where = f"{manifest.DONE_FILE} says" if self.done else "when written it had"
+            crc32c = storage_lib.checksum(data)
+            if damage := checksums.changed(len(data), crc32c, noted, where):
+                return UnitContents(name=name, damage=f"{name}: {damage}")
         try:
             rows = tuple(predictions.decode_rows(data, name=name))
         except errors.InputError as error:
             return UnitContents(name=name, damage=str(error))
         return UnitContents(name=name, rows=rows, damage=None if rows else f"{name}: no rows")
-
-    def _changed(self, name: str, data: bytes) -> str | None:
-        """Compares an object with its entry in `done.json`."""
-        if self.done is None:
-            return None
-        noted = self.done["objects"].get(name, {})
-        before = (noted.get("size"), noted.get("crc32c"))
-        now = (len(data), storage_lib.checksum(data))
-        if before == now:
-            return None
-        return (
-            f"{name}: {now[0]} bytes with crc32c {now[1]}, but {manifest.DONE_FILE} says "
-            f"{before[0]} bytes with crc32c {before[1]}; the object was changed or is corrupted"
-        )
 
 
 def read_run(url: str, config: storage_lib.StorageConfig | None = None) -> RunContents:
@@ -109,11 +99,13 @@ def read_run(url: str, config: storage_lib.StorageConfig | None = None) -> RunCo
         raise errors.InputError(f"{url}: no {manifest.RUN_FILE} there, so this is no run directory")
     expected = [units_lib.unit_name(index, record["units"]) for index in range(record["units"])]
     there = storage.names(units_lib.PREFIX)
+    done = manifest.read_record(storage, manifest.DONE_FILE)
     return RunContents(
         storage=storage,
         manifest=record,
-        done=manifest.read_record(storage, manifest.DONE_FILE),
+        done=done,
         present=tuple(name for name in expected if name in there),
         missing=tuple(name for name in expected if name not in there),
         foreign=tuple(sorted(there.difference(expected))),
+        noted=checksums.noted_in(done) or checksums.read(storage),
     )

@@ -105,11 +105,19 @@ def print_summary(
             "with a larger one, in another --config.output, answers them.",
             highlight=False,
         )
+    if run.taken:
+        console.print(
+            f"Computed twice: another process wrote {counted(len(run.taken), 'unit')} while "
+            "this one computed them. Is this run launched twice, or are several processes the same "
+            "host? Each has to say 'process i of k' with its own i.",
+            highlight=False,
+        )
     if not complete:
         missing = len(run.units) - len(run.finished())
+        what = f"not there yet: {missing} of {len(run.units)}" if missing else "broken, see above"
         console.print(
-            f"Units that are not there yet: {missing} of {len(run.units)}. Another host is still "
-            "at work, or the same command is to be run again.",
+            f"Units that are {what}. Another host is still at work, or the same command is to be "
+            "run again.",
             highlight=False,
         )
 

@@ -9,8 +9,8 @@ import rich.console
 import rich.progress
 
 SECONDS_PER_LINE = 10.0
-# The first answer comes late, after its prompt and a batch of others: before a tenth is there,
-# no time left can be told (a run of 100 s would begin with "931 s left").
+# The first answers come late, after the prompts of a whole batch: until a tenth is there, no
+# time left is shown (a run of 100 s would begin with "931 s left").
 SHARE_TO_JUDGE_BY = 0.1
 
 

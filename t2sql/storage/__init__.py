@@ -12,7 +12,7 @@ GCS_SCHEME = "gs://"
 
 
 def open_storage(url: str, config: StorageConfig | None = None) -> Storage:
-    """Opens `gs://bucket/prefix` or a local directory; nothing is made or asked yet.
+    """Opens `gs://bucket/prefix` or a local directory; sends no request yet.
 
     Raises:
       InputError: the URL is empty, has another scheme or no bucket, or there are no

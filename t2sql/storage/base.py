@@ -4,7 +4,7 @@ import base64
 import dataclasses
 import enum
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 import google_crc32c
@@ -22,7 +22,7 @@ class StorageConfig:
         else Google's own.
       project: project that is billed for requester-pays buckets; None bills the owner.
       request_timeout_s: longest wait for one reply.
-      first_delay_s: pause before the second try; each further one is `multiplier` longer.
+      first_delay_s: pause before the second try; each further pause is `multiplier` times longer.
       multiplier: see `first_delay_s`.
       max_delay_s: longest pause between two tries.
       deadline_s: time after which a failing operation is given up.
@@ -94,11 +94,17 @@ class Storage(Protocol):
         Without a prefix these are all names. Prefixes may be listed at the same time.
         """
 
-    def list(self, *prefixes: str) -> list[ObjectInfo]:
-        """Returns the objects whose names start with one of the prefixes, sorted by name."""
+    def list(self, *prefixes: str, only: Collection[str] | None = None) -> list[ObjectInfo]:
+        """Returns the objects whose names start with one of the prefixes, sorted by name.
+
+        Checksums cost a read of each object on local disk: `only` names those that are needed.
+        """
+
+    def withdraw(self, name: str, data: bytes) -> bool:
+        """Deletes the object if it still holds these bytes; returns whether it did."""
 
     def delete(self, names: Iterable[str]) -> None:
-        """Deletes the objects; those already gone are no error."""
+        """Deletes the objects; a missing one is no error."""
 
 
 def checksum(data: bytes) -> str:

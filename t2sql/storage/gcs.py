@@ -8,7 +8,7 @@ import logging
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import requests
@@ -35,8 +35,8 @@ class GcsStorage:
     """Storage below `gs://bucket/prefix`, with application-default credentials.
 
     Every object is written by `create` with `if_generation_match=0`: the service makes it
-    whole or not at all and never replaces one. Each request is tried again here, and only
-    here, after faults that may pass.
+    whole or not at all and never replaces one. Requests are retried here and nowhere else,
+    after faults that may pass.
     """
 
     def __init__(self, url: str, config: StorageConfig):
@@ -68,7 +68,7 @@ class GcsStorage:
                 return outcome
             # Google's service refuses what arrives damaged; others may store it.
             logging.warning("%s/%s arrived damaged; withdrawing it", self.url, name)
-            self._try(functools.partial(self._withdraw, blob))
+            self._try(functools.partial(self._delete_generation, blob))
         raise errors.TryAgainError(
             f"{self.url}/{name} arrived damaged {_DAMAGED_UPLOADS} times; check the network"
         )
@@ -93,14 +93,17 @@ class GcsStorage:
     def names(self, *prefixes: str) -> set[str]:
         return {self._name(blob) for blob in self._blobs(prefixes, "name")}
 
-    def list(self, *prefixes: str) -> list[base.ObjectInfo]:
+    def list(self, *prefixes: str, only: Collection[str] | None = None) -> list[base.ObjectInfo]:
         infos = {
             self._name(blob): base.ObjectInfo(
                 name=self._name(blob), size=blob.size, crc32c=blob.crc32c
             )
             for blob in self._blobs(prefixes, "name,size,crc32c")
         }
-        return [infos[name] for name in sorted(infos)]
+        return [infos[name] for name in sorted(infos if only is None else infos.keys() & {*only})]
+
+    def withdraw(self, name: str, data: bytes) -> bool:
+        return self._try(functools.partial(self._withdraw, self._blob(name), data))
 
     def delete(self, names: Iterable[str]) -> None:
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
@@ -122,24 +125,31 @@ class GcsStorage:
         return base.Outcome.CREATED
 
     def _existing(self, blob: storage.Blob, data: bytes) -> base.Outcome | None:
-        """Compares what lies at a name with what was to lie there; None if nothing does."""
+        """Compares the object there with `data`; None if there is no object."""
         try:
             blob.reload(**self._once)
         except exceptions.NotFound:
             return None
         return base.Outcome.SAME if _is_whole(blob, data) else base.Outcome.OTHER
 
-    def _withdraw(self, blob: storage.Blob) -> None:
-        """Deletes what this process itself created, and nothing that came after it."""
-        with contextlib.suppress(exceptions.NotFound, exceptions.PreconditionFailed):
+    def _withdraw(self, blob: storage.Blob, data: bytes) -> bool:
+        matches = self._existing(blob, data) is base.Outcome.SAME
+        return matches and self._delete_generation(blob)
+
+    def _delete_generation(self, blob: storage.Blob) -> bool:
+        """Deletes the generation that `blob` was read or created as, and no later one."""
+        try:
             blob.delete(if_generation_match=blob.generation, **self._once)
+        except (exceptions.NotFound, exceptions.PreconditionFailed):
+            return False
+        return True
 
     def _delete_one(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._try(lambda: self._request(name, self._blob(name).delete))
 
     def _blobs(self, prefixes: Sequence[str], fields: str) -> Iterator[storage.Blob]:
-        """Lists objects; those that stand for an empty folder (a name ending in /) aside."""
+        """Lists objects, without the placeholders of empty folders (names that end in /)."""
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool, self._explained():
             listings = pool.map(lambda prefix: self._pages(prefix, fields), prefixes or [""])
             for blob in itertools.chain.from_iterable(listings):

@@ -1,4 +1,4 @@
-"""Downloads from Kaggle, with what can go wrong explained."""
+"""Downloads from Kaggle; every failure says what to do about it."""
 
 import tarfile
 import zipfile
@@ -20,8 +20,8 @@ _BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError)
 def download_model(handle: str, *, cache_dir: Path) -> Path:
     """Returns the folder of a model `OWNER/MODEL/FRAMEWORK/VARIATION[/VERSION]`.
 
-    kagglehub keeps it in its own cache; `cache_dir` holds a lock, so that
-    processes that want the same model download it once.
+    kagglehub keeps it in its own cache; a lock in `cache_dir` lets one process of several
+    download it.
 
     Raises:
       InputError: no login, licence not accepted, no such model, malformed handle.
@@ -34,7 +34,7 @@ def download_model(handle: str, *, cache_dir: Path) -> Path:
 
 
 def download_dataset(handle: str, *, cache_dir: Path) -> Path:
-    """Returns the folder of a data set `OWNER/DATASET[/versions/VERSION]`; else as above."""
+    """Returns the folder of a data set `OWNER/DATASET[/versions/VERSION]`; see `download_model`."""
     import kagglehub
 
     page = "https://www.kaggle.com/datasets/" + handle.partition("/versions/")[0]

@@ -6,7 +6,7 @@ import os
 import pathlib
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from t2sql import errors
 from t2sql.storage import base, locks
@@ -51,7 +51,8 @@ class LocalStorage:
             self._sweep_once(target.parent)
             with _written_aside(target.parent, data) as aside:
                 outcome = _link(aside, target, data)
-            _sync_directory(target.parent)
+            with _opened(target.parent) as directory:
+                os.fsync(directory)
         return outcome
 
     def read(self, name: str) -> bytes:
@@ -70,8 +71,20 @@ class LocalStorage:
         with explained(self._root):
             return set(self._walk(prefixes or ("",)))
 
-    def list(self, *prefixes: str) -> list[base.ObjectInfo]:
-        return [self._info(name) for name in sorted(self.names(*prefixes))]
+    def list(self, *prefixes: str, only: Collection[str] | None = None) -> list[base.ObjectInfo]:
+        names = self.names(*prefixes)
+        return [self._info(name) for name in sorted(names if only is None else names & {*only})]
+
+    def withdraw(self, name: str, data: bytes) -> bool:
+        target = self._path(name)
+        with explained(target), _opened(target.parent) as directory:
+            # Objects are never replaced, so only another withdrawal could come between.
+            locks.acquire(directory, wait=True)
+            if not target.is_file() or target.read_bytes() != data:
+                return False
+            target.unlink()
+            os.fsync(directory)
+        return True
 
     def delete(self, names: Iterable[str]) -> None:
         for name in names:
@@ -145,10 +158,11 @@ def _sweep(directory: pathlib.Path) -> None:
                 os.close(descriptor)
 
 
-def _sync_directory(directory: pathlib.Path) -> None:
+@contextlib.contextmanager
+def _opened(directory: pathlib.Path) -> Iterator[int]:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
 

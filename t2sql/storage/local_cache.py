@@ -1,8 +1,8 @@
-"""A folder of things that are costly to make and can be made again.
+"""A local cache of folders that are costly to make and can be made again.
 
-An entry is made in a staging folder beside its place and renamed when complete,
-with a manifest of its files. What a killed process or a full disk left behind
-does not match a manifest and is made again.
+An entry is built in a staging folder and renamed when complete, with a manifest of its
+files. An entry that does not match its manifest, as after a kill or on a full disk, is
+built again.
 """
 
 import errno

@@ -9,6 +9,8 @@ import time
 import pods as pods_lib
 import pytest
 
+from t2sql import storage
+
 
 @pytest.fixture(scope="module")
 def pods(tmp_path_factory, pod_cache) -> pods_lib.Pods:
@@ -39,6 +41,15 @@ def wait_for_objects(output, count: int, process) -> None:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def wait_for_hosts(hosts) -> list[str]:
+    """Waits for processes that have to succeed; returns what each printed."""
+    told = []
+    for host in hosts:
+        told.append(host.communicate(timeout=240)[0])
+        assert host.returncode == 0, told[-1]
+    return told
 
 
 @pytest.mark.parametrize(("hosts", "devices"), [(1, 8), (2, 4), (4, 2)])
@@ -146,7 +157,82 @@ def test_a_host_that_dies_costs_its_own_units_only(pods, expected):
 def test_two_launches_of_the_same_run_at_once(pods, expected):
     output = pods.root / "twice"
     launches = [pods.start_host(output) for _ in range(2)]
-    for launch in launches:
-        said = launch.communicate(timeout=240)[0]
-        assert launch.returncode == 0, said
+    told = wait_for_hosts(launches)
     assert pods_lib.objects(output) == expected
+    assert any("Computed twice: another process wrote" in said for said in told)
+
+
+@pytest.fixture(params=["local", "gcs"])
+def output(request, pods) -> str:
+    """A new run directory, once locally and once on gs://."""
+    if request.param == "local":
+        return str(pods.root / request.node.name)
+    return f"{request.getfixturevalue('bucket')}/run"
+
+
+def test_damage_between_two_runs_is_told_and_made_good(pods, expected, output):
+    """Units cut, emptied and changed, some noted, some of a host that was killed before."""
+    pods.run(output, hosts=2)
+    run = storage.open_storage(output)
+    assert {name: run.read(name) for name in expected} == expected
+    run.delete(["done.json", min(run.names("checksums/"))])
+    broken = [name for name in expected if name != "done.json"][3:8]
+    for name, change in zip(broken, (0, 10, -10, -1, 200), strict=True):
+        data = run.read(name)
+        run.delete([name])
+        run.create(name, data[:change])
+    pods.run(output, hosts=3)
+    logs = (pods.root / "logs" / output.rpartition("/")[2]).iterdir()
+    said = "".join(path.read_text() for path in logs)
+    for name in broken:
+        assert f"broken: {name}: " in said
+    assert {name: run.read(name) for name in expected} == expected
+    assert len(run.names("broken/")) == len(broken)
+
+
+def test_replicas_share_the_units_without_meeting(pods, expected, output):
+    """Three pods of a Kubernetes Job, none of which waits for another."""
+    job = {"T2SQL_NUM_REPLICAS": "3"}
+    first = wait_for_hosts([pods.start_host(output, **job, JOB_COMPLETION_INDEX="1")])[0]
+    assert "host: process 1 of 3 (replica, by JOB_COMPLETION_INDEX), meeting nobody" in first
+    run = storage.open_storage(output)
+    units = sorted(name for name in expected if name != "done.json")
+    assert run.names("predictions/") == {*units[1::3]}
+    told = wait_for_hosts(
+        [pods.start_host(output, **job, JOB_COMPLETION_INDEX=index) for index in "02"]
+    )
+    assert {name: run.read(name) for name in expected} == expected
+    assert not any("Computed twice" in said for said in told)
+
+
+def test_two_slices_of_gke_compute_each_unit_once(pods, expected, output):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    gke = {
+        "TPU_WORKER_HOSTNAMES": "a.svc,b.svc",
+        "TPU_TOPOLOGY": "2x4",
+        "TPU_HOST_BOUNDS": "1,2,1",
+        "TPU_CHIPS_PER_HOST_BOUNDS": "2,2,1",
+        "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+        "TPU_SKIP_MDS_QUERY": "true",
+        "MEGASCALE_NUM_SLICES": "2",
+        "MEGASCALE_COORDINATOR_ADDRESS": "127.0.0.1:8080",
+        "T2SQL_COORDINATOR_PORT": port,
+    }
+    hosts = [
+        pods.start_host(
+            output,
+            **gke,
+            MEGASCALE_SLICE_ID=slice_id,
+            TPU_WORKER_ID=worker,
+            JOB_COMPLETION_INDEX=worker,
+        )
+        for slice_id in "01"
+        for worker in "01"
+    ]
+    told = wait_for_hosts(hosts)
+    run = storage.open_storage(output)
+    assert {name: run.read(name) for name in expected} == expected
+    assert "host: process 3 of 4 (TPU slice of GKE, slice 1 of 2), met at 127.0.0.1" in told[3]
+    assert not any("Computed twice" in said for said in told)

@@ -111,6 +111,37 @@ def test_a_resumed_run_equals_an_uninterrupted_one(finished, copy, capsys):
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
 
 
+@pytest.mark.parametrize("size", [0, 100, -100])
+def test_a_broken_unit_is_told_and_computed_again_by_the_same_command(finished, copy, capsys, size):
+    (copy / "done.json").unlink()
+    path = sorted((copy / "predictions").iterdir())[1]
+    path.write_bytes(path.read_bytes()[:size])
+    jobs.run(copy)
+    said = capsys.readouterr().out
+    assert f"broken: predictions/{path.name}: " in said
+    assert "1 broken unit, computed again; what was there is kept in broken/" in said
+    assert jobs.objects(copy) == jobs.objects(finished)
+    assert (copy / "done.json").read_bytes() == (finished / "done.json").read_bytes()
+
+
+def test_a_unit_that_changed_after_the_end_is_computed_again_where_asked_for(finished, copy):
+    path = sorted((copy / "predictions").iterdir())[1]
+    path.write_bytes(b"")
+    with pytest.raises(errors.RefusedError, match=f"{path.name}: .*--config.redo=True"):
+        jobs.run(copy)
+    jobs.run(copy, redo=True)
+    assert jobs.objects(copy) == jobs.objects(finished)
+    assert (copy / "done.json").read_bytes() == (finished / "done.json").read_bytes()
+
+
+def test_a_broken_run_json_is_started_over_as_the_message_says(finished, copy):
+    (copy / "run.json").write_bytes(b"")
+    with pytest.raises(errors.InputError, match="--config.overwrite=True"):
+        jobs.run(copy)
+    jobs.run(copy, overwrite=True)
+    assert jobs.objects(copy) == jobs.objects(finished)
+
+
 def test_a_finished_run_needs_no_model(copy, monkeypatch, capsys):
     monkeypatch.setattr(predict, "load_sampler", lambda *_: pytest.fail("built a sampler"))
     jobs.run(copy)
@@ -138,7 +169,8 @@ def test_another_fingerprint_is_refused_with_the_field(copy, values, field):
 
 
 def test_overwrite_starts_over(copy):
-    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*.json*")}
+    objects = [*copy.glob("*.json"), *copy.glob("predictions/*")]
+    before = {path: path.stat().st_mtime_ns for path in objects}
     jobs.run(copy, **{"overwrite": True, "sampling.seed": 1})
     assert jobs.read_json(copy, "run.json")["fingerprint"]["sampling"]["seed"] == 1
     assert len(jobs.read_rows(copy)) == 24

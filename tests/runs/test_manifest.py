@@ -140,7 +140,9 @@ def test_units_changed_after_the_end_are_told_and_not_signed_again(tmp_path):
     write(run, PLAN)
     assert run.write_done_if_complete()
     (tmp_path / PLAN[3].name).write_bytes(b"changed")
-    with pytest.raises(errors.RefusedError, match=rf"for 1 of the .*{PLAN[3].name}.*delete done"):
+    with pytest.raises(
+        errors.RefusedError, match=rf"for 1 of the .*{PLAN[3].name}.*--config.redo=True"
+    ):
         run.write_done_if_complete()
 
 

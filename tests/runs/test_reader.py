@@ -67,13 +67,20 @@ def test_a_damaged_object_is_told_and_hides_no_other(tmp_path, kind):
     ("kind", "message"),
     [("cut", "does not end"), ("binary", "not UTF-8"), ("emptied", "no rows")],
 )
-def test_without_done_json_a_damaged_object_is_told_by_itsmake_rows(tmp_path, kind, message):
+def test_without_done_json_a_damaged_object_is_told_by_its_rows(tmp_path, kind, message):
     run = open_run(str(tmp_path))
     write(run, PLAN)
+    run.storage.delete(run.storage.names("checksums/"))
     _damage(tmp_path, PLAN[1].name, DAMAGES[kind])
     damage = _read_damage(str(tmp_path))
     assert damage.keys() == {PLAN[1].name}
     assert message in damage[PLAN[1].name]
+
+
+def test_without_done_json_a_changed_object_is_told_by_its_checksum(tmp_path):
+    write(open_run(str(tmp_path)), PLAN)
+    _damage(tmp_path, PLAN[1].name, DAMAGES["bit"])
+    assert "when written it had" in _read_damage(str(tmp_path))[PLAN[1].name]
 
 
 def test_a_directory_that_is_no_run_is_bad_input(url):

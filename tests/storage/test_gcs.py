@@ -135,3 +135,12 @@ def test_an_endpoint_that_is_no_url_is_refused(monkeypatch):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "nonsense")
     with pytest.raises(errors.InputError, match="nonsense"):
         storage.open_storage("gs://bucket/run", QUICK).names()
+
+
+def test_an_object_is_withdrawn_only_with_the_bytes_that_it_holds(run):
+    run.create("p/unit", b"broken")
+    assert not run.withdraw("p/unit", b"other")
+    assert run.withdraw("p/unit", b"broken")
+    assert not run.withdraw("p/unit", b"broken")
+    assert run.create("p/unit", b"whole") is storage.Outcome.CREATED
+    assert [info.name for info in run.list("p/", only={"p/unit", "p/other"})] == ["p/unit"]

@@ -215,3 +215,22 @@ def test_a_file_where_the_run_should_be_is_bad_input(tmp_path):
     for call in (lambda: run.create("a/b", b""), lambda: run.read("a"), lambda: run.names()):
         with pytest.raises(errors.InputError, match="file"):
             call()
+
+
+def test_an_object_is_withdrawn_only_with_the_bytes_that_it_holds(tmp_path):
+    run = storage.open_storage(str(tmp_path))
+    run.create("p/unit", b"broken")
+    assert not run.withdraw("p/unit", b"other")
+    assert run.withdraw("p/unit", b"broken")
+    assert not run.withdraw("p/unit", b"broken")
+    assert run.create("p/unit", b"whole") is storage.Outcome.CREATED
+    assert [path.name for path in (tmp_path / "p").iterdir()] == ["unit"]
+
+
+def test_checksums_are_read_of_the_objects_asked_for_only(tmp_path, monkeypatch):
+    run = storage.open_storage(str(tmp_path))
+    for name in ("p/a", "p/b"):
+        run.create(name, b"x")
+    (tmp_path / "p" / "b").unlink()
+    (tmp_path / "p" / "b").mkdir()  # cannot be read
+    assert [info.name for info in run.list("p/", only={"p/a", "p/c"})] == ["p/a"]
