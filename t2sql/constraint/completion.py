@@ -14,22 +14,20 @@ _CLOSING = {lexer.TEXT: b'"', lexer.TICK: b"`", lexer.BRACKET: b"]"}
 _ALIASES = tuple(b"t%d" % number for number in range(1, 100))
 
 
-def parts(position: Position, count: Callable[[bytes], int]) -> list[bytes]:
-    """Texts that end the statement one after the other; none where it is complete.
+def parts(position: Position, count: Callable[[bytes], int]) -> Iterator[bytes]:
+    """Yields texts that end the statement one after the other; none where it is complete.
 
     Args:
       position: where the query stands.
       count: how many tokens a text takes.
     """
-    found = []
-    while not lexer.is_complete(position):
+    for _ in range(_MAX_LEXEMES):
+        if lexer.is_complete(position):
+            return
         text = min(_options(position), key=lambda option: count(option[0]) + option[1])[0]
-        after = lexer.steps(position, text)
-        if after is None or len(found) >= _MAX_LEXEMES:
-            raise AssertionError(f"no way to end a query after {found}")
-        found.append(text)
-        position = after
-    return found
+        yield text
+        position = lexer.steps(position, text)
+    raise AssertionError("no way to end a query")
 
 
 def bound(position: Position, count: Callable[[bytes], int]) -> int:
@@ -46,6 +44,14 @@ def fits(position: Position, count: Callable[[bytes], int], limit: int) -> bool:
         if len(lexeme) - len(part) + cost <= limit:
             return True
     return any(cost <= limit and count(text) + cost <= limit for text, cost in _ends(position))
+
+
+def words_fit(state: ParserState, part: bytes, limit: int) -> bool:
+    """Whether `fits` holds after any token that goes on to spell a known word after `part`."""
+    return all(
+        len(word) - len(part) + state.cost_after("word", word) <= limit
+        for word in state.beginning("word", part)
+    )
 
 
 def _ends(position: Position) -> Iterator[tuple[bytes, int]]:

@@ -10,6 +10,7 @@ from t2sql.constraint import completion, identifiers, lexer
 from t2sql.constraint.constraint import SchemaConstraint
 from t2sql.constraint.lexer import Position
 from t2sql.constraint.masks import Mask
+from t2sql.constraint.parser import ParserState
 from t2sql.constraint.vocabulary import Vocabulary
 from t2sql.data.schema import Schema
 
@@ -127,6 +128,10 @@ class Guide:
         """Whether so many tokens end the query from a position, the end token included."""
         return completion.fits(position, self._constraint.count, tokens - 1 - _MARGIN)
 
+    def _words_fit(self, state: ParserState, part: bytes, tokens: int) -> bool:
+        """Whether that is so after any token that goes on with a known word."""
+        return completion.words_fit(state, part, tokens - 1 - _MARGIN)
+
     def _narrowed(self, mask: Mask) -> Mask:
         """The tokens that leave room for an end, and the first one of the shortest end."""
         pieces = self._constraint.vocabulary.pieces
@@ -134,11 +139,15 @@ class Guide:
         within = allowed & self._constraint.sure(self._position)
         if not self._leaves_room_within():
             allowed &= ~within
-        for token in np.flatnonzero(allowed & ~within).tolist():
+        doubtful = allowed & ~within
+        for state, part, space in lexer.word_states(self._position):
+            if self._words_fit(state, part, self.left - 1):
+                doubtful &= ~self._constraint.vocabulary.words[space]
+        for token in np.flatnonzero(doubtful).tolist():
             after = self._constraint.step(self._position, token)
             allowed[token] = not pieces[token] or self._fits(after, self.left - 1)
         if not lexer.is_complete(self._position):
-            allowed[self._completion()[0]] = True
+            allowed[self._ends_with()] = True
         return Mask.of(allowed)
 
     def _leaves_room(self, token: int, after: Position) -> bool:
@@ -158,14 +167,21 @@ class Guide:
 
     def _ends_best(self, token: int) -> bool:
         """Whether it is the first one of the shortest end."""
-        return not lexer.is_complete(self._position) and token == self._completion()[0]
+        return not lexer.is_complete(self._position) and token == self._ends_with()
+
+    def _ends_with(self) -> int:
+        """The first token of `_completion`."""
+        if self._planned_end:
+            return self._completion()[0]
+        parts = completion.parts(self._position, self._constraint.count)
+        return next(token for part in parts for token in self._constraint.encoded(part))
 
     def _completion(self) -> list[int]:
         """The tokens of the shortest end that is found; one that was begun may be shorter."""
         parts = completion.parts(self._position, self._constraint.count)
-        found = [token for part in parts for token in self._constraint.encoded(part)]
+        tokens = [token for part in parts for token in self._constraint.encoded(part)]
         planned = self._planned_end
-        return planned if 0 < len(planned) <= len(found) else found
+        return planned if 0 < len(planned) <= len(tokens) else tokens
 
 
 class Guides:

@@ -44,7 +44,9 @@ class ParserState:
         self._known: dict[tuple[str, bytes], Ways] = {}
         self._after: dict[tuple[str, bytes], ParserState | None] = {}
         self._costs: dict[tuple[str, bytes], int] = {}
-        # A word that was seen to follow, to answer for its beginnings.
+        # A lexeme that may follow, by its beginning; None where there is none.
+        self._prefixes: dict[tuple[str, bytes], bytes | None] = {}
+        # The one that was found last, to answer for its other beginnings.
         self._witness: dict[str, bytes] = {}
 
     @functools.cached_property
@@ -110,19 +112,24 @@ class ParserState:
             cannot hold a closing one.
           text: the beginning.
         """
+        return self._beginning_with(kind, text) is not None
+
+    def _beginning_with(self, kind: str, text: bytes) -> bytes | None:
+        """Some lexeme that may follow and begins with `text`."""
         witness = self._witness.get(kind)
-        if witness is None or not witness.startswith(text):
-            witness = next(self.beginning(kind, text), None)
-            if witness is None:
-                return False
+        if witness is not None and witness.startswith(text):
+            return witness
+        key = (kind, text)
+        if key not in self._prefixes:
+            self._prefixes[key] = next(self.beginning(kind, text), None)
+        if (witness := self._prefixes[key]) is not None:
             self._witness[kind] = witness
-        return True
+        return witness
 
     def first_option(self, kind: str, text: bytes) -> tuple[bytes, int] | None:
         """Some lexeme that begins with `text`, with the cost of what comes after it."""
-        if not self.is_prefix(kind, text):
-            return None
-        return self._witness[kind], self.cost_after(kind, self._witness[kind])
+        lexeme = self._beginning_with(kind, text)
+        return None if lexeme is None else (lexeme, self.cost_after(kind, lexeme))
 
     def is_column_prefix(self, text: bytes) -> bool:
         """Whether a column of the schema, in scope or not, begins with `text`."""
