@@ -22,8 +22,8 @@ from t2sql.constraint.vocabulary import Vocabulary
 from t2sql.data.schema import Schema
 
 # Kept for a schema: masks, of some 2 kB, or 64 kB within quotes; steps, of 0.3 kB; and states,
-# of some 3 kB with their names.
-_MAX_MASKS = 128
+# of 2 to 3 kB with their names. Fifty answers of dev have about 600 states.
+_MAX_MASKS = 64
 _MAX_STEPS = 20_000
 _MAX_STATES = 3_000
 
@@ -83,10 +83,15 @@ class SchemaConstraint:
         try:
             return self._steps[key]
         except KeyError:
-            if len(self._steps) >= _MAX_STEPS:
-                self._steps.clear()
+            if len(self._steps) >= _MAX_STEPS or len(self._parser) >= _MAX_STATES:
+                self._forget()
             after = self._steps[key] = self._find_step(position, token)
             return after
+
+    def _forget(self) -> None:
+        for kept in (self._steps, self._masks, self._usual_masks):
+            kept.clear()
+        self._parser.forget()
 
     def _find_step(self, position: Position, token: int) -> Position | None:
         vocabulary = self.vocabulary

@@ -75,6 +75,8 @@ class Guide:
     def accept(self, tokens: Sequence[int]) -> int:
         """Takes the model's own tokens as far as they may be kept.
 
+        A token that was drawn from `allowed` is for `advance`: it may not be as usual.
+
         Returns:
           How many have been taken: up to the end token, the limit, or the first that is refused.
         """

@@ -41,6 +41,10 @@ class ParserState:
     def __init__(self, parser: "Parser", ways: Ways):
         self._parser = parser
         self._ways = ways
+        self.forget()
+
+    def forget(self) -> None:
+        """Drops what has been found out about the lexemes that may follow."""
         self._known: dict[tuple[str, bytes], Ways] = {}
         self._after: dict[tuple[str, bytes], ParserState | None] = {}
         self._costs: dict[tuple[str, bytes], int] = {}
@@ -268,6 +272,16 @@ class Parser:
         self._stack_costs: dict[Stack | None, int] = {None: 0}
         self._states: dict[Ways, ParserState | None] = {}
         self.start = self.state([Way(grammar.push(("statement",), None), ())])
+
+    def __len__(self) -> int:
+        """How many states are kept."""
+        return len(self._states)
+
+    def forget(self) -> None:
+        """Drops the states but for the first; who holds one may go on with it."""
+        self._states.clear()
+        self.check.forget()
+        self.start.forget()
 
     def state(self, ways: Iterable[Way]) -> ParserState | None:
         """The state that these ways make; None for no way, or only dead ends."""

@@ -121,6 +121,10 @@ class ScopeCheck:
             self._names[key] = self._lookups[kind](scopes)
         return self._names[key]
 
+    def forget(self) -> None:
+        """Drops the names that are kept."""
+        self._names.clear()
+
     def fresh(self, kind: str, scopes: Scopes) -> Callable[[Name], Scopes | None] | None:
         """What a name of the user's own choice (after AS) leads to; None: there may be none."""
         if kind == "label":

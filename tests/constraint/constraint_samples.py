@@ -1,7 +1,7 @@
 """Schemas, databases and random answers for the tests of the constraint."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -52,20 +52,21 @@ def gemma_vocabulary() -> constraint.Vocabulary:
 
 
 def make_schema(tables: dict[str, tuple[str, ...]], keys: tuple[str, ...] = ()) -> Schema:
-    found = (
-        Table(name=name, natural_name=name, columns=tuple(map(_column, columns)))
-        for name, columns in tables.items()
-    )
-    ends = (map(_column_ref, key.split("=")) for key in keys)
+    """A schema with keys such as "papers.author=authors.id"."""
+    ends = ([tuple(end.split(".")) for end in key.split("=")] for key in keys)
+    return schema_of(tables, ends)
+
+
+def schema_of(tables: dict[str, tuple[str, ...]], keys: Iterable = ()) -> Schema:
+    """A schema with keys of two ends, each a table and its column."""
     return Schema(
         db_id="samples",
-        tables=tuple(found),
-        foreign_keys=tuple(ForeignKey(*key) for key in ends),
+        tables=tuple(
+            Table(name=name, natural_name=name, columns=tuple(map(_column, columns)))
+            for name, columns in tables.items()
+        ),
+        foreign_keys=tuple(ForeignKey(*(ColumnRef(*end) for end in key)) for key in keys),
     )
-
-
-def _column_ref(text: str) -> ColumnRef:
-    return ColumnRef(*text.split("."))
 
 
 def _column(name: str) -> Column:
