@@ -24,11 +24,11 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
-# What begins a table constraint; a column's name can be any other word.
+# The words that begin a table constraint; any other begins a column.
 _CONSTRAINTS = frozenset({"CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN"})
-# What is followed by a name or value of the author's own.
+# The words before a name or value that the author chose.
 _BEFORE_NAMES = frozenset({"TABLE", "CONSTRAINT", "REFERENCES", "COLLATE", "DEFAULT"})
-# What opens an expression, where quotes may mean text and every letter counts.
+# The words before an expression, where quotes may mean text and every letter counts.
 _BEFORE_EXPRESSIONS = frozenset({"CHECK", "AS", "DEFAULT"})
 
 

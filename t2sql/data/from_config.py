@@ -27,6 +27,24 @@ def read_examples(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> 
         raise errors.InputError(f"--config.data.only={config.data.only}: {error}") from None
 
 
+def make_prompt(config: ml_collections.ConfigDict) -> prompts.Prompt:
+    """The prompt of the config, with its solved examples where it shows some."""
+    if config.prompt != "few_shot":
+        return prompts.make_prompt(config.prompt)
+    root = resolve_data(config, config.shots.path)
+    shots = examples_lib.read_examples(root, config.shots.split, limit=config.shots.count)
+    return prompts.make_prompt(config.prompt, shots)
+
+
+def resolve_data(config: ml_collections.ConfigDict, path: str) -> Path:
+    """The local directory of the data that `path` names."""
+    return sources.resolve_data(
+        path,
+        cache_dir=config_lib.resolve_cache_dir(config),
+        storage=config_lib.storage_config(config),
+    )
+
+
 def _read_ids(config: ml_collections.ConfigDict) -> tuple[str, ...] | None:
     """The ids that `data.only` lists; None for all.
 
@@ -50,21 +68,3 @@ def _read_ids(config: ml_collections.ConfigDict) -> tuple[str, ...] | None:
         raise errors.InputError(f"--config.data.only={url}: there is no such file") from None
     except UnicodeDecodeError:
         raise errors.InputError(f"--config.data.only={url}: it is not UTF-8 text") from None
-
-
-def make_prompt(config: ml_collections.ConfigDict) -> prompts.Prompt:
-    """The prompt of the config, with its solved examples where it shows some."""
-    if config.prompt != "few_shot":
-        return prompts.make_prompt(config.prompt)
-    root = resolve_data(config, config.shots.path)
-    shots = examples_lib.read_examples(root, config.shots.split, limit=config.shots.count)
-    return prompts.make_prompt(config.prompt, shots)
-
-
-def resolve_data(config: ml_collections.ConfigDict, path: str) -> Path:
-    """The local directory of the data that `path` names."""
-    return sources.resolve_data(
-        path,
-        cache_dir=config_lib.resolve_cache_dir(config),
-        storage=config_lib.storage_config(config),
-    )

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from t2sql import errors
 from t2sql.data.examples import Example
 
-# Text that Gemma's tokenizer reads as one control token. From people's questions and
-# schemas it must not reach the model as such: it would end or forge a turn.
+# Text that Gemma's tokenizer reads as one control token. In a question or a schema it would
+# end or forge a turn.
 _CONTROL = re.compile(
     r"<(?=(?:pad|eos|bos|unk|mask|2mass|/s|s"
     r"|start_of_turn|end_of_turn|start_of_image|end_of_image|image_soft_token"
@@ -31,8 +31,8 @@ class Prompt:
     Attributes:
       name: as in the config.
       variant: the weights it suits: "it" (instruction-tuned) or "pt" (pre-trained).
-      write: text for a schema and a question, free of control tokens.
-      answer_prefix: how the answer begins, where the prompt itself already says it.
+      write: schema, question -> prompt; neither holds control tokens.
+      answer_prefix: the beginning of the answer, where the prompt ends with it.
       stop: strings that end the answer.
       compact: whether it wants examples with the compact schema text.
     """
@@ -52,7 +52,7 @@ class Prompt:
         return self.write(without_control(example.db_definitions), without_control(question))
 
     def sql_text(self, answer: str) -> str:
-        """The answer with what the prompt had already said of it."""
+        """The answer with the part of it that ends the prompt."""
         return self.answer_prefix + answer
 
     @property
