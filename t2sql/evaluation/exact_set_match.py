@@ -1,10 +1,10 @@
 """Exact set match: whether two queries agree clause by clause, as the official evaluator does.
 
-Spider's measure (https://arxiv.org/abs/1809.08887, section 5): each clause is compared as a
-set where order does not matter. Values, LIMIT's number and the conditions of joins are ignored,
+Spider's measure (https://arxiv.org/abs/1809.08887, section 5) compares each clause as a set where
+order does not matter. Values, LIMIT's number and the conditions of joins are ignored,
 and so is DISTINCT. Columns that foreign keys tie are one column. Nested queries must be equal as
-they are written: DISTINCT, the order of columns and which of two tied columns it is count there,
-in those of FROM the values too.
+they are written: there DISTINCT counts, the order of columns, and which of two tied columns it is;
+in FROM the values count too.
 """
 
 import collections
@@ -33,9 +33,10 @@ def exact_match(gold: SpiderQuery, predicted: SpiderQuery, schema: Schema) -> bo
 
 
 def forget_values(query: SpiderQuery) -> SpiderQuery:
-    """The query without what its conditions compare with, but for nested queries.
+    """The query without the values that its conditions compare with.
 
-    Those of conditions forget theirs; those of FROM keep them, as in the official evaluator.
+    Queries nested in conditions lose their values too; those in FROM keep them, as in the official
+    evaluator.
     """
     operation = query.set_operation
     return dataclasses.replace(

@@ -79,7 +79,7 @@ class _Pairing:
         return self._extend(0, [0] * rows, [0] * rows, frozenset())
 
     def _by_content(self) -> list[list[int]]:
-        """For each gold column, the predicted ones with the same bag of values."""
+        """For each gold column, the predicted columns that hold its bag of values."""
         bags = [collections.Counter(column) for column in self._predicted]
         return [
             [index for index, bag in enumerate(bags) if bag == collections.Counter(column)]
@@ -115,6 +115,6 @@ class _Pairing:
 def _refine(classes: list[int], column: Row, numbers: dict[tuple[int, Any], int]) -> list[int]:
     """The classes of rows that are equal so far and in this column too.
 
-    `numbers` numbers the classes, the same for both sides.
+    `numbers` gives each class its number on both sides.
     """
     return [numbers.setdefault(key, len(numbers)) for key in zip(classes, column, strict=True)]

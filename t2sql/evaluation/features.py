@@ -15,8 +15,8 @@ _MANY_LEVELS = 2
 def features(sql: str) -> dict[str, str]:
     """Dimension -> group of a query; any SQL has one group in each dimension.
 
-    joins: `0`, `1`, `2` or `3+`, those of nested queries included; a comma between tables
-      counts as a join.
+    joins: `0`, `1`, `2` or `3+`, in nested queries too; a comma between tables counts as a
+      join.
     nesting: how deep queries stand within queries: `0`, `1` or `2+`; the operands of a set
       operation do not count.
     set operation: `none`, `union`, `intersect`, `except`, or several joined by ` and `.
@@ -43,7 +43,7 @@ def _joins(words: Sequence[str]) -> int:
 
 
 def _commas_in_from(words: Sequence[str]) -> int:
-    """Commas right within a FROM: those of nested brackets are within something else."""
+    """Commas right within a FROM, not in brackets of their own."""
     ends = {"WHERE", "GROUP", "ORDER", "LIMIT", "HAVING", "SELECT", *_SET_OPERATIONS}
     in_from, commas = [False], 0
     for word in words:
@@ -61,7 +61,7 @@ def _commas_in_from(words: Sequence[str]) -> int:
 
 
 def _levels(words: Sequence[str]) -> int:
-    """The most brackets that hold a query around one query, those of operands aside."""
+    """How many queries stand around the deepest one; operands of set operations do not count."""
     brackets: list[bool] = []
     depth = deepest = 0
     for before, word, following in zip(["", *words], words, [*words[1:], ""], strict=False):

@@ -44,7 +44,7 @@ def explain_difference(
         counts = f"{len(rows):,} in gold, {len(others):,} in the prediction"
         return Reason("row_count", f"another number of rows: {counts}")
     if ties is not None and ties.allow_rows(others):
-        message = "the prediction returns other rows of those that tie where gold's LIMIT cuts"
+        message = "the prediction returns other rows that tie where gold's LIMIT cuts"
         return Reason("tie_at_limit", message)
     return _explain_look_alikes(rows, others, ordered) or _explain_values(rows, others)
 

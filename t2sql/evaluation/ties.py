@@ -22,8 +22,8 @@ class Ties:
     """All rows of a gold query in its order, and which of them it returns.
 
     Attributes:
-      rows: each row with what it is sorted by (nothing without an ORDER BY); those that LIMIT
-        cuts off too.
+      rows: each row with what it is sorted by (nothing without an ORDER BY), also the rows
+        that LIMIT cuts off.
       start: the first row that is returned.
       stop: the row after the last one that is.
     """
@@ -55,7 +55,7 @@ class Ties:
         )
 
     def allow_rows(self, rows: Sequence[Row]) -> bool:
-        """Whether gold's LIMIT could as well keep these rows, in any order, of those that tie."""
+        """Whether gold's LIMIT could as well keep these rows, in any order, as they tie."""
         if self.start or not 0 < self.stop < len(self.rows) or len(rows) != self.stop:
             return False
         last = self._key(self.stop - 1)
@@ -83,7 +83,7 @@ class TieProbe:
     Attributes:
       sql: the gold query without its LIMIT, with added columns at the end of its SELECT.
       terms: the column that each term of ORDER BY is: its index, its name, or None for the
-        next one of those that were added.
+        next one that was added.
       offset: how many rows OFFSET skips.
       limit: how many rows LIMIT keeps; None without one.
     """

@@ -96,7 +96,7 @@ JOIN = "FROM venue AS T1 JOIN paper AS T2 ON T1.id = T2.venue_id"
             "SELECT name FROM venue WHERE papers > 0 ORDER BY papers LIMIT 1",
             "SELECT name FROM venue WHERE papers > 0 ORDER BY papers, id DESC LIMIT 1",
             "tie_at_limit",
-            "the prediction returns other rows of those that tie where gold's LIMIT cuts",
+            "the prediction returns other rows that tie where gold's LIMIT cuts",
         ),
         (
             "SELECT papers FROM venue WHERE id = 1",

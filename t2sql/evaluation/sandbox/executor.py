@@ -80,7 +80,7 @@ class Executor:
         Takes tasks only as far ahead as keeps the processes busy. Only one `map` at a time.
 
         Raises:
-          RuntimeError: another `map` is not finished, or a task has a bug of ours.
+          RuntimeError: another `map` is not finished, or a task has a bug.
         """
         if self._mapping:
             raise RuntimeError("this executor's last map is not finished")
@@ -155,7 +155,7 @@ class _Run:
         return jobs
 
     def _listen(self, *, block: bool) -> None:
-        """Takes what the processes have to say, then ends those that are over their time."""
+        """Reads the processes' messages, then ends the processes that are over their time."""
         busy = {process.connection: process for process in self._executor.busy()}
         now = time.monotonic()
         patience = min((process.deadline for process in busy.values()), default=now) - now

@@ -72,8 +72,11 @@ class WorkerProcess:
         self.step = ""
         ours, theirs = socket.socketpair()
         with theirs:
+            boot = _BOOT.format(
+                path=[_PACKAGE_PARENT, *sys.path], descriptor=theirs.fileno(), limits=limits
+            )
             self._process = subprocess.Popen(
-                [sys.executable, "-S", "-c", _boot(theirs.fileno(), limits)],
+                [sys.executable, "-S", "-c", boot],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -130,7 +133,3 @@ class WorkerProcess:
         self._process.kill()
         self._process.wait()
         self.connection.close()
-
-
-def _boot(descriptor: int, limits: Limits) -> str:
-    return _BOOT.format(path=[_PACKAGE_PARENT, *sys.path], descriptor=descriptor, limits=limits)

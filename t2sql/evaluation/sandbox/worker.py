@@ -9,7 +9,7 @@ import pickle
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, Protocol
 
@@ -57,7 +57,7 @@ class StepGuard:
     Args:
       connection: to the parent.
       position: the task's place in the batch.
-      failures: step -> (status, message) of those that killed a worker before.
+      failures: step -> (status, message), for steps that killed a worker before.
     """
 
     def __init__(
@@ -101,8 +101,8 @@ def main(descriptor: int, limits: Limits) -> None:
     sandbox = Sandbox(limits)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         send(connection, Message("ready"))
-        for batch in _batches(connection):
-            _serve(batch, connection, sandbox)
+        while True:
+            _serve(receive(connection), connection, sandbox)
 
 
 def confine(limits: Limits) -> None:
@@ -113,11 +113,6 @@ def confine(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     if sys.platform != "darwin":  # which counts shared libraries, and enforces nothing
         resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
-
-
-def _batches(connection: Connection) -> Iterator[list[tuple[Task, dict[str, tuple[str, str]]]]]:
-    while True:
-        yield receive(connection)
 
 
 def _serve(

@@ -11,7 +11,7 @@ _NAME = re.compile(r"[\w.]")
 _OPERATOR = re.compile(r"[-=<>!|+/*]+")
 
 
-class Names:
+class QueryNames:
     """What tables and columns the words of one query mean."""
 
     def __init__(self, words: list[str], schema: Schema):

@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable
 
 from t2sql.data.schema import Schema
-from t2sql.evaluation.spider_dialect.names import Names
+from t2sql.evaluation.spider_dialect.names import QueryNames
 from t2sql.evaluation.spider_dialect.query import (
     AGGREGATES,
     ARITHMETIC,
@@ -48,7 +48,7 @@ def read_query(sql: str, schema: Schema) -> SpiderQuery:
     """
     try:
         words = tokenize(sql)
-        return _SpiderParser(words, Names(words, schema)).query()
+        return _SpiderParser(words, QueryNames(words, schema)).query()
     except RecursionError:
         raise UnreadableError("it is nested too deeply") from None
 
@@ -56,7 +56,7 @@ def read_query(sql: str, schema: Schema) -> SpiderQuery:
 class _SpiderParser:
     """Reads words from left to right; every method takes what it reads."""
 
-    def __init__(self, words: list[str], names: Names):
+    def __init__(self, words: list[str], names: QueryNames):
         self._words = words
         self._names = names
         self._at = 0

@@ -130,7 +130,7 @@ class SpiderQuery:
 
     @property
     def all_conditions(self) -> tuple[Conditions, Conditions, Conditions]:
-        """Those of FROM, WHERE and HAVING."""
+        """The conditions of FROM, WHERE and HAVING."""
         return self.joined_on, self.where, self.having
 
     def connectors(self) -> list[str]:

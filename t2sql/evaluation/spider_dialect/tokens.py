@@ -1,8 +1,8 @@
 """The words of a query as the official evaluator's parser sees them.
 
-Its rules are those of a tokenizer for English prose, and verdicts depend on them: an operator
+They are the words of a tokenizer for English prose, and verdicts depend on it: an operator
 without spaces around it stays glued to its neighbours (`age>20` falls apart, `age=20` does
-not), so such a query cannot be read. `'` and `"` are one and the same.
+not), so such a query cannot be read. `'` and `"` mean the same.
 """
 
 import re
