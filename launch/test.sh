@@ -37,22 +37,23 @@ ensure_chromium() {
 # What is not on this machine is left out with the tests that need it, and that is said; where the
 # result is to be relied upon (CI), it is fetched, or an error.
 choose_tests() {
-  local left_out=()
+  local choice=()
   if [[ -z ${T2SQL_SPIDER_DIR:-} ]]; then
     [[ ${CI:-} != true ]] || die "T2SQL_SPIDER_DIR is not set: it names a directory with Spider 1.0"
-    left_out+=("not spider")
+    choice+=("and not spider")
     say "T2SQL_SPIDER_DIR is not set: the tests that need Spider 1.0 are left out. To run them too," \
       "set it to the directory that holds dev.json, tables.json and database/."
   fi
   if [[ ${CI:-} == true ]]; then
     "$ROOT/benchmarks/compilers_setup.sh"
   elif [[ ! -d $ROOT/benchmarks/envs/compilers ]]; then
-    left_out+=("not accelerators")
+    choice+=("and not accelerators")
     say "The tests that compile for a TPU and a GPU are left out. To run them too, fetch the" \
       "compilers with benchmarks/compilers_setup.sh."
   fi
+  local marks="${choice[*]}"
   CHOICE=()
-  ((${#left_out[@]} == 0)) || CHOICE=(-m "$(sed 's/ not/ and not/g' <<<"${left_out[*]}")")
+  [[ -z $marks ]] || CHOICE=(-m "${marks#and }")
 }
 
 main "$@"

@@ -101,10 +101,17 @@ def test_quickstart_ends_as_the_job_ends(run):
 def test_the_tests_that_need_spider_are_left_out_aloud(run):
     said = run("test.sh", "tests/runs").stdout
     assert "T2SQL_SPIDER_DIR is not set" in said
-    assert said.endswith("-m\npytest\n-m\nnot spider\ntests/runs\n")
+    assert said.endswith("-m\npytest\n-m\nnot spider and not accelerators\ntests/runs\n")
 
 
-def test_all_tests_run_where_spider_is(run):
+def test_the_tests_that_need_compilers_are_left_out_aloud(run):
+    said = run("test.sh", "-x", T2SQL_SPIDER_DIR="/spider").stdout
+    assert "benchmarks/compilers_setup.sh" in said
+    assert said.endswith("-m\npytest\n-m\nnot accelerators\n-x\n")
+
+
+def test_all_tests_run_where_spider_and_the_compilers_are(run):
+    (run.clone / "benchmarks" / "envs" / "compilers").mkdir(parents=True)
     assert run("test.sh", "-x", T2SQL_SPIDER_DIR="/spider").stdout == "-m\npytest\n-x\n"
 
 
