@@ -69,7 +69,7 @@ def test_a_corrupted_unit_is_named_and_its_examples_are_missing(tmp_path, data):
 
 def test_duplicated_and_foreign_examples_are_named(tmp_path, data):
     run = world.make_run(str(tmp_path / "run"), data, world.golds())
-    (tmp_path / "run" / "done.json").unlink()
+    run.delete(["done.json", *run.names("checksums/")])
     name = sorted(run.names("predictions/"))[0]
     path = tmp_path / "run" / name
     first, *others = rows_lib.decode_rows(path.read_bytes(), name=name)
