@@ -25,7 +25,7 @@ from t2sql.sampling.batch import DecodeState, Slots
 _WORD = 32
 
 
-class Guide(Protocol):
+class TokenGuide(Protocol):
     """What one answer may be, as far as it has come.
 
     Attributes:
@@ -133,7 +133,7 @@ class ConstrainedScheduler(scheduler.Scheduler):
         logits = compiler.logits()
         self._logits = jax.device_put(np.zeros(logits.shape, logits.dtype), logits.sharding)
         self._offered = self._put(np.zeros(size, np.int32), by_row=True)
-        self._guides: list[Guide | None] = [None] * size
+        self._guides: list[TokenGuide | None] = [None] * size
         self._texts: list[list[int]] = [[] for _ in range(size)]
         self._going = np.zeros(size, bool)
         self._offers = np.zeros(size, bool)  # which of them have been offered a token

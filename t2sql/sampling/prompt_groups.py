@@ -29,8 +29,8 @@ class PromptGroup:
       sample_ids: a number per prompt for its sampling key.
       limits: tokens of the longest answer to each, where that is less than the sampler's.
       tag: the caller's, handed back with the answers.
-      guide: starts an answer's `constrained.Guide`, given how many tokens it may have at most; for
-        a sampler whose config has `constrain`.
+      guide: starts an answer's `constrained.TokenGuide`, given how many tokens it may have at
+        most; for a sampler whose config has `constrain`.
     """
 
     prefix: Int32[np.ndarray, "p"]

@@ -68,8 +68,8 @@ def _tables_record(of: schema.Schema) -> dict[str, Any]:
 
 
 def _gold_lines(split: str) -> str:
-    found = examples.read_examples(HERE, split, with_schema=False)
-    return "".join(f"{example.query}\t{example.db_id}\n" for example in found)
+    answered = examples.read_examples(HERE, split, with_schema=False)
+    return "".join(f"{example.query}\t{example.db_id}\n" for example in answered)
 
 
 if __name__ == "__main__":
