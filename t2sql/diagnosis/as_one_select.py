@@ -70,7 +70,8 @@ def _combined(operation: SetOperation, left: Core, right: Core, other: Core) -> 
             core = dataclasses.replace(
                 left, where=_either(left.where, right.where), sorting=operation.sorting
             )
-            yield Single(core, True)
+            # Of two counts the sum is another question.
+            yield Single(core, not any(map(terms.aggregates_of, left.items)))
 
 
 def _asks_membership(core: Core) -> bool:

@@ -167,7 +167,7 @@ class ExpressionReader:
         term = entry.get(node.name)
         if term is None:
             self.problems.append(NameProblem("column", node.name, (entry.name,)))
-            return ColumnTerm("", node.name)
+            return ColumnTerm(entry.name, node.name)
         return term if inside else outside(term)
 
     def _unread(self, node: exp.Column) -> Term:

@@ -105,6 +105,7 @@ class _SelectReader:
         self._expressions = queries.expressions(self._scope, ctes)
 
     def read(self, node: exp.Expression) -> Core:
+        node = _without_case(node)
         if from_ := node.args.get("from_"):
             self._add(from_.this)
         for join in node.args.get("joins") or ():
@@ -192,12 +193,15 @@ class _SelectReader:
 
     def _meant(self, name: str) -> Table | None:
         """The table that an invented name stands for, so that the rest can be compared."""
-        schema = self._queries.schema
-        names = [table.name for table in schema.tables]
+        schema, likely = self._queries.schema, self._queries.likely
+        read = {source.table for source in self._sources}
+        names = [table.name for table in schema.tables if table.name not in read]
+        likely = [table for table in likely if table not in read]
         guess = (
             closest_name(name, names, cutoff=_SLIP, parts=False)
-            or closest_name(name, self._queries.likely)
+            or closest_name(name, likely)
             or closest_name(name, names, cutoff=_SLIP)
+            or (likely[0] if len(likely) == 1 and not read else None)
         )
         return schema.table(guess) if guess else None
 
@@ -256,6 +260,20 @@ class _SelectReader:
                 self._starred.append(entry.name)
             if not entry.is_open:
                 yield from entry.columns.items()
+
+
+def _without_case(node: exp.Expression) -> exp.Expression:
+    """`SELECT COUNT(CASE WHEN x THEN 1 END)` as `SELECT COUNT(*) ... WHERE x`, and SUM so."""
+    count = node.expressions[0].unalias() if len(node.expressions) == 1 else None
+    case = count.this if isinstance(count, exp.Count | exp.Sum) else None
+    if not isinstance(case, exp.Case) or case.this or node.args.get("group"):
+        return node
+    nothing = [exp.Null(), exp.Literal.number(0)][: 1 + isinstance(count, exp.Sum)]
+    (branch, *others) = case.args["ifs"]
+    counts = isinstance(count, exp.Count) or branch.args["true"] == exp.Literal.number(1)
+    if others or not counts or case.args.get("default", exp.Null()) not in nothing:
+        return node
+    return node.select(exp.Count(this=exp.Star()), append=False).where(branch.this.copy())
 
 
 def _is_one_row(query: Query) -> bool:

@@ -239,7 +239,46 @@ def test_a_filter_in_having_tests_one_row_of_each_group():
                     predicted.replace("age > 3", "country = 'a'"), SCHEMA) == []  # fmt: skip
     key = "SELECT singer_id, count(*) FROM singer {}GROUP BY singer_id"
     late = key.format("") + " HAVING age > 3"
-    assert diagnose(key.format("WHERE age > 3 "), late, SCHEMA) == []
+    # So with what depends on a key, if it is the whole key.
+    assert errors(key.format("WHERE age > 3 "), late) == ["missing_filter"]
+    assert errors(key.format("WHERE age > 3 "), f"{late} LIMIT 3") == ["extra_limit"]
+
+
+def test_like_looks_at_no_upper_and_lower_case():
+    gold = "SELECT name FROM singer WHERE country LIKE '%France%'"
+    assert diagnose(gold, gold.replace("F", "f").replace("france", "FRANCE"), SCHEMA) == []
+    equal = gold.replace("LIKE '%France%'", "= 'France'")
+    assert errors(equal, equal.replace("France'", "france'")) == ["wrong_value"]
+
+
+@pytest.mark.parametrize(
+    "counted",
+    ["count(CASE WHEN {} THEN 1 END)", "sum(CASE WHEN {} THEN 1 ELSE 0 END)"],
+)
+def test_counting_by_case_is_a_filter(counted):
+    gold = "SELECT count(*) FROM singer WHERE country = 'France'"
+    predicted = f"SELECT {counted} FROM singer"
+    assert diagnose(gold, predicted.format("country = 'France'"), SCHEMA) == []
+    assert errors(gold, predicted.format("country = 'Spain'")) == ["wrong_value"]
+
+
+def test_an_invented_table_is_not_a_table_that_is_read_beside_it():
+    gold = "SELECT name FROM singer WHERE country LIKE 'x'"
+    predicted = "SELECT T1.name FROM singer AS T1 JOIN song AS T2 ON T1.name = T2.name"
+    assert message(gold, predicted, "extra_join") == "reads song, which gold does not need"
+    # The one table that gold reads, under a name that is none.
+    assert errors("SELECT name FROM stadium", "SELECT name FROM venue") == [
+        "invalid_sql",
+        "invented_table",
+    ]
+
+
+def test_two_counts_are_not_the_count_of_both():
+    gold = "SELECT count(*) FROM singer WHERE age = 9 OR age = 10"
+    sides = [f"SELECT count(*) FROM singer WHERE age = {age}" for age in (9, 10)]
+    assert message(gold, " UNION ".join(sides), "wrong_set_operation") == (
+        "combines two SELECTs by UNION; gold is one"
+    )
 
 
 def test_a_number_and_the_text_of_it_are_told_apart_where_sqlite_does():
