@@ -271,7 +271,7 @@ def _without_case(node: exp.Expression) -> exp.Expression:
     nothing = [exp.Null(), exp.Literal.number(0)][: 1 + isinstance(count, exp.Sum)]
     (branch, *others) = case.args["ifs"]
     counts = isinstance(count, exp.Count) or branch.args["true"] == exp.Literal.number(1)
-    if others or not counts or case.args.get("default", exp.Null()) not in nothing:
+    if others or not counts or (case.args.get("default") or exp.Null()) not in nothing:
         return node
     return node.select(exp.Count(this=exp.Star()), append=False).where(branch.this.copy())
 
