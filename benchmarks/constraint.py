@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import rich.console
 import rich.table
-from absl import app, flags
+from absl import flags
 
 from t2sql import constraint
 from t2sql.data import examples as examples_lib
@@ -29,6 +29,7 @@ from t2sql.data.database import database_path
 from t2sql.data.read_schema import schema_from_sqlite
 from t2sql.data.schema import Column, ColumnRef, ForeignKey, Schema, Table
 from t2sql.model import factory
+from t2sql.runtime import cli
 
 _DATA = flags.DEFINE_string("data", None, "Spider directory.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write.", required=True)
@@ -288,4 +289,4 @@ def _table(results: dict) -> rich.table.Table:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

@@ -25,10 +25,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 # Python's compiled modules they share too, where PYTHONDONTWRITEBYTECODE keeps them from lying
-# beside the sources: else every process would compile every module anew.
+# beside the sources: else every process would compile every module anew. The folder in the
+# environment stays: to compile JAX and gemma takes ten seconds.
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
-    _modules = tempfile.TemporaryDirectory(prefix="t2sql-test-modules-")
-    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = _modules.name
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(Path(sys.prefix) / "test-modules")
     sys.dont_write_bytecode = False
 
 # As t2sql.runtime.cli does for commands: what JAX traces stays.
@@ -38,9 +38,14 @@ gc.set_threshold(100_000)
 hypothesis.settings.register_profile("t2sql", deadline=None)
 hypothesis.settings.load_profile("t2sql")
 
-# Where the time of the tests without weights goes: commands from start to end, trainings, and
-# samplers that are compiled. The rest takes minutes.
+# Where the time of the tests without weights goes: commands from start to end, trainings, samplers
+# that are compiled, and searches over much data. The rest takes minutes.
 _SLOW = (
+    "benchmarks/test_commands.py",
+    "diagnosis/test_diagnose_hostile.py::test_any_two_gold_queries_are_compared",
+    "evaluation/test_evaluate.py::test_gold_queries_of_train_are_evaluated_or_told",
+    "runtime/test_compilation_cache.py::test_a_second_run_finds_all_of_its_programs",
+    "storage/test_gcs_faults.py::test_a_run_of_200_units_through_a_random_mix_of_faults",
     "launch",
     "training/test_multihost",
     "training/test_loop",
@@ -56,7 +61,7 @@ def pytest_collection_modifyitems(items) -> None:
     """Marks what is slow."""
     root = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(root).as_posix().startswith(_SLOW):
+        if f"{item.path.relative_to(root).as_posix()}::{item.name}".startswith(_SLOW):
             item.add_marker(pytest.mark.slow)
 
 
