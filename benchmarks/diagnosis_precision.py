@@ -128,7 +128,7 @@ def join_as_membership(tree):
     if not joins or len(joins) != 1 or not isinstance(joins[0].args.get("on"), exp.EQ):
         return None
     first, second = tree.args["from_"].this, joins[0].this
-    names = [each.alias_or_name for each in (first, second)]
+    names = [table.alias_or_name for table in (first, second)]
     sides = {
         side.table: side for side in (joins[0].args["on"].this, joins[0].args["on"].expression)
     }

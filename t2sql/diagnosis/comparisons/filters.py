@@ -150,7 +150,7 @@ def _meaning(pair: AlignedPair, atom: Atom) -> tuple:
 def _right(pair: AlignedPair, atom: Atom) -> Term | None:
     right = atom.right and pair.key(atom.right)
     # A column turns what it is compared with into its own type; COUNT(*) does not.
-    if isinstance(right, Literal) and atom.operator.endswith("LIKE"):
+    if isinstance(right, Literal) and atom.operator.endswith("LIKE") and not pair.strict:
         return Literal(fold(right.value))  # LIKE looks at no upper and lower case.
     is_typed = isinstance(right, Literal) and not isinstance(atom.left, ColumnTerm)
     return right.typed if is_typed else right
