@@ -69,6 +69,8 @@ class SchemaConstraint:
         if self.start is None:
             raise ValueError(f"no query begins with {prefix!r}")
         self._cuts = functools.cache(self._find_cuts)
+        for name in names:
+            self._cuts(name)  # now, so that no mask waits for all of them
         self._steps: dict[tuple[Position, int], Position | None] = {}
         self._masks: dict[Position, Mask] = {}
         self._usual_masks: dict[Position, Mask] = {}
@@ -196,10 +198,6 @@ class SchemaConstraint:
             if (quote := lexer.name_quote(position)) is not None:
                 self._add_quoted(allowed, position)
                 allowed[vocabulary.with_quote(quote).walk(position)] = True
-                tokens = np.flatnonzero(allowed)
-                if len({vocabulary.pieces[token] for token in tokens[:3]}) == 1:
-                    # One byte alone may follow, which has two tokens: the tokenizer's own stays.
-                    allowed[tokens] = np.isin(tokens, self.encoded(vocabulary.pieces[tokens[0]]))
             else:
                 allowed[vocabulary.with_marks.walk(position)] = True
                 if not self._is_ascii:

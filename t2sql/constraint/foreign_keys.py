@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import operator
 from collections.abc import Iterable, Iterator
 
 from t2sql.constraint.from_clause import MAX_FROM_ITEMS, MAX_MORE, Choices, Name, Pending
@@ -10,8 +11,6 @@ from t2sql.constraint.from_clause import MAX_FROM_ITEMS, MAX_MORE, Choices, Name
 _MAX_WAYS = 4
 # No search looks further: as many tables as may be added.
 _MAX_BETWEEN = MAX_FROM_ITEMS + MAX_MORE
-# Where a column may be of more tables than these, one of them is near.
-_FEW = 3
 # A table's column.
 End = tuple[Name, Name]
 
@@ -40,15 +39,28 @@ class Links:
         connected = _groups([(one, other) for (one, _), (other, _) in keys])
         self._part = {table: connected.get(table, table) for table in tables}
         self.pairs = functools.cache(self._find_pairs)
-        self._passable = functools.lru_cache(maxsize=256)(self._find_passable)
-        self._distances = functools.lru_cache(maxsize=1_000)(self._find_distances)
         ends: dict[End, list[End]] = {}
         for end, group in self._group.items():
             ends.setdefault(group, []).append(end)
-        self._near: dict[Name, frozenset[Name]] = dict.fromkeys(tables, frozenset())
+        near: dict[Name, set[Name]] = {table: set() for table in tables}
         for linked in ends.values():
             for end in linked:
-                self._near[end[0]] |= {other[0] for other in linked if other != end}
+                near[end[0]].update(other[0] for other in linked if other != end)
+        # Of tables that are as near, those with more keys come first, which lead further.
+        order = sorted(tables, key=lambda table: (-len(near[table]), table))
+        self._bits = {table: 1 << place for place, table in enumerate(order)}
+        self.by_bit = {bit: table for table, bit in self._bits.items()}
+        self._all = self.set_of(tables)
+        self._near = {self._bits[table]: self.set_of(others) for table, others in near.items()}
+        parts: dict[Name, int] = {}
+        for table, part in self._part.items():
+            parts[part] = parts.get(part, 0) | self._bits[table]
+        self._parts = {table: parts[part] for table, part in self._part.items()}
+        self._having: dict[Name, int] = {}
+        for table, columns in tables.items():
+            for column in columns:
+                self._having[column] = self._having.get(column, 0) | self._bits[table]
+        self.reach = functools.lru_cache(maxsize=5_000)(self._find_reach)
 
     def _find_pairs(self, one: Name, other: Name) -> frozenset[tuple[Name, Name]]:
         candidates = itertools.product(self._tables[one], self._tables[other])
@@ -62,9 +74,9 @@ class Links:
             and self._group[one, mine] == self._group.get((other, its))
         )
 
-    def degree(self, table: Name) -> int:
-        """How many tables a table is linked to."""
-        return len(self._near[table])
+    def set_of(self, tables: Iterable[Name]) -> int:
+        """Tables as a set of bits, the lowest for the one with the most keys."""
+        return functools.reduce(operator.or_, (self._bits[table] for table in tables), 0)
 
     def joins(self, present: frozenset[Name], table: Name) -> bool:
         """Whether a table can be joined to one of those in FROM, or FROM is empty."""
@@ -81,41 +93,47 @@ class Links:
         Returns:
           None where none lead there, or more than any search may add.
         """
-        parts, distances = self._distances(present, barred)
-        return distances.get(table) if self._part[table] in parts else 0
+        bit = self._bits[table]
+        reach = self.reach(present, barred)
+        return next((count for count, tables in enumerate(reach) if tables & bit), None)
 
-    def _find_distances(
-        self, present: frozenset[Name], barred: frozenset[Name]
-    ) -> tuple[frozenset[Name], dict[Name, int]]:
-        """The connected parts of the tables in FROM, and `between` of the tables in these."""
-        distances: dict[Name, int] = {}
-        passable = self._passable(barred)
-        frontier, passed = present, set(present)
-        for count in range(_MAX_BETWEEN):
-            near = frozenset().union(*(self._near[table] for table in frontier))
-            for table in near:
-                distances.setdefault(table, count)
-            frontier = (near - passed) & passable
+    def _find_reach(self, present: frozenset[Name], barred: frozenset[Name]) -> list[int]:
+        """The tables for which `between` is 0, at most 1, at most 2, and so on."""
+        passed = frontier = self.set_of(present)
+        parts = functools.reduce(operator.or_, (self._parts[table] for table in present), 0)
+        having = functools.reduce(operator.or_, (self._having.get(c, 0) for c in barred), 0)
+        reached, reach = self._all & ~parts, []
+        for _ in range(_MAX_BETWEEN):
+            near = functools.reduce(operator.or_, (self._near[bit] for bit in bits(frontier)), 0)
+            reached |= near
+            reach.append(reached)
+            frontier = near & ~passed & ~having
             passed |= near
             if not frontier:
                 break
-        return frozenset(self._part[table] for table in present), distances
-
-    def _find_passable(self, barred: frozenset[Name]) -> frozenset[Name]:
-        """The tables that have none of the columns."""
-        return frozenset(t for t, columns in self._tables.items() if barred.isdisjoint(columns))
+        return reach
 
     def steps(
         self, present: frozenset[Name], table: Name, barred: frozenset[Name]
     ) -> Iterator[Name]:
         """The tables that may come first of those `between`."""
         count = self.between(present, table, barred)
-        part = (each for each in present if self._part[each] == self._part[table])
-        near = frozenset().union(*(self._near[each] for each in part)) - present
-        for step in sorted(near):
+        tables = self.set_of(present)
+        part = (self._near[bit] for bit in bits(tables & self._parts[table]))
+        near = functools.reduce(operator.or_, part, 0) & ~tables
+        for bit in bits(near):
+            step = self.by_bit[bit]
             closer = self.between(present | {step}, table, barred) == count - 1
             if closer and barred.isdisjoint(self._tables[step]):
                 yield step
+
+
+def bits(tables: int) -> Iterator[int]:
+    """The bits of a set, the lowest first."""
+    while tables:
+        lowest = tables & -tables
+        yield lowest
+        tables ^= lowest
 
 
 class LinkedChoices(Choices):
@@ -130,9 +148,7 @@ class LinkedChoices(Choices):
     def __init__(self, tables: dict[Name, tuple[Name, ...]], links: Links):
         super().__init__(tables)
         self._links = links
-        # Of tables that are as near, those with more keys come first, which lead further.
-        by_degree = sorted(tables, key=lambda table: (-links.degree(table), table))
-        self._rank = {table: place for place, table in enumerate(by_degree)}
+        self._set_of = functools.lru_cache(maxsize=2_000)(links.set_of)
         self._fits = functools.lru_cache(maxsize=20_000)(self._find)
 
     def _more(
@@ -175,18 +191,13 @@ class LinkedChoices(Choices):
 
     def _is_too_far(self, present, pending, bare, found, spare: int) -> bool:
         """Whether a table that has to come is further than the tables that come before it lead."""
+        needed = (*pending, *(self.having[column] for column in bare - found))
         before = len(pending) + spare - 1
-        needed = [tables for tables in pending if len(tables) <= _FEW]
-        needed += [self.having[c] for c in bare - found if len(self.having[c]) <= _FEW]
-        nothing = frozenset()
-        return any(
-            all(
-                (between := self._links.between(present, table, nothing)) is None
-                or between > before
-                for table in tables
-            )
-            for tables in needed
-        )
+        if not needed or before < 0:
+            return bool(needed)
+        reach = self._links.reach(present, frozenset())
+        near = reach[min(before, len(reach) - 1)]
+        return any(not near & self._set_of(tables) for tables in needed)
 
     def _nearest(
         self, present, tables: Pending, bare: frozenset[Name], found: frozenset[Name], most: int
@@ -195,14 +206,23 @@ class LinkedChoices(Choices):
 
         These are at `most` so many. Nearer ones first, then those with more of the columns.
         """
-        ways = []
-        for table in tables:
-            between = 0 if None in present else self._links.between(present, table, bare)
-            if between is not None and between <= most:
+        candidates = self._set_of(tables)
+        reach = [candidates] if None in present else self._links.reach(present, bare)
+        ways: list[tuple[int, Name]] = []
+        for between, near in enumerate(reach[: most + 1]):
+            level = []
+            for bit in bits(candidates & near):
+                table = self._links.by_bit[bit]
                 shared = self.tables[table] & bare
                 if not shared & found:
-                    ways.append((between, -len(shared), self._rank[table], table))
-        return [(between, table) for between, *_, table in sorted(ways)[:_MAX_WAYS]]
+                    level.append((-len(shared), bit, table))
+                if not bare and len(ways) + len(level) == _MAX_WAYS:
+                    break
+            ways += [(between, table) for *_, table in sorted(level)]
+            candidates &= ~near
+            if len(ways) >= _MAX_WAYS:
+                break
+        return ways[:_MAX_WAYS]
 
 
 def _by_size(tables: tuple[Name, ...]) -> tuple:
