@@ -234,7 +234,10 @@ def _measure_memory(vocabulary, root: Path, schemas: Mapping[str, Schema], answe
         del schema_constraint
         gc.collect()
     tracemalloc.stop()
-    memory = {"schema_mean_mb": round(np.mean(traced), 1), "schema_max_mb": round(max(traced), 1)}
+    memory = {
+        "schema_mean_mb": round(float(np.mean(traced)), 1),
+        "schema_max_mb": round(max(traced), 1),
+    }
     if not _SCHEMAS.value:
         return memory
     db_ids = sorted({example.db_id for example in _examples(root)})

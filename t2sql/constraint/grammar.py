@@ -165,7 +165,7 @@ class Next(NamedTuple):
     may_be_fresh: bool
 
 
-# More stacks than any run was seen to need (3,000 for all of dev).
+# More stacks than any run was seen to need (4,500 for all of dev).
 _MAX_STACKS = 50_000
 _stacks: dict[tuple[str, int], Stack] = {}
 _END = Next(((),), {}, {}, {}, [], [], [], is_free=False, may_be_fresh=False)
