@@ -42,8 +42,6 @@ _MEAN = flags.DEFINE_integer("mean_tokens", 48, "Tokens of an answer, without --
 _RUN = flags.DEFINE_string("predictions", "", "Run directory whose answers' lengths are taken.")
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Timings of each; the median counts.")
 
-_STEPS = 16  # decode steps timed together
-
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
@@ -219,17 +217,24 @@ class Bench:
         nothing = self._put(np.zeros(rows, bool), rows)
         slots = slots.replace(limits=self._put(np.full(rows, shape.new, np.int32), rows))
         never = self._put(np.zeros(self._vocabulary, bool))
-        counts = self._put(np.int32(0)), self._put(np.int32(_STEPS))
+        never_early = self._put(np.int32(0))
         seconds = []
         for _ in range(_REPEATS.value + 1):
             zeros = np.zeros(rows, np.int32)
             state = state.replace(done=self._put(zeros > 0, rows), generated=self._put(zeros, rows))
             begin = time.perf_counter()
-            state = decode(
-                self._compiler.params, prefix_cache, slots, state, nothing, never, *counts
+            state, _ = decode(
+                self._compiler.params,
+                prefix_cache,
+                slots,
+                state,
+                nothing,
+                never,
+                never_early,
+                self._compiler.no_corrections(),
             )
             jax.block_until_ready(state)
-            seconds.append((time.perf_counter() - begin) / _STEPS)
+            seconds.append((time.perf_counter() - begin) / self._compiler.block_steps)
         return {
             "name": "decode step",
             "sizes": f"{shape.prefix} + {rows} x ({shape.suffix} + {shape.new})",

@@ -310,7 +310,7 @@ def _parameter_number(parameter: Instruction) -> int:
 def _parse(text: str) -> dict[str, Computation]:
     computations: dict[str, Computation] = {}
     current: Computation | None = None
-    for line in text.splitlines():
+    for line in re.sub(r"/\*.*?\*/", "", text).splitlines():  # such as /*index=5*/
         if current is None:
             header = re.match(r"(?:ENTRY )?%?([\w.\-]+) (?:\(.*\) -> .* )?\{$", line)
             if header:

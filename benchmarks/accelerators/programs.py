@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from benchmarks.accelerators import hlo, targets
 from t2sql.config import SamplingConfig
 from t2sql.model import factory as factory_lib
-from t2sql.sampling import constrained, kv_cache
+from t2sql.sampling import constrained, kv_cache, scheduler
 from t2sql.sampling import decode as decode_lib
 from t2sql.sampling import programs as programs_lib
 from t2sql.sampling import weights as weights_lib
@@ -138,12 +138,15 @@ class Programs:
             factory.model = factory.model.clone(config=config)
         self.model = factory.model
         self.params = factory.abstract_params
-        decoder = decode_lib.Decoder(
-            model=self.model, tail_rows=0, config=SamplingConfig(), forbidden=FORBIDDEN
-        )
         self._compiler, self._constrained = (
-            compiler(
-                decoder,
+            programs_lib.Compiler(
+                decode_lib.Decoder(
+                    model=self.model,
+                    steps=steps,
+                    tail_rows=0,
+                    config=SamplingConfig(constrain=constrain),
+                    forbidden=FORBIDDEN,
+                ),
                 weights_lib.arrange(self.params),
                 mesh=self.mesh,
                 batch_size=case.rows * case.data,
@@ -151,7 +154,10 @@ class Programs:
                 prompt_buckets=BUCKETS,
                 prefill_tokens=PREFILL_TOKENS,
             )
-            for compiler in (programs_lib.Compiler, constrained.ConstrainedCompiler)
+            for constrain, steps in (
+                ("", scheduler.STEPS_PER_SYNC),
+                ("keys", constrained.pace("tpu").steps),
+            )
         )
 
     def all(self) -> dict[str, Callable[[], jax.stages.Lowered]]:
@@ -162,8 +168,7 @@ class Programs:
             "prefill": lambda: compiler.lower("prefill", PREFIX, OWN),
             "insert": lambda: compiler.lower("insert", OWN, SHAPE.suffix),
             "decode": lambda: compiler.lower("decode", SHAPE),
-            "advance": lambda: self._constrained.lower("advance", SHAPE),
-            "choose": lambda: self._constrained.lower("choose", SHAPE),
+            "constrained decode": lambda: self._constrained.lower("decode", SHAPE),
             "gemma decode": self._gemma_decode,
         }
 

@@ -30,6 +30,11 @@ class Slots:
     limits: Int[Array, "B"]
     sample_ids: UInt32[Array, "B"]
 
+    @property
+    def prompt_lengths(self) -> Int[Array, "B"]:
+        """Tokens of the prompts, but for the last one of each: it is decoded."""
+        return self.prefix_lengths + self.lengths
+
 
 @flax.struct.dataclass
 class DecodeState:
@@ -38,20 +43,34 @@ class DecodeState:
     Attributes:
       step: decode steps since the batch began; picks the entry of the ring.
       ring: keys and values of the tokens fed, [B N K H] per layer.
-      last_token: the newest token, not yet in the ring; at first the prompt's last.
-      position: the newest token's position in its text.
+      fed: which of its tokens each slot has in an entry of the ring: `generated` when it was fed;
+        -1 for none.
+      last_token: the newest token, not yet fed; at first the prompt's last.
       generated: tokens sampled so far.
       done: slots that need no further token: finished, stopped, or empty.
-      tokens: the sampled tokens.
     """
 
     step: Int[Array, ""]
     ring: kv_cache.KeysValues
+    fed: Int[Array, "B N"]
     last_token: Int[Array, "B"]
-    position: Int[Array, "B"]
     generated: Int[Array, "B"]
     done: Bool[Array, "B"]
-    tokens: Int[Array, "B N"]
+
+
+@flax.struct.dataclass
+class Decoded:
+    """What a block of up to K decode steps has written.
+
+    Attributes:
+      steps: taken.
+      counts: tokens of each slot.
+      tokens: of each slot, from the first step on.
+    """
+
+    steps: Int[Array, ""]
+    counts: Int[Array, "B"]
+    tokens: Int[Array, "B K"]
 
 
 @flax.struct.dataclass
@@ -78,9 +97,16 @@ class Prompts:
 
 
 def init(
-    model: nn.Module, batch_size: int, shape: kv_cache.CacheShape
+    model: nn.Module, batch_size: int, shape: kv_cache.CacheShape, spare: int
 ) -> tuple[kv_cache.KeysValues, Slots, DecodeState]:
-    """An empty prefix cache, and a batch of empty slots: all done, so that none holds up a loop."""
+    """An empty prefix cache, and a batch of empty slots: all done, so that none holds up a loop.
+
+    Args:
+      model: gemma's transformer.
+      batch_size: B.
+      shape: of the cache.
+      spare: entries of the ring beyond the longest answer's.
+    """
     kv = functools.partial(kv_cache.init_kv, model)
     zeros = jnp.zeros((batch_size,), jnp.int32)
     slots = Slots(
@@ -92,13 +118,12 @@ def init(
         sample_ids=zeros.astype(jnp.uint32),
     )
     state = DecodeState(
-        step=jnp.zeros((), jnp.int32),
-        ring=kv(rows=batch_size, length=shape.new),
+        step=jnp.int32(0),
+        ring=kv(rows=batch_size, length=shape.new + spare),
+        fed=jnp.full((batch_size, shape.new + spare), -1, jnp.int32),
         last_token=zeros,
-        position=zeros,
         generated=zeros,
         done=jnp.ones((batch_size,), bool),
-        tokens=jnp.zeros((batch_size, shape.new), jnp.int32),
     )
     return kv(rows=1, length=shape.prefix), slots, state
 

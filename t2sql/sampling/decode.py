@@ -1,4 +1,4 @@
-"""Decode: one token per slot and step, until enough slots are free."""
+"""Decode: one token per slot and step, a block of steps at a time."""
 
 import dataclasses
 import functools
@@ -9,8 +9,8 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from t2sql.config import SamplingConfig
-from t2sql.sampling import attention, kv_cache, next_token
-from t2sql.sampling.batch import DecodeState, Slots
+from t2sql.sampling import attention, constrained, kv_cache, next_token
+from t2sql.sampling.batch import Decoded, DecodeState, Slots
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,12 +19,14 @@ class Decoder:
 
     Attributes:
       model: gemma's transformer.
+      steps: K, decode steps of a block at most.
       tail_rows: batch size of a step when no more answers than this are going; 0 for none.
       config: how the next token is chosen.
       forbidden: token ids that are never chosen.
     """
 
     model: nn.Module
+    steps: int
     tail_rows: int
     config: SamplingConfig
     forbidden: tuple[int, ...]
@@ -39,9 +41,9 @@ def decode(
     stopped: Bool[Array, "B"],
     ends: Bool[Array, "V"],
     max_active: Int[Array, ""],
-    max_steps: Int[Array, ""],
-) -> DecodeState:
-    """Decodes until at most `max_active` slots are active, or for `max_steps` steps.
+    corrections: constrained.Corrections | None,
+) -> tuple[DecodeState, Decoded]:
+    """Decodes until at most `max_active` slots are active, or for a block of steps.
 
     Args:
       decoder: the fixed part.
@@ -52,104 +54,144 @@ def decode(
       stopped: slots that the host has ended (a stop string spread over tokens).
       ends: token ids that end an answer.
       max_active: return once no more slots than this are still going.
-      max_steps: return after this many steps at the latest.
+      corrections: tokens that guides have refused, to be drawn again in the first step; None for a
+        run without a constraint.
 
     Returns:
-      How far it has come after the last step.
+      How far it has come after the last step, and what was written.
     """
-    past = past_blocks(prefix_cache, slots)
-    first_step = state.step
-
-    def go_on(state: DecodeState) -> Bool[Array, ""]:
-        return (jnp.sum(~state.done) > max_active) & (state.step - first_step < max_steps)
-
-    def step(state: DecodeState) -> DecodeState:
-        return _step(decoder, params, past, slots, state, ends)
-
-    return jax.lax.while_loop(go_on, step, state.replace(done=state.done | stopped))
-
-
-def past_blocks(prefix_cache: kv_cache.KeysValues, slots: Slots) -> list[kv_cache.Block]:
-    """The prompts, as the slots' next tokens see them."""
-    return [
+    past = [
         kv_cache.prefix_block(prefix_cache, slots.prefix_starts, slots.prefix_lengths),
         kv_cache.suffix_block(slots.suffix, slots.prefix_lengths, slots.lengths),
     ]
+    state = state.replace(done=state.done | stopped)
+    redraws = jnp.bool_(False)
+    if corrections is not None:
+        state = constrained.put_back(state, corrections)
+        state = constrained.make_room(state, decoder.steps)
+        redraws = jnp.any(corrections.slots < len(state.done))
+    decoded = Decoded(
+        steps=jnp.int32(0),
+        counts=jnp.zeros_like(state.generated),
+        tokens=jnp.zeros((len(state.done), decoder.steps), jnp.int32),
+    )
+
+    def go_on(carry: tuple[DecodeState, Decoded]) -> Bool[Array, ""]:
+        state, decoded = carry
+        # Masks are for the first step: it is taken however few slots are active.
+        needed = (jnp.sum(~state.done) > max_active) | (redraws & (decoded.steps == 0))
+        return needed & (decoded.steps < decoder.steps)
+
+    def step(carry: tuple[DecodeState, Decoded]) -> tuple[DecodeState, Decoded]:
+        state, decoded = carry
+        logits, kv = _forward_token(decoder, params, past, slots, state)
+        is_redrawn = redraws & (decoded.steps == 0)
+        token = _draw(decoder, logits, slots, state, corrections, is_redrawn)
+        return _write(state, decoded, kv, token, slots, ends)
+
+    return jax.lax.while_loop(go_on, step, (state, decoded))
 
 
-def _step(
+def _draw(
     decoder: Decoder,
-    params,
-    past: list[kv_cache.Block],
+    logits: Float[Array, "B V"],
     slots: Slots,
     state: DecodeState,
+    corrections: constrained.Corrections | None,
+    is_redrawn: Bool[Array, ""],
+) -> Int[Array, "B"]:
+    """The next token of each slot, from its mask where there is one."""
+    draw = functools.partial(
+        next_token.next_tokens, config=decoder.config, forbidden=decoder.forbidden
+    )
+    token = draw(logits, sample_ids=slots.sample_ids, generated=state.generated)
+    if corrections is None:
+        return token
+    return jax.lax.cond(
+        is_redrawn,
+        functools.partial(constrained.redraw, draw, corrections),
+        lambda token, *_: token,
+        *(token, logits, slots.sample_ids, state.generated),
+    )
+
+
+def _write(
+    state: DecodeState,
+    decoded: Decoded,
+    kv: kv_cache.KeysValues,
+    token: Int[Array, "B"],
+    slots: Slots,
     ends: Bool[Array, "V"],
-) -> DecodeState:
-    """Feeds each slot's newest token and samples the next."""
-    logits, kv = forward_token(decoder, params, past, state)
-    token = next_tokens(decoder, logits, slots, state)
+) -> tuple[DecodeState, Decoded]:
+    """Adds a step: keys and values of the tokens fed, and the tokens drawn."""
     going = ~state.done
-    writes = (jnp.arange(state.tokens.shape[1]) == state.generated[:, None]) & going[:, None]
+    newest = (jnp.arange(decoded.tokens.shape[1]) == decoded.steps) & going[:, None]
     generated = state.generated + going
-    return DecodeState(
+    fed = jnp.where(going, state.generated, -1)[:, None]
+    state = DecodeState(
         step=state.step + 1,
         ring=kv_cache.write_ring(state.ring, kv, state.step),
+        fed=kv_cache.write_ring(state.fed, fed, state.step),
         last_token=jnp.where(going, token, state.last_token),
-        position=state.position + going,
         generated=generated,
         done=state.done | ends[token] | (generated >= slots.limits),
-        tokens=jnp.where(writes, token[:, None], state.tokens),
     )
-
-
-def next_tokens(
-    decoder: Decoder, logits: Float[Array, "B V"], slots: Slots, state: DecodeState
-) -> Int[Array, "B"]:
-    """The next token of each slot, none of the forbidden ones."""
-    return next_token.next_tokens(
-        logits, decoder.config, slots.sample_ids, state.generated, decoder.forbidden
+    decoded = Decoded(
+        steps=decoded.steps + 1,
+        counts=decoded.counts + going,
+        tokens=jnp.where(newest, token[:, None], decoded.tokens),
     )
+    return state, decoded
 
 
-def forward_token(
-    decoder: Decoder, params, past: list[kv_cache.Block], state: DecodeState
+def _forward_token(
+    decoder: Decoder, params, past: list[kv_cache.Block], slots: Slots, state: DecodeState
 ) -> tuple[Float[Array, "B V"], kv_cache.KeysValues]:
     """Feeds each slot's newest token: its logits, and its keys and values.
 
     What comes out for slots that are done is not to be read.
     """
+    past = [*past, kv_cache.ring_block(state.ring, state.fed, slots.prompt_lengths)]
+    newest = state.last_token, slots.prompt_lengths + state.generated
     forward = functools.partial(_forward, decoder, params)
     if not decoder.tail_rows:
-        output = forward(past, state)
+        output = forward(past, *newest)
     else:
-        tail = functools.partial(_forward_tail, decoder, forward)
+        tail = functools.partial(_forward_tail, decoder, forward, ~state.done)
         is_tail = jnp.sum(~state.done) <= decoder.tail_rows
-        output = jax.lax.cond(is_tail, tail, forward, past, state)
+        output = jax.lax.cond(is_tail, tail, forward, past, *newest)
     # The ring is written after all of it is read: then XLA writes in place.
     return jax.lax.optimization_barrier(output)
 
 
-def _forward(decoder: Decoder, params, past: list[kv_cache.Block], state: DecodeState):
-    ring = kv_cache.ring_block(state.ring, state.step, state.generated + 1, state.position)
+def _forward(
+    decoder: Decoder,
+    params,
+    past: list[kv_cache.Block],
+    tokens: Int[Array, "B"],
+    positions: Int[Array, "B"],
+):
     logits, kv = attention.forward(
         decoder.model,
         params,
-        state.last_token[:, None],
-        positions=state.position[:, None],
-        mask=jnp.ones((len(state.last_token), 1, 1), bool),
-        past=[*past, ring],
+        tokens[:, None],
+        positions=positions[:, None],
+        mask=jnp.ones((len(tokens), 1, 1), bool),
+        past=past,
     )
     return logits[:, 0], kv
 
 
-def _forward_tail(decoder: Decoder, forward, past: list[kv_cache.Block], state: DecodeState):
+def _forward_tail(decoder: Decoder, forward, going: Bool[Array, "B"], past, tokens, positions):
     """`forward` for the few slots that are still going; zeros for the others."""
-    batch_size = len(state.done)
-    going = jnp.flatnonzero(~state.done, size=decoder.tail_rows, fill_value=batch_size)
-    output = forward([block.take_rows(going) for block in past], kv_cache.take_rows(state, going))
+    rows = jnp.flatnonzero(going, size=decoder.tail_rows, fill_value=len(going))
+    output = forward(
+        [block.take_rows(rows) for block in past],
+        *kv_cache.take_rows((tokens, positions), rows),
+    )
 
     def spread(array: jax.Array) -> jax.Array:
-        zeros = jnp.zeros((batch_size, *array.shape[1:]), array.dtype)
-        return kv_cache.write_rows(zeros, array, going)
+        zeros = jnp.zeros((len(going), *array.shape[1:]), array.dtype)
+        return kv_cache.write_rows(zeros, array, rows)
 
     return jax.tree.map(spread, output)

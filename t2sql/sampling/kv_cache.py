@@ -6,22 +6,23 @@ its answer's tokens are stored per slot of the batch:
 
     prefix cache (T)                     suffix (B, S)           ring (B, N)
     | s s s s s s t t t t u u u . . |    slot 0 | q q q q . |    | d e . . a b c |
-      ^ 0         ^ 6     ^ 10           slot 1 | q q . . . |    | . e f . . . . |
+      ^ 0         ^ 6     ^ 10           slot 1 | q q . . . |    | . c . . a x b |
                                          slot 2 | q q q q q |    | d e f . . a b |
                                                                      ^ step % N
 
 *   A slot knows where in the prefix cache its prompt begins, and how long that part is. As many
     groups of prompts as there is room for are answered side by side; a span is free once no slot
     reads it.
-*   The ring holds the tokens that decoding has fed: a prompt's last token, and the answer's but
-    for the newest. All slots write to the same entry at a step, so a slot that starts late (in
-    the place of a finished answer) just starts at another entry. No answer is longer than the
-    ring.
+*   The ring holds the tokens that decoding has fed: the prompt's last token, and the answer's but
+    for the newest. All slots write to the same entry at a step, in place: on a TPU entries of their
+    own would be written one slot after another. `fed` says which of its tokens each slot has in an
+    entry, or none: a slot may start at any step, and one that is put back (constrained decoding)
+    gives up entries (`x`). It has then used up more of the ring than it has tokens; `compact` makes
+    room.
 
-Where an entry lies says nothing of order. Order is the token's position in its own text, which
-RoPE and the window of gemma's local layers read: the entry less the span's start in the prefix
-cache, the prefix's length + s in the suffix, and the newest position less the entry's age in the
-ring. Unused entries (`.`) are masked.
+RoPE and the window of gemma's local layers read a token's position in its own text: the entry less
+the span's start in the prefix cache, the prefix's length + s in the suffix, and the prompt's length
+- 1 + n for the answer's token n. Unused entries (`.`) are masked.
 
 The prefix cache and the suffixes only change when prompts are inserted, so the decode loop
 carries nothing but the ring.
@@ -140,21 +141,9 @@ def suffix_block(
     )
 
 
-def ring_block(
-    kv: KeysValues,
-    step: Int[Array, ""],
-    fed: Int[Array, "B"],
-    position: Int[Array, "B"],
-) -> Block:
-    """The tokens before the newest, which is at `position` and will be written at `step`.
-
-    An entry written `age` steps ago is the slot's own if its answer had begun by then. `fed` counts
-    the answer's tokens that were fed, the newest included.
-    """
-    entries = length_of(kv)
-    age = (step - jnp.arange(entries)) % entries
-    mask = (age > 0) & (age < fed[:, None])
-    return Block(kv=kv, mask=mask[:, None], positions=position[:, None] - age)
+def ring_block(kv: KeysValues, fed: Int[Array, "B N"], prompt_lengths: Int[Array, "B"]) -> Block:
+    """The answers so far, as the newest token of each slot sees them."""
+    return Block(kv=kv, mask=(fed >= 0)[:, None], positions=prompt_lengths[:, None] + fed)
 
 
 def write_prefix(
@@ -170,13 +159,26 @@ def write_prefix(
     return jax.tree.map(write, kv, prefix)
 
 
-def write_ring(kv: KeysValues, new: KeysValues, step: Int[Array, ""]) -> KeysValues:
-    """The ring with one more token of every slot, [B 1 K H], in the entry of `step`."""
+def write_ring[Tree](ring: Tree, new: Tree, step: Int[Array, ""]) -> Tree:
+    """Arrays [B N ...] with one more token of every slot, [B 1 ...], in the entry of `step`."""
 
-    def write(ring: jax.Array, token: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_update_slice_in_dim(ring, token, step % ring.shape[1], axis=1)
+    def write(old: jax.Array, token: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_update_slice_in_dim(old, token, step % old.shape[1], axis=1)
 
-    return jax.tree.map(write, kv, new)
+    return jax.tree.map(write, ring, new)
+
+
+def compact(
+    kv: KeysValues, fed: Int[Array, "B N"], step: Int[Array, ""]
+) -> tuple[KeysValues, Int[Array, "B N"]]:
+    """Moves each slot's tokens together, to the entries just before that of `step`."""
+    length = fed.shape[1]
+    count = jnp.sum(fed >= 0, axis=1, keepdims=True)
+    by_token = jnp.argsort(jnp.where(fed < 0, length, fed), axis=1)
+    token = (jnp.arange(length) - step + count) % length
+    source = jnp.take_along_axis(by_token, token, axis=1)
+    kv = jax.tree.map(lambda x: jnp.take_along_axis(x, source[:, :, None, None], axis=1), kv)
+    return kv, jnp.where(token < count, token, -1)
 
 
 def write_rows[Tree](old: Tree, new: Tree, rows: Int[Array, "R"]) -> Tree:

@@ -12,8 +12,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from t2sql.model.mesh import DATA_AXIS, MODEL_AXIS
 from t2sql.sampling import batch as batch_lib
+from t2sql.sampling import constrained, kv_cache, prompt_groups
 from t2sql.sampling import decode as decode_lib
-from t2sql.sampling import kv_cache, prompt_groups
 from t2sql.sampling import prefill as prefill_lib
 
 # The part of the batch that is filled at a time. Slots wait, idle, until as many are free: with the
@@ -51,8 +51,6 @@ class Compiler:
       prompt_buckets: lengths that prefixes and prompts' own parts are padded to, ascending.
       prefill_tokens: tokens prefilled at a time, besides the prefix, at most.
     """
-
-    decode_programs: tuple[str, ...] = ("decode",)
 
     def __init__(
         self,
@@ -130,7 +128,7 @@ class Compiler:
         self._build(self.keys(groups))
 
     def keys(self, groups: Iterable[prompt_groups.PromptGroup]) -> Iterator[Key]:
-        """The programs for groups in this order: one a call, the decoding ones once a group."""
+        """The programs for groups in this order: one a call, `decode` once a group."""
         shape: kv_cache.CacheShape | None = None
         for group in groups:
             if not group.answerable:
@@ -149,8 +147,7 @@ class Compiler:
             for length, _ in self.chunks(group):
                 yield "prefill", before, length
                 yield "insert", length, shape.suffix
-            for name in self.decode_programs:
-                yield name, shape
+            yield "decode", shape
 
     def _build(self, keys: Iterable[Key]) -> None:
         start = time.perf_counter()
@@ -167,7 +164,9 @@ class Compiler:
         return self.lower(*key).compile()
 
     def _init(self, shape: kv_cache.CacheShape):
-        init = functools.partial(batch_lib.init, self._decoder.model, self.batch_size, shape)
+        init = functools.partial(
+            batch_lib.init, self._decoder.model, self.batch_size, shape, self._spare
+        )
         return jax.jit(init, out_shardings=shardings(self.batch(shape))).lower()
 
     def _prefix(self, length: int, kept: int):
@@ -232,19 +231,46 @@ class Compiler:
 
     def _decode(self, shape: kv_cache.CacheShape):
         prefix_cache, slots, state = self.batch(shape)
+        decoded = batch_lib.Decoded(steps=self.replicated, counts=self.by_row, tokens=self.by_row)
         decode = jax.jit(
             functools.partial(decode_lib.decode, self._decoder),
             donate_argnums=(3,),
-            out_shardings=shardings(state),
+            out_shardings=(shardings(state), decoded),
         )
+        corrections = self.no_corrections()
+        if corrections is not None:
+            corrections = jax.tree.map(lambda x: self.array(x.shape, x.dtype), corrections)
         stopped = self.array((self.batch_size,), bool, self.by_row)
         ends = self.array((self._decoder.model.config.num_embed,), bool)
         number = self.array((), jnp.int32)
-        return decode.lower(self.params, prefix_cache, slots, state, stopped, ends, number, number)
+        return decode.lower(
+            self.params, prefix_cache, slots, state, stopped, ends, number, corrections
+        )
+
+    @property
+    def _spare(self) -> int:
+        return constrained.SPARE if self.is_constrained else 0
+
+    @property
+    def is_constrained(self) -> bool:
+        return bool(self._decoder.config.constrain)
+
+    @property
+    def block_steps(self) -> int:
+        """K, decode steps of a block at most."""
+        return self._decoder.steps
+
+    def no_corrections(self) -> constrained.Corrections | None:
+        """What `decode` takes when no token was refused, in NumPy; None without a constraint."""
+        if not self.is_constrained:
+            return None
+        return constrained.Corrections.none(self.batch_size, self._decoder.model.config.num_embed)
 
     def batch(self, shape: kv_cache.CacheShape):
         """Abstract prefix cache, slots and state: batch over data, heads over model axis."""
-        init = functools.partial(batch_lib.init, self._decoder.model, self.batch_size, shape)
+        init = functools.partial(
+            batch_lib.init, self._decoder.model, self.batch_size, shape, self._spare
+        )
         _, slots, state = jax.eval_shape(init)
         placed = jax.tree.map(lambda x: self._placed(x, DATA_AXIS), (slots, state))
         return (self.kv(1, shape.prefix), *placed)

@@ -38,6 +38,8 @@ class BatchSampler:
       prompt_buckets: lengths that a prefix and a prompt's own part are padded to, ascending; the
         last one is the longest prompt.
       prefill_tokens: prompt tokens prefilled at a time.
+      pace: how far constrained decoding runs ahead; default: `constrained.pace` of the platform.
+      make_compiler: builds the programs; what it builds is all that touches the model.
 
     Raises:
       InputError: batch size and devices, or the values of `config`, do not fit.
@@ -54,6 +56,8 @@ class BatchSampler:
         batch_size: int = 32,
         prompt_buckets: Sequence[int] = prompt_groups.PROMPT_BUCKETS,
         prefill_tokens: int = 1024,
+        pace: constrained.Pace | None = None,
+        make_compiler: Callable[..., programs_lib.Compiler] = programs_lib.Compiler,
     ):
         mesh = mesh or _single_device_mesh()
         config = config or SamplingConfig()
@@ -65,13 +69,14 @@ class BatchSampler:
         self.counters = scheduler.Counters()
         self._stops = stops_lib.Stops(tokenizer, config.stop)
         vocab_size = model.config.num_embed
-        compiler = constrained.ConstrainedCompiler if config.constrain else programs_lib.Compiler
-        self._scheduler = (
-            constrained.ConstrainedScheduler if config.constrain else scheduler.Scheduler
-        )
-        self._compiler = compiler(
+        free = constrained.Pace(steps=scheduler.STEPS_PER_SYNC, blocks_in_flight=1)
+        if config.constrain:
+            pace = pace or constrained.pace(mesh.devices.flat[0].platform)
+        self._pace = pace if config.constrain else free
+        self._compiler = make_compiler(
             decode_lib.Decoder(
                 model=model,
+                steps=self._pace.steps,
                 tail_rows=tail_rows(batch_size, mesh),
                 config=config,
                 forbidden=tuple(t for t in self._stops.forbidden if t < vocab_size),
@@ -83,7 +88,8 @@ class BatchSampler:
             prompt_buckets=self.prompt_buckets,
             prefill_tokens=prefill_tokens,
         )
-        self._ends = jax.device_put(self._stops.table(vocab_size), self._compiler.replicated)
+        self._ends = self._stops.table(vocab_size)
+        self._last_tokens = self._stops.last_tokens(vocab_size)
 
     def set_params(self, params: Any) -> None:
         """Gives it the model's parameters, where it was made with their shapes.
@@ -123,7 +129,7 @@ class BatchSampler:
         Args:
           groups: any number of groups; read one at a time, only when slots are free.
           on_finished: called with each answer as it finishes.
-          on_step: called every few steps; what it raises ends the sampling.
+          on_step: called with every block of steps; what it raises ends the sampling.
 
         Raises:
           ValueError: a prompt does not fit; see `fits`.
@@ -133,14 +139,16 @@ class BatchSampler:
             if not group.answerable:
                 yield group, scheduler.first_answers(group, on_finished)
                 continue
-            batch = batch or self._scheduler(
+            batch = batch or scheduler.Scheduler(
                 self._compiler,
                 self._compiler.shape_of(group),
                 self._stops,
                 self._ends,
+                self._last_tokens,
                 self.counters,
                 on_finished,
                 on_step,
+                blocks_in_flight=self._pace.blocks_in_flight,
             )
             yield from batch.add_group(group)
         if batch is not None:

@@ -4,25 +4,33 @@ Prompts wait for free slots, and for room in the prefix cache for what they shar
 until there is enough for the next ones, and they take their places while the others go on. The
 cache grows when longer prompts come. Only the end of a run decodes with slots that have nothing
 left to do.
+
+Decoding goes in blocks of steps. The host takes each block's tokens: `constrained.py` says what it
+does with tokens that an answer may not have.
 """
 
 import collections
 import contextlib
 import dataclasses
+import functools
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from t2sql.sampling import batch as batch_lib
-from t2sql.sampling import kv_cache, prompt_groups
+from t2sql.sampling import constrained, kv_cache, prompt_groups
 from t2sql.sampling import programs as programs_lib
 from t2sql.sampling import stops as stops_lib
 
-# Decode steps after which the host looks at the answers: it finds stop strings that span tokens,
-# shows progress, and can be asked to stop.
+# Decode steps of a block without a constraint: then the host looks for stop strings that span
+# tokens, shows progress, and can be asked to stop.
 STEPS_PER_SYNC = 16
+# The first block of a slot that waits to be put back.
+_NOT_YET = sys.maxsize
 # A group whose answers are complete, with these.
 Finished = tuple[prompt_groups.PromptGroup, list[stops_lib.Generation]]
 
@@ -71,12 +79,20 @@ class Slot:
       answers: of the whole group, as far as they are finished.
       index: the prompt's in its group.
       span: where its prefix is.
+      guide: of its answer; None without a constraint.
+      tokens: of its answer, as far as they stand.
+      first_block: the first block of steps whose tokens go on from `tokens`.
+      is_redrawn: whether that block's first token comes from the guide's mask.
     """
 
     group: prompt_groups.PromptGroup
     answers: list[stops_lib.Generation | None]
     index: int
     span: PrefixSpan
+    guide: constrained.TokenGuide | None = None
+    tokens: list[int] = dataclasses.field(default_factory=list)
+    first_block: int = 0
+    is_redrawn: bool = False
 
     @property
     def suffix(self) -> np.ndarray:
@@ -87,6 +103,24 @@ class Slot:
         """Tokens of the longest answer it may get, where no answer is longer than `longest`."""
         limits = self.group.limits
         return longest if limits is None else min(longest, int(limits[self.index]))
+
+    @property
+    def last_token(self) -> int:
+        """The newest token of its text."""
+        return self.tokens[-1] if self.tokens else int(self.suffix[-1])
+
+    def take(self, tokens: Sequence[int]) -> bool:
+        """Takes tokens that follow; whether all of them stand."""
+        if self.guide is None:
+            self.tokens += tokens
+            return True
+        if self.is_redrawn and tokens:
+            self.guide.advance(tokens[0])
+            self.tokens.append(tokens[0])
+            self.is_redrawn, tokens = False, tokens[1:]
+        accepted = self.guide.accept(tokens)
+        self.tokens += tokens[:accepted]
+        return accepted == len(tokens)
 
 
 def first_answers(
@@ -107,22 +141,32 @@ class Scheduler:
         compiler: programs_lib.Compiler,
         shape: kv_cache.CacheShape,
         stops: stops_lib.Stops,
-        ends: jax.Array,
+        ends: np.ndarray,
+        last_tokens: np.ndarray,
         counters: Counters,
         on_finished: Callable[[stops_lib.Generation], None],
         on_step: Callable[[], None],
+        *,
+        blocks_in_flight: int = 1,
     ):
         self._shape = shape
         self._compiler = compiler
         self._stops = stops
-        self._ends = ends
+        self._ends = self._put(ends)
+        self._last_tokens = last_tokens
         self._counters = counters
         self._on_finished = on_finished
         self._on_step = on_step
+        self._blocks_in_flight = blocks_in_flight
         self._slots: list[Slot | None] = [None] * compiler.batch_size
-        self._stopped = np.zeros(compiler.batch_size, bool)
-        self._step = 0
-        self._max_steps = self._put(np.int32(STEPS_PER_SYNC))
+        self._stopped: set[int] = set()  # slots that end without the device's knowing
+        self._may_have_ended: list[int] = []  # slots
+        self._blocks = 0  # that were started
+        self._in_flight: collections.deque[tuple[int, batch_lib.Decoded]] = collections.deque()
+        self._refused: collections.deque[tuple[int, Slot]] = collections.deque()  # to put back
+        self._none_stopped = self._put(np.zeros(compiler.batch_size, bool), by_row=True)
+        self._no_corrections = self._put(compiler.no_corrections())
+        self._number = functools.cache(lambda number: self._put(np.int32(number)))
         self._prefix_cache, self._device_slots, self._state = compiler.get("init", shape)()
 
     def add_group(self, group: prompt_groups.PromptGroup) -> Iterator[Finished]:
@@ -148,10 +192,73 @@ class Scheduler:
         return [slot for slot in self._slots if slot is not None]
 
     def _decode_until_free(self, count: int) -> Iterator[Finished]:
-        """Decodes until so many more slots are free, or for `STEPS_PER_SYNC` steps."""
+        """Decodes a block: until so many more slots are free, at most."""
         self._on_step()
-        self._decode(len(self._active()) - count)
-        yield from self._collect_finished()
+        with self._span("decode"):
+            while len(self._in_flight) < self._blocks_in_flight:
+                self._start_block(max_active=len(self._active()) - count)
+            block, decoded = self._in_flight.popleft()
+            self._take_block(block, jax.device_get(decoded))
+        with self._span("host"):
+            finished = list(self._finished_groups())
+        yield from finished
+
+    def _start_block(self, max_active: int) -> None:
+        """Has the device decode a block of steps, after those in flight."""
+        self._blocks += 1
+        decode = self._compiler.get("decode", self._shape)
+        self._state, decoded = decode(
+            self._compiler.params,
+            self._prefix_cache,
+            self._device_slots,
+            self._state,
+            self._newly_stopped(),
+            self._ends,
+            self._number(max_active),
+            self._corrections(),
+        )
+        self._in_flight.append((self._blocks, decoded))
+
+    def _newly_stopped(self) -> jax.Array:
+        """The slots that the device is told to be done."""
+        if not self._stopped:
+            return self._none_stopped
+        stopped = np.zeros(len(self._slots), bool)
+        stopped[list(self._stopped)] = True
+        self._stopped.clear()
+        return self._put(stopped, by_row=True)
+
+    def _corrections(self) -> constrained.Corrections | None:
+        """The slots that the block to be started puts back: those that wait, as far as they fit."""
+        if not self._refused:
+            return self._no_corrections
+        corrections = self._compiler.no_corrections()
+        for entry in range(min(len(self._refused), len(corrections.slots))):
+            number, slot = self._refused.popleft()
+            if self._slots[number] is not slot:
+                continue  # a stop string has ended it
+            corrections.slots[entry] = number
+            corrections.generated[entry] = len(slot.tokens)
+            corrections.last_token[entry] = slot.last_token
+            slot.guide.allowed().write(corrections.masks[entry])
+            slot.first_block, slot.is_redrawn = self._blocks, True
+        return self._put(corrections)
+
+    def _take_block(self, block: int, decoded: batch_lib.Decoded) -> None:
+        """Gives each slot the tokens that a block has written."""
+        self._counters.decode_steps += int(decoded.steps)
+        tokens = decoded.tokens.tolist()
+        may_end = self._last_tokens[decoded.tokens].any(axis=1)
+        for number in np.flatnonzero(decoded.counts).tolist():
+            slot = self._slots[number]
+            if slot is None or block < slot.first_block:
+                continue  # the tokens are an earlier answer's, or follow one that was refused
+            if not slot.take(tokens[number][: decoded.counts[number]]):
+                slot.first_block = _NOT_YET
+                self._refused.append((number, slot))
+                self._counters.refused_tokens += 1
+            if may_end[number] or len(slot.tokens) >= slot.limit(self._shape.new):
+                self._may_have_ended.append(number)
 
     def _grow(self, shape: kv_cache.CacheShape) -> None:
         """Goes on in a cache that holds this shape too, with all that is on its way."""
@@ -194,15 +301,15 @@ class Scheduler:
     ) -> kv_cache.KeysValues:
         """Computes the keys and values of a group's prefix, and puts them in the prefix cache."""
         padded, kept = self._compiler.prefix_lengths(group)
-        length = self._put(np.int32(span.length))
         with self._span("prefill"):
             (tokens,) = prompt_groups.pad([group.prefix], padded)
             prefix = self._compiler.get("prefix", padded, kept)(
-                self._compiler.params, self._put(tokens), length
+                self._compiler.params, self._put(tokens), self._number(span.length)
             )
             write = self._compiler.get("write_prefix", kept, self._shape.prefix)
-            start = self._put(np.int32(span.start))
-            self._prefix_cache = write(self._prefix_cache, prefix, start, length)
+            self._prefix_cache = write(
+                self._prefix_cache, prefix, self._number(span.start), self._number(span.length)
+            )
         self._counters.computed_prompt_tokens += span.length
         self._counters.padded_prompt_tokens += padded
         return prefix
@@ -216,7 +323,7 @@ class Scheduler:
             self._device_slots, self._state = insert(
                 self._device_slots, self._state, suffix, placed
             )
-            jax.block_until_ready(self._state.last_token)
+            jax.block_until_ready(self._state)
 
     def _prefill(
         self, prompts: list[Slot], length: int, prefix: kv_cache.KeysValues | None
@@ -233,7 +340,7 @@ class Scheduler:
             self._put(prompt_groups.pad(texts, length), by_row=True),
             self._put(np.array([len(text) for text in texts], np.int32), by_row=True),
             prefix,
-            self._put(np.int32(prompts[0].span.length)),
+            self._number(prompts[0].span.length),
         )
 
     def _place(self, prompts: list[Slot], count: int) -> batch_lib.Prompts:
@@ -241,14 +348,19 @@ class Scheduler:
         free = [number for number, slot in enumerate(self._slots) if slot is None]
         taken = free[: len(prompts)]
         for number, prompt in zip(taken, prompts, strict=True):
-            self._take_slot(number, prompt)
+            if self._compiler.is_constrained:
+                prompt.guide = prompt.group.guide(prompt.limit(self._shape.new))
+            prompt.first_block = self._blocks + 1
+            self._slots[number] = prompt
+            self._stopped.discard(number)
+            self._counters.prompt_tokens += prompt.span.length + len(prompt.suffix)
 
-        def column(values: Iterable[int], unused: int = 0, dtype=np.int32) -> jax.Array:
+        def column(values: Iterable[int], unused: int = 0, dtype=np.int32) -> np.ndarray:
             padded = np.full(count, unused, dtype)
             padded[: len(prompts)] = list(values)
-            return self._put(padded)
+            return padded
 
-        return batch_lib.Prompts(
+        placed = batch_lib.Prompts(
             slots=column(taken, unused=len(self._slots)),  # out of range: dropped
             lengths=column(len(prompt.suffix) - 1 for prompt in prompts),
             last_token=column(prompt.suffix[-1] for prompt in prompts),
@@ -259,58 +371,26 @@ class Scheduler:
                 (prompt.group.sample_ids[prompt.index] for prompt in prompts), dtype=np.uint32
             ),
         )
-
-    def _take_slot(self, number: int, prompt: Slot) -> None:
-        """Slot `number` of the batch is this prompt's from now on."""
-        self._slots[number] = prompt
-        self._stopped[number] = False
-        self._counters.prompt_tokens += prompt.span.length + len(prompt.suffix)
-
-    def _decode(self, max_active: int) -> None:
-        with self._span("decode"):
-            decode = self._compiler.get("decode", self._shape)
-            self._state = decode(
-                self._compiler.params,
-                self._prefix_cache,
-                self._device_slots,
-                self._state,
-                self._put(self._stopped, by_row=True),
-                self._ends,
-                self._put(np.int32(max_active)),
-                self._max_steps,
-            )
-            step = int(jax.device_get(self._state.step))
-        self._counters.decode_steps += step - self._step
-        self._step = step
-
-    def _collect_finished(self) -> Iterator[Finished]:
-        """Takes finished answers off the device, frees their slots, yields finished groups."""
-        with self._span("host"):
-            finished = list(self._finished_groups())
-        yield from finished
+        return self._put(placed)
 
     def _finished_groups(self) -> Iterator[Finished]:
-        written = self._written()
-        for number, slot in enumerate(self._slots):
-            if slot is None:
-                continue
-            generation = self._stops.generation(
-                written[number], max_new_tokens=slot.limit(self._shape.new)
-            )
+        numbers, self._may_have_ended = self._may_have_ended, []
+        for number in numbers:
+            slot = self._slots[number]
+            limit = slot.limit(self._shape.new)
+            generation = self._stops.generation(slot.tokens, max_new_tokens=limit)
             if generation is None:
                 continue
             self._slots[number] = None
-            self._stopped[number] = True
+            self._stopped.add(number)
             slot.answers[slot.index] = generation
             self._counters.output_tokens += len(generation.tokens)
             self._on_finished(generation)
             if all(answer is not None for answer in slot.answers):
                 yield slot.group, slot.answers
 
-    def _written(self) -> Sequence[Sequence[int]]:
-        """The tokens of each slot so far."""
-        generated, tokens = jax.device_get((self._state.generated, self._state.tokens))
-        return [row[:count] for row, count in zip(tokens, generated, strict=True)]
-
-    def _put(self, array: np.ndarray, *, by_row: bool = False) -> jax.Array:
-        return jax.device_put(array, self._compiler.by_row if by_row else self._compiler.replicated)
+    def _put(self, arrays: Any, *, by_row: bool = False) -> Any:
+        """The arrays on the devices. They are read in place: not to be written to any more."""
+        return jax.device_put(
+            arrays, self._compiler.by_row if by_row else self._compiler.replicated
+        )

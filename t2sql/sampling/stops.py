@@ -7,7 +7,7 @@ are never chosen.
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,19 +58,32 @@ class Stops:
         The device knows these. A stop string spread over several tokens is found on the host, by
         `generation`.
         """
-        ends = np.zeros(vocab_size, bool)
-        ends[[token for token in self.end_ids if token < vocab_size]] = True
-        for token in self._may_hold_stop(vocab_size):
+        ends = self._end_ids_table(vocab_size)
+        # Decoding all 262,144 tokens of Gemma 3 one by one would take two seconds.
+        for token in self._tokens_with(self.strings, vocab_size):
             ends[token] |= self._first_stop(self._decode([token])) is not None
         return ends
 
-    def _may_hold_stop(self, vocab_size: int) -> Iterator[int]:
-        """Tokens whose piece holds a stop string, or stands for another text ("<0x3B>").
+    def last_tokens(self, vocab_size: int) -> np.ndarray:
+        """Token ids that an ended answer may end with, [V] bool: `table` and more.
 
-        Decoding all 262,144 of Gemma 3 one by one would take two seconds.
+        A stop string is complete with a token that holds its last character.
         """
-        if self.strings:
-            pattern = re.compile("|".join([*map(re.escape, self.strings), "^<.*>$"]))
+        ends = self._end_ids_table(vocab_size)
+        ends[list(self._tokens_with({text[-1] for text in self.strings}, vocab_size))] = True
+        return ends
+
+    def _end_ids_table(self, vocab_size: int) -> np.ndarray:
+        ends = np.zeros(vocab_size, bool)
+        ends[[token for token in self.end_ids if token < vocab_size]] = True
+        return ends
+
+    def _tokens_with(self, strings: Collection[str], vocab_size: int) -> Iterator[int]:
+        """Tokens whose piece holds one of the strings, or stands for another text ("<0x3B>")."""
+        if strings:
+            # In pieces a space is U+2581.
+            spelt = {text.replace(" ", space) for text in strings for space in " \u2581"}
+            pattern = re.compile("|".join([*map(re.escape, spelt), "^<.*>$"]))
             pieces = enumerate(self.tokenizer.tokens[:vocab_size])
             yield from (token for token, piece in pieces if pattern.search(piece))
 

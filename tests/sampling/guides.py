@@ -1,13 +1,62 @@
 """Guides that are simpler than a schema's."""
 
+import zlib
+
+import numpy as np
+
+from t2sql import constraint
+from t2sql.model import dummy
+
 
 class Everything:
     """Allows every token."""
 
-    ended = False
+    def accept(self, tokens):
+        return len(tokens)
 
-    def allows(self, token):
-        return True
+
+class Single:
+    """Allows one letter, again and again."""
+
+    def __init__(self, letter: str, tokenizer):
+        (self._token,) = tokenizer.encode(letter)
+
+    def accept(self, tokens):
+        return next((n for n, token in enumerate(tokens) if token != self._token), len(tokens))
+
+    def allowed(self):
+        return constraint.Mask.of(np.arange(dummy.VOCAB_SIZE) == self._token)
 
     def advance(self, token):
-        pass
+        assert token == self._token
+
+
+class Arbitrary:
+    """Allows tokens by a hash of the answer so far: a tenth of them is refused, or `share`.
+
+    Attributes:
+      tokens: the answer so far.
+    """
+
+    def __init__(self, share: float = 0.1):
+        self.tokens: list[int] = []
+        self._share = share
+
+    def allows(self) -> np.ndarray:
+        """Whether each token of the vocabulary may come next."""
+        seed = zlib.crc32(np.array(self.tokens, np.int64).tobytes())
+        return np.random.default_rng(seed).random(dummy.VOCAB_SIZE) >= self._share
+
+    def accept(self, tokens):
+        for count, token in enumerate(tokens):
+            if not self.allows()[token]:
+                return count
+            self.tokens.append(token)
+        return len(tokens)
+
+    def allowed(self):
+        return constraint.Mask.of(self.allows())
+
+    def advance(self, token):
+        assert self.allows()[token]
+        self.tokens.append(token)

@@ -82,15 +82,14 @@ def test_a_text_in_three_blocks_is_the_text(model, params):
     _, suffix = _ours(
         model, params, tokens[:, 22:32], 22, [kv_cache.prefix_block(cache, starts, lengths, 10)]
     )
-    ring = kv_cache.init_kv(model, rows=2, length=12)
+    ring, fed = kv_cache.init_kv(model, rows=2, length=12), jnp.full((2, 12), -1)
     for step in range(8):
         past = [
             kv_cache.prefix_block(cache, starts, lengths),
             kv_cache.suffix_block(suffix, lengths, jnp.array([10, 10])),
-            kv_cache.ring_block(
-                ring, jnp.int32(step), jnp.full(2, step + 1), jnp.full(2, 32 + step)
-            ),
+            kv_cache.ring_block(ring, fed, jnp.full(2, 32)),
         ]
         logits, token = _ours(model, params, tokens[:, 32 + step : 33 + step], 32 + step, past)
-        ring = kv_cache.write_ring(ring, token, jnp.int32(step))
+        ring = kv_cache.write_ring(ring, token, jnp.int32(step + 7))
+        fed = kv_cache.write_ring(fed, jnp.full((2, 1), step), jnp.int32(step + 7))
         np.testing.assert_allclose(logits[:, 0], expected[:, 32 + step], rtol=1e-4, atol=1e-5)

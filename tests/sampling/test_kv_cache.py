@@ -1,4 +1,4 @@
-"""Who sees what in the cache, against a slot-by-slot account of who wrote what."""
+"""Who sees what in the cache, and who writes where."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,25 +12,31 @@ def _kv(rows: int, length: int, fill: float = 0.0) -> dict:
     return {"layer_0": {part: jnp.full((rows, length, 1, 2), fill) for part in ("k", "v")}}
 
 
-@given(starts=st.lists(st.integers(0, 12), min_size=1, max_size=4), last=st.integers(12, 16))
-def test_the_ring_shows_exactly_the_slots_own_tokens(starts, last):
-    """Slots that begin at different steps see their own entries, and never one from before."""
-    entries = 5
-    starts = [start for start in starts if last - start < entries] or [last]
-    written = np.full(entries, -100)  # the step at which an entry was last written
-    for step in range(last):
-        written[step % entries] = step
-    positions = 40 + last - np.array(starts)
-    block = kv_cache.ring_block(
-        _kv(len(starts), entries),
-        jnp.int32(last),
-        jnp.array([last - start + 1 for start in starts]),
-        jnp.array(positions),
-    )
-    seen = (written >= np.array(starts)[:, None]) & (written > last - entries)
-    np.testing.assert_array_equal(block.mask[:, 0], seen)
-    expected = 40 + written - np.array(starts)[:, None]
-    np.testing.assert_array_equal(np.asarray(block.positions)[seen], expected[seen])
+@given(
+    counts=st.lists(st.integers(0, 6), min_size=1, max_size=4),
+    step=st.integers(0, 20),
+    seed=st.integers(0, 99),
+)
+def test_a_compact_ring_holds_the_same_tokens_right_before_the_next_entry(counts, step, seed):
+    """Wherever they were; each token's keys and values go with it."""
+    length, rng = 8, np.random.default_rng(seed)
+    fed = np.full((len(counts), length), -1)
+    for slot, count in enumerate(counts):
+        fed[slot, rng.choice(length, count, replace=False)] = np.arange(count)
+    ring = {"layer_0": {"k": jnp.array(fed, jnp.float32)[:, :, None, None]}}
+    moved, after = kv_cache.compact(ring, jnp.array(fed), jnp.int32(step))
+    for slot, count in enumerate(counts):
+        entries = (step - count + np.arange(count)) % length
+        np.testing.assert_array_equal(after[slot, entries], np.arange(count))
+        np.testing.assert_array_equal(moved["layer_0"]["k"][slot, entries, 0, 0], np.arange(count))
+    assert (np.asarray(after) >= 0).sum() == sum(counts)
+
+
+def test_slots_see_the_entries_of_the_ring_that_hold_their_tokens():
+    fed = jnp.array([[2, -1, 0, 1], [-1, -1, -1, -1]])
+    block = kv_cache.ring_block(_kv(2, 4), fed, jnp.array([40, 7]))
+    np.testing.assert_array_equal(block.mask[:, 0], np.array([[1, 0, 1, 1], [0] * 4], bool))
+    np.testing.assert_array_equal(np.asarray(block.positions)[0, [0, 2, 3]], [42, 40, 41])
 
 
 def test_slots_see_their_own_span_of_the_prefix_cache_and_nothing_else():

@@ -10,19 +10,28 @@ import subprocess
 import sys
 
 _PROGRAM = """
-import json, sys
+import dataclasses, json, sys
+import guides
 import jax
 import tiny
 from t2sql import errors
 
 params = tiny.make_params()
 prompts = [*tiny.texts(6), *tiny.texts(14, shared="CREATE TABLE singer (name text); ")]
+group = dataclasses.replace(tiny.group(prompts[6:]), guide=lambda limit: guides.Arbitrary())
 answers = {}
 for data, model in ((1, 1), (8, 1), (4, 2)):
     mesh = tiny.make_mesh(data, model)
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     sampler = tiny.make_sampler(jax.device_put(params, everywhere), mesh=mesh, batch_size=8)
     answers[f"{data}x{model}"] = sampler.sample(prompts)
+    if (data, model) != (8, 1):
+        sampler = tiny.make_sampler(
+            jax.device_put(params, everywhere), mesh=mesh, batch_size=8, constrain="keys"
+        )
+        texts = [generation.text for generation in tiny.generate(sampler, [group]).values()]
+        answers[f"{data}x{model}, constrained"] = texts
+        assert sampler.counters.refused_tokens
 try:
     tiny.make_sampler(params, mesh=tiny.make_mesh(8, 1), batch_size=12)
 except errors.InputError as error:
@@ -44,5 +53,6 @@ def test_answers_do_not_depend_on_the_devices():
     answers = json.loads(done.stdout)
     assert answers["8x1"] == answers["1x1"]
     assert answers["4x2"] == answers["1x1"]
+    assert answers["4x2, constrained"] == answers["1x1, constrained"]
     assert "batch_size is 12" in answers["refused"]
     assert "8 devices" in answers["refused"]

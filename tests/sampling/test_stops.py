@@ -1,6 +1,8 @@
 """Where answers end, with the dummy model's tokenizer: a token per character."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import TOKENIZER
 
 from t2sql.sampling import stops
@@ -56,6 +58,19 @@ def test_a_stop_string_over_two_tokens_is_not_in_the_table():
     assert set(table.nonzero()[0]) == {1, 50, 106}
 
 
+@given(
+    st.lists(st.sampled_from([*_tokens("ab;- \n"), *stops.Stops(TOKENIZER).end_ids]), max_size=12),
+    st.sampled_from([(), (";",), ("--", "\n\n"), ("- b", "; ")]),
+)
+def test_the_token_that_ends_an_answer_is_one_of_the_last_tokens(tokens, strings):
+    stopping = stops.Stops(TOKENIZER, strings)
+    last_tokens = stopping.last_tokens(TOKENIZER.vocab_size)
+    for count in range(1, len(tokens) + 1):
+        if stopping.generation(tokens[:count], max_new_tokens=50) is not None:
+            assert last_tokens[tokens[count - 1]]
+            break
+
+
 @pytest.mark.weights
 def test_the_table_of_a_real_vocabulary_is_that_of_every_token_decoded():
     from t2sql.model import factory
@@ -70,3 +85,6 @@ def test_the_table_of_a_real_vocabulary_is_that_of_every_token_decoded():
         expected = token in stopping.end_ids or any(string in text for string in strings)
         assert table[token] == expected, (token, text)
     assert table.sum() > 100
+    last_tokens = stopping.last_tokens(tokenizer.vocab_size)
+    assert (last_tokens >= table).all()
+    assert last_tokens[tokenizer.encode(" -")[-1]]
