@@ -24,9 +24,6 @@ from jaxtyping import Array, Bool, Int, UInt32
 from t2sql.sampling import kv_cache
 from t2sql.sampling.batch import DecodeState
 
-# Entries of the ring beyond the longest answer's, at least the steps of a block: `make_room` needs
-# them.
-SPARE = 8
 # Tokens of a mask in one word.
 _BITS = 32
 

@@ -24,6 +24,8 @@ _CPU_PART, _PART = 8, 4
 # program takes to compile.
 _LEAST_PREFIX = 256
 _LEAST_SUFFIX = 64
+# The ring's length is a multiple of this, as a TPU lays it out anyway.
+_RING_STEP = 8
 # A program: its name, and the sizes it is compiled for.
 Key = tuple[Any, ...]
 
@@ -249,7 +251,8 @@ class Compiler:
 
     @property
     def _spare(self) -> int:
-        return constrained.SPARE if self.is_constrained else 0
+        """Entries of the ring beyond the longest answer's: `make_room` needs those of a block."""
+        return -(-self.block_steps // _RING_STEP) * _RING_STEP if self.is_constrained else 0
 
     @property
     def is_constrained(self) -> bool:
