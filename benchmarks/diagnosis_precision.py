@@ -2,16 +2,15 @@
 
     python -m benchmarks.diagnosis_precision --data=SPIDER_DIR --runs=runs/a,runs/b > cases.txt
     python -m benchmarks.diagnosis_precision --data=SPIDER_DIR --runs=runs/a,runs/b \
-        --marks=benchmarks/diagnosis_marks.tsv
+        --marks=benchmarks/diagnosis_marks_lenient.tsv,benchmarks/diagnosis_marks_strict.tsv
 
 The first prints wrong predictions with their findings: those of the runs, and gold queries of dev
-made wrong as models do it. A line of marks is `case findings marks cause`: the case's name, the
-digest of its findings, a 1 or 0 for each finding in order (is what it says true, and a fault or a
-difference that matters?) and a 1 or 0 for whether the main cause is among them. The second counts
-the marks; a case whose findings have changed since is named and left out.
+made wrong as models do it. A line of marks is `case findings marks`: the case's name, the digest of
+its findings, and a 1 or 0 for each finding in order (is what it says true, and a fault or a
+difference that matters?). The second counts the marks; a case whose findings have changed since is
+named and left out.
 """
 
-import collections
 import hashlib
 import json
 import pathlib
@@ -330,26 +329,20 @@ def main(argv) -> None:
                 print(f"  - {finding.error}: {finding.message}")
         return
     files = [pathlib.Path(name).read_text().splitlines() for name in _MARKS.value]
-    marks = [dict(_marks(lines, diagnosed)) for lines in files]
-    for name, marked in zip(_MARKS.value, marks, strict=True):
-        bits = [bit for bits, _ in marked.values() for bit in bits]
-        causes = [cause for _, cause in marked.values()]
-        print(f"{name}: {len(marked)} cases; findings right {bits.count('1')} of {len(bits)};"
-              f" main cause named in {causes.count('1')} of {len(causes)}")  # fmt: skip
-    if len(marks) == 2:
-        both = marks[0].keys() & marks[1].keys()
-        differing = sorted(name for name in both if marks[0][name] != marks[1][name])
-        print(f"marked twice: {len(both)}; in another way: {len(differing)} {' '.join(differing)}")
+    for name, lines in zip(_MARKS.value, files, strict=True):
+        marks = dict(_marks(lines, diagnosed))
+        bits = "".join(marks.values())
+        print(f"{name}: {len(marks)} cases; findings right {bits.count('1')} of {len(bits)}")
 
 
-def _marks(lines, diagnosed) -> Iterator[tuple[str, tuple[str, str]]]:
-    stale = collections.Counter()
+def _marks(lines, diagnosed) -> Iterator[tuple[str, str]]:
+    stale = []
     for line in lines:
-        name, digest, bits, cause = line.split("\t")
+        name, digest, bits = line.split("\t")
         if name not in diagnosed or _of(diagnosed[name][1]) != digest:
-            stale[name] += 1
+            stale.append(name)
         else:
-            yield name, (bits.replace("-", ""), cause)
+            yield name, bits.replace("-", "")
     if stale:
         print(f"{len(stale)} marks are of other findings: {' '.join(stale)}")
 

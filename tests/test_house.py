@@ -19,6 +19,7 @@ COMMANDS = {"t2sql.main", "t2sql.train", "t2sql.average", "t2sql.inspect"} | {
     module for module in FILES if module.endswith(".__main__")
 }
 MOST_LINES = 60
+VAGUE_NAMES = {"found", "wanted", "each"}
 
 
 @functools.cache
@@ -91,6 +92,17 @@ def test_no_class_name_stands_twice():
     )
     twice = sorted(name for name, count in classes.items() if count > 1)
     assert not twice, twice
+
+
+def test_names_say_what_they_hold():
+    vague = set()
+    for module in FILES:
+        for node in nodes(module):
+            stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            name = node.id if stored else node.arg if isinstance(node, ast.arg) else None
+            if name in VAGUE_NAMES:
+                vague.add(f"{module}:{node.lineno} {name}")
+    assert not sorted(vague), sorted(vague)
 
 
 def test_functions_fit_a_screen():

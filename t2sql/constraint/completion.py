@@ -79,9 +79,9 @@ def _longer(position: Position) -> Iterator[tuple[bytes, int]]:
     state, mode, part = position
     if mode in _KINDS:
         yield from (
-            (each[len(part) :], cost)
-            for each, cost in state.options(_KINDS[mode], part)
-            if len(each) > len(part)
+            (option[len(part) :], cost)
+            for option, cost in state.options(_KINDS[mode], part)
+            if len(option) > len(part)
         )
 
 
@@ -90,7 +90,9 @@ def _endings(position: Position) -> Iterator[tuple[bytes, int]]:
     if mode == lexer.STRING:
         yield b"'", state.cost_after("<string>")
     elif mode in _KINDS:
-        yield from ((each[len(part) :], cost) for each, cost in state.options(_KINDS[mode], part))
+        yield from (
+            (option[len(part) :], cost) for option, cost in state.options(_KINDS[mode], part)
+        )
     else:
         closing = _CLOSING[mode[0]]
         for name, cost in state.options("quoted", part):

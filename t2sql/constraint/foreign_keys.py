@@ -156,42 +156,42 @@ class LinkedChoices(Choices):
         present: frozenset[Name | None],
         pending: tuple[Pending, ...],
         bare: frozenset[Name],
-        found: frozenset[Name],
+        covered: frozenset[Name],
     ) -> int | None:
         for spare in range(MAX_MORE + 1):
-            if self._fits(present, pending, bare, found, spare):
+            if self._fits(present, pending, bare, covered, spare):
                 return len(pending) + spare
         return None
 
-    def _find(self, present, pending, bare, found, spare: int) -> bool:
+    def _find(self, present, pending, bare, covered, spare: int) -> bool:
         """Whether `spare` tables are enough besides those of the qualifiers."""
         if (
             present
             and None not in present
-            and self._is_too_far(present, pending, bare, found, spare)
+            and self._is_too_far(present, pending, bare, covered, spare)
         ):
             return False
         if pending:
             tables, *rest = pending
-        elif missing := bare - found:
+        elif missing := bare - covered:
             tables, rest = min((self.having[column] for column in missing), key=_by_size), ()
         else:
             return True
         left = spare if pending else spare - 1  # with the table itself in its place
-        for between, table in self._nearest(present, tables, bare, found, left):
+        for between, table in self._nearest(present, tables, bare, covered, left):
             shared = self.tables[table] & bare
             if not between:
-                after = [(present | {table}, tuple(rest), bare, found | shared, left)]
+                after = [(present | {table}, tuple(rest), bare, covered | shared, left)]
             else:
                 steps = self._links.steps(present, table, bare)
-                after = [(present | {step}, pending, bare, found, spare - 1) for step in steps]
+                after = [(present | {step}, pending, bare, covered, spare - 1) for step in steps]
             if any(self._fits(*choice) for choice in after):
                 return True
         return False
 
-    def _is_too_far(self, present, pending, bare, found, spare: int) -> bool:
+    def _is_too_far(self, present, pending, bare, covered, spare: int) -> bool:
         """Whether a table that has to come is further than the tables that come before it lead."""
-        needed = (*pending, *(self.having[column] for column in bare - found))
+        needed = (*pending, *(self.having[column] for column in bare - covered))
         before = len(pending) + spare - 1
         if not needed or before < 0:
             return bool(needed)
@@ -200,7 +200,7 @@ class LinkedChoices(Choices):
         return any(not near & self._set_of(tables) for tables in needed)
 
     def _nearest(
-        self, present, tables: Pending, bare: frozenset[Name], found: frozenset[Name], most: int
+        self, present, tables: Pending, bare: frozenset[Name], covered: frozenset[Name], most: int
     ) -> list[tuple[int, Name]]:
         """The first of the tables that may come, each with how many have to stand before it.
 
@@ -214,7 +214,7 @@ class LinkedChoices(Choices):
             for bit in bits(candidates & near):
                 table = self._links.by_bit[bit]
                 shared = self.tables[table] & bare
-                if not shared & found:
+                if not shared & covered:
                     level.append((-len(shared), bit, table))
                 if not bare and len(ways) + len(level) == _MAX_WAYS:
                     break
@@ -234,5 +234,5 @@ def _groups(pairs: Iterable[tuple]) -> dict:
     group: dict = {}
     for one, other in pairs:
         kept, gone = group.setdefault(one, one), group.setdefault(other, other)
-        group = {each: kept if its == gone else its for each, its in group.items()}
+        group = {member: kept if its == gone else its for member, its in group.items()}
     return group

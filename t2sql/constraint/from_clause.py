@@ -34,8 +34,8 @@ class FromItem(NamedTuple):
 
 def number(name: Name | None) -> int | None:
     """The number of an alias such as T1; None for any other name."""
-    found = _NUMBERED.fullmatch(name or b"")
-    return int(found[1]) if found else None
+    match = _NUMBERED.fullmatch(name or b"")
+    return int(match[1]) if match else None
 
 
 def numbered(count: int) -> Name:
@@ -113,11 +113,11 @@ class Choices:
         """The qualifiers that FROM has not introduced, in order; numbered ones without a gap."""
         named = {item.name for item in from_items}
         pending = {qualifier for qualifier, _ in refs if qualifier} - named
-        numbers = {each for each in map(number, pending) if each}
+        numbers = {count for count in map(number, pending) if count}
         if numbers:
             known = tuple(item for item in from_items if item.name is not None)
             turn = _turn(numbers, known, apart=self._apart) or 1
-            pending |= {numbered(each) for each in range(turn, max(numbers))}
+            pending |= {numbered(count) for count in range(turn, max(numbers))}
         return tuple(sorted(pending))
 
     def fewest(
@@ -143,15 +143,15 @@ class Choices:
         None where no choice of up to `MAX_MORE` tables besides the qualified ones does.
         """
         named = {item.name: item for item in from_items if item.name}
-        numbers = {each for each in (number(qualifier) for qualifier, _ in refs) if each}
+        numbers = {count for count in (number(qualifier) for qualifier, _ in refs) if count}
         turn = _turn(numbers, from_items, apart=self._apart)
         if turn is None:
             return None
-        waiting = {each for each in numbers if each >= turn}
+        waiting = {count for count in numbers if count >= turn}
         pending: dict[Name, set[Name]] = {}
         if waiting:
             between = range(turn or min(waiting), max(waiting))
-            pending |= {numbered(each): set() for each in between}
+            pending |= {numbered(count): set() for count in between}
         for qualifier, column in refs:
             if qualifier in named:
                 if column != b"*" and column not in named[qualifier].columns:
@@ -159,48 +159,48 @@ class Choices:
             elif qualifier:
                 pending.setdefault(qualifier, set()).add(column)
         bare = frozenset(column for qualifier, column in refs if not qualifier)
-        found = [column for item in from_items for column in item.columns & bare]
-        if len(found) != len(set(found)):
+        covered = [column for item in from_items for column in item.columns & bare]
+        if len(covered) != len(set(covered)):
             return None
         # A star alone, or a constant, needs some table too.
         least = 0 if from_items or pending or bare else 1
         present = frozenset(item.table for item in from_items)
         if None not in present:
-            bare, found = self._generalised(bare, found)
+            bare, covered = self._generalised(bare, covered)
         qualified = (
             self._fitting(name if name in self.tables else None, frozenset(pending[name]))
             for name in sorted(pending, key=_in_turn)
         )
-        more = self._kept_more(present, tuple(qualified), bare, frozenset(found))
+        more = self._kept_more(present, tuple(qualified), bare, frozenset(covered))
         if more is None or len(from_items) + more > MAX_FROM_ITEMS:
             return None
         return max(least, more)
 
-    def _generalised(self, bare, found) -> tuple[frozenset[Name], frozenset[Name]]:
+    def _generalised(self, bare, covered) -> tuple[frozenset[Name], frozenset[Name]]:
         """The columns with the first of those alike in their place: fewer searches are new."""
         general: dict[Name, int] = {}
         for column in bare:
             first = self._alike[column][0]
             general[first] = general.get(first, 0) + 1
-        firsts = {self._alike[column][0] for column in found}
-        found = {column for first in firsts for column in self._alike[first][: general[first]]}
+        firsts = {self._alike[column][0] for column in covered}
+        covered = {column for first in firsts for column in self._alike[first][: general[first]]}
         return (
             frozenset(c for first, count in general.items() for c in self._alike[first][:count]),
-            frozenset(found),
+            frozenset(covered),
         )
 
     def _more(
-        self, present: frozenset[Name | None], pending: tuple[Pending, ...], bare, found
+        self, present: frozenset[Name | None], pending: tuple[Pending, ...], bare, covered
     ) -> int | None:
         """Tables for the qualifiers, one by one, then for the columns without."""
         if not pending:
-            return self._cover(bare, found)
+            return self._cover(bare, covered)
         tables, *rest = pending
         ways = {self.tables[table] & bare for table in tables}
         counts = [
-            self._kept_more(present, tuple(rest), bare, found | way)
+            self._kept_more(present, tuple(rest), bare, covered | way)
             for way in ways
-            if not way & found
+            if not way & covered
         ]
         counts = [count for count in counts if count is not None]
         return 1 + min(counts) if counts else None
@@ -211,10 +211,10 @@ class Choices:
         columns -= {b"*"}
         return tuple(table for table in tables if columns <= self.tables[table])
 
-    def _cover(self, bare: frozenset[Name], found: frozenset[Name]) -> int | None:
+    def _cover(self, bare: frozenset[Name], covered: frozenset[Name]) -> int | None:
         """The fewest tables that hold each column of `bare - found` once and no other of it."""
         ways = {table & bare for table in self.tables.values()} - {frozenset()}
-        reached = {found}
+        reached = {covered}
         for count in range(MAX_MORE + 1):
             if bare in reached:
                 return count

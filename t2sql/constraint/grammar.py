@@ -224,7 +224,7 @@ def _find_next(stack: Stack) -> Next:
         classes=classes,
         names=list(names),
         keywords=sorted(words),
-        actions=sorted(actions, key=lambda each: (len(each), each)),
+        actions=sorted(actions, key=lambda action: (len(action), action)),
         is_free=() in actions,
         may_be_fresh=any(kind in ("label", "alias") for kind, _ in names),
     )

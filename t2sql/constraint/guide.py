@@ -163,7 +163,7 @@ class Guide:
         if lexer.open_quote(self._position) is not None:
             return self._fits(self._position, self.left - 1)
         states = self._position.state, lexer.settle(self._position)
-        after = (each.cost_after_fresh for each in states if each and each.takes_fresh)
+        after = (state.cost_after_fresh for state in states if state and state.takes_fresh)
         # A word that is taken, or a keyword, needs a letter more.
         return self.left > max(after, default=0) + 2 + _MARGIN
 

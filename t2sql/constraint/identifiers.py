@@ -25,7 +25,7 @@ def tables_of(schema: Schema) -> dict[Name, tuple[Name, ...]]:
       InputError: there is no table with a column, so no query to be had.
     """
     tables = {
-        folded(table.name): tuple(dict.fromkeys(folded(each.name) for each in table.columns))
+        folded(table.name): tuple(dict.fromkeys(folded(column.name) for column in table.columns))
         for table in schema.tables
         if not folded(table.name).startswith(b"sqlite_")
     }
@@ -55,11 +55,11 @@ def keys_of(schema: Schema) -> Iterator[tuple[tuple[Name, Name], tuple[Name, Nam
 
 def spellings(schema: Schema) -> dict[Name, tuple[bytes, ...]]:
     """How the schema itself writes each name."""
-    found: dict[Name, dict[bytes, None]] = {}
+    spellings: dict[Name, dict[bytes, None]] = {}
     for table in schema.tables:
         for name in (table.name, *(column.name for column in table.columns)):
-            found.setdefault(folded(name), {})[name.encode()] = None
-    return {name: tuple(written) for name, written in found.items()}
+            spellings.setdefault(folded(name), {})[name.encode()] = None
+    return {name: tuple(written) for name, written in spellings.items()}
 
 
 def _is_writable(name: Name) -> bool:

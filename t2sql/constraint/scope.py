@@ -157,7 +157,7 @@ class ScopeCheck:
         scope = scopes[-1]
         if scope.phase in EARLY:
             return name in self.columns
-        return any(sum(name in item.columns for item in each.from_items) > 1 for each in scopes)
+        return any(sum(name in item.columns for item in scope.from_items) > 1 for scope in scopes)
 
     # Actions
 
@@ -236,7 +236,7 @@ class ScopeCheck:
             phase="where",
             refs=frozenset(),
             from_items=tuple(
-                sorted(scope.from_items, key=lambda each: (each.name, each.table or b""))
+                sorted(scope.from_items, key=lambda item: (item.name, item.table or b""))
             ),
             repeat=tables_of(scope.from_items) if scope.star else (),
             outputs=(),
@@ -274,7 +274,7 @@ class ScopeCheck:
         if scope.phase == "select":
             names = {*self.tables, *_early_aliases(scope.refs)}
         else:
-            names = {item.name for each in _seen(scopes) for item in each.from_items if item.name}
+            names = {item.name for scope in _seen(scopes) for item in scope.from_items if item.name}
 
         def after(name: Name) -> tuple[Scopes, ...]:
             qualified = with_values(scopes, qualifier=name)
@@ -369,11 +369,11 @@ class ScopeCheck:
         # A key of several columns is a link for each; none of them is in two.
         taken = frozenset().union(*scope.linked)
         fitting = (
-            each
-            for each in links
-            if not each & taken and (scope.half is None or scope.half in each)
+            link
+            for link in links
+            if not link & taken and (scope.half is None or scope.half in link)
         )
-        return frozenset().union(*(each - {scope.half} for each in fitting))
+        return frozenset().union(*(link - {scope.half} for link in fitting))
 
     def _results(self, scopes: Scopes) -> Names:
         return Names(sorted(scopes[-1].results), lambda name: (scopes,))
@@ -389,7 +389,7 @@ def with_prefix(names: Sequence[Name], text: bytes) -> Iterator[Name]:
 
 def _early_aliases(refs: frozenset[Ref]) -> Iterator[Name]:
     """The aliases that SELECT may use next."""
-    numbers = [each for each in (number(qualifier) for qualifier, _ in refs) if each]
+    numbers = [count for count in (number(qualifier) for qualifier, _ in refs) if count]
     for name in EARLY_ALIASES:
         own = number(name)
         if not numbers or min(numbers) - MAX_LEAP <= own <= max(numbers) + MAX_LEAP:

@@ -195,7 +195,8 @@ def test_a_job_stopped_by_faults_is_finished_by_the_second_run(through, gcs_serv
     run, _ = through(lambda _: Fault.RESET_AFTER if next(up, None) is None else Fault.NONE, config)
     with pytest.raises(errors.TryAgainError, match="gave up"):
         _work(run.url, config)
-    run, proxy = through(lambda request: Fault.NONE, config)
-    assert _work(run.url, config)
+    patient = storage.StorageConfig(first_delay_s=0.01, max_delay_s=0.02)
+    run, proxy = through(lambda request: Fault.NONE, patient)
+    assert _work(run.url, patient)
     _assert_complete(gcs_server, bucket)
     assert sum(request.is_upload for request, _ in proxy.seen) < 150
