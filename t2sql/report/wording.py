@@ -13,8 +13,7 @@ MEASURES = (
     ("all", "exact_match", "Exact set match", "the same clauses as gold, values aside"),
     ("all", "valid", "Valid SQL", "SQLite runs it"),
 )
-
-
+_MOST_DATA_NOTICES = 20
 _HASH_DIGITS = 8
 _RUN_LABELS = {name: f"Run {name}" for name in ("data", "command", "versions", "created")}
 
@@ -53,13 +52,14 @@ def _adapter(provenance: dict[str, Any]) -> str:
     """The end of its path, or of the name of its package; else the beginning of its hash."""
     source = provenance.get("adapter_source")
     if not source:
-        return provenance["adapter"][:_HASH_DIGITS]
+        return str(provenance["adapter"])[:_HASH_DIGITS]
     return "/".join(PurePath(source.rpartition(":")[2]).parts[-2:])
 
 
 def notices(report: dict[str, Any]) -> list[Notice]:
     """What a reader has to know, the worst first."""
-    return [*_source_notices(report), *_data_notices(report)]
+    told = [*_source_notices(report), *_data_notices(report)]
+    return sorted(told, key=lambda notice: not notice.alarm)
 
 
 def _source_notices(report: dict[str, Any]) -> Iterator[Notice]:
@@ -100,8 +100,11 @@ def _data_notices(report: dict[str, Any]) -> Iterator[Notice]:
             f"{count(counts['queries'])} fail {files}. The numbers below say nothing about it.",
             alarm=True,
         )
-    for line in data["notices"]:
+    for line in data["notices"][:_MOST_DATA_NOTICES]:
         yield Notice(f"{line}.")
+    more = len(data["notices"]) - _MOST_DATA_NOTICES
+    if more > 0:
+        yield Notice(f"And {count(more)} more of the data; report.json lists them (data.notices).")
     if data["gold_failures"]:
         ids = [failure["example_id"] for failure in data["gold_failures"]]
         yield Notice(
