@@ -74,7 +74,12 @@ def _why_no_database(path: Path) -> str | None:
         return f"it cannot be read: {error.strerror}"
     if head != _MAGIC:
         return f"it is no SQLite database (begins with {head!r})" if head else "it is empty"
-    return None
+    try:
+        with open_database(path) as connection:
+            tables = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    except errors.InputError:
+        return None  # damaged: queries that fail on it are told
+    return None if tables else "it holds no tables"
 
 
 @contextlib.contextmanager

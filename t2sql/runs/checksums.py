@@ -4,7 +4,7 @@ A complete run has them in `done.json`. Until then each process notes those of i
 objects below `checksums/`, whose `objects` has the entries of `done.json`. The first note comes
 after the first unit, each further one when the number of noted units has doubled, the last when the
 process ends: so there are few. Units whose process was killed before its next note have none; they
-are judged by their rows.
+are checked by their rows.
 """
 
 import collections
@@ -83,7 +83,7 @@ def read(storage: storage_lib.Storage, index: int = 0, count: int = 1) -> Noted:
                     noted[unit].add((entry["size"], entry["crc32c"]))
             except (ValueError, TypeError, KeyError, AttributeError):
                 logging.warning(
-                    "%s/%s cannot be read: its units are judged by their rows", storage.url, name
+                    "%s/%s cannot be read: its units are checked by their rows", storage.url, name
                 )
     return noted
 
@@ -104,7 +104,7 @@ def damage(
 
     Args:
       storage: the run; units without a note are read.
-      units: to be judged.
+      units: to be checked.
       infos: of the objects that exist.
       noted: see `read`.
 

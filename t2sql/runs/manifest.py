@@ -149,7 +149,7 @@ class Run:
         for name in broken:
             self._set_aside(name, BROKEN_PREFIX)
         whole = infos.keys() - broken.keys()
-        for unit in self.share:  # What was judged by its rows need not be read again.
+        for unit in self.share:  # What was checked by its rows need not be read again.
             if unit.name in whole and unit.name not in noted:
                 info = infos[unit.name]
                 self._notes.add(unit.name, len(unit.examples), info.size, info.crc32c)

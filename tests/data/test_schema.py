@@ -78,6 +78,13 @@ def test_files_that_are_no_databases_are_left_out_of_the_suite(data_root, capsys
     assert told[4].endswith("it cannot be read: Is a directory")
 
 
+def test_a_database_without_tables_is_left_out_of_the_suite(data_root, make_database, capsys):
+    folder = data_root / "database/fleet"
+    make_database(folder / "blank.sqlite", "CREATE TABLE gone (id INT); DROP TABLE gone")
+    assert database.database_paths(data_root, "fleet") == [folder / "fleet.sqlite"]
+    assert capsys.readouterr().err.endswith("of the databases of fleet: it holds no tables\n")
+
+
 @pytest.mark.parametrize("db_id", ["", ".", "..", "a/b", "../a", "/a", "a\\b", "a\0"])
 def test_db_ids_that_lead_elsewhere_are_refused(tmp_path, db_id):
     with pytest.raises(errors.InputError, match="is not a plain folder name"):

@@ -96,7 +96,7 @@ def test_a_note_that_is_damaged_is_told_and_units_are_judged_by_their_rows(url, 
         replace(run, name, run.storage.read(name)[:-3])
     replace(run, NAME, DAMAGES["cut"])
     assert open_run(url).examine()[1].keys() == {NAME}
-    assert "cannot be read: its units are judged by their rows" in caplog.text
+    assert "cannot be read: its units are checked by their rows" in caplog.text
     assert_whole(finish(url))
 
 
