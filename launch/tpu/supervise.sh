@@ -11,6 +11,7 @@ set -euo pipefail
 # shellcheck source=launch/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 
+case ${1:-} in -h | --help) usage_of "$0" && exit ;; esac
 readonly DIRECTORY=$1 RESTARTS=$2
 read -r -a PAUSES <<<"${T2SQL_PAUSES:-5 10 20 40 80 160 300}" # seconds
 shift 2

@@ -22,7 +22,7 @@ _MALFORMED = re.compile(r"malformed database schema \((?P<name>.*?)\) - (?P<reas
 _FOLDERS = ("database", "test_database")
 MAX_SECONDS = 60.0
 # Steps of SQLite's machine; one may read a value of many megabytes.
-_STEPS_PER_CHECK = 10_000
+_STEPS_PER_CHECK = 20
 
 
 def is_plain_name(name: str) -> bool:

@@ -119,7 +119,6 @@ def test_slow_reads_are_shown_after_a_second_and_end(tmp_path, make_database, mo
         "INSERT INTO ship (log) SELECT replace(hex(zeroblob(100000)), '0', 'ax') FROM c;"
         "CREATE TABLE port (name TEXT); INSERT INTO port VALUES ('Oslo')",
     )
-    monkeypatch.setattr(database, "_STEPS_PER_CHECK", 1)
     of_columns = read(path)
     assert of_columns["port", "name"] == []
     assert f"reading the values of {path} ..." in capsys.readouterr().err
