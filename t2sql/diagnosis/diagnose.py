@@ -24,6 +24,7 @@ from t2sql.diagnosis.sqlite_message import sqlite_message
 from t2sql.diagnosis.unknown_names import name_findings, unknown_tables
 from t2sql.evaluation.sandbox.sqlite_sandbox import ExecutionResult
 from t2sql.sql.clean import clean_sql
+from t2sql.sql.names import fold
 from t2sql.sql.tokens import is_query, tokenize
 
 _MOST_OF_A_CLASS = 12
@@ -31,6 +32,8 @@ _MOST_OF_A_CLASS = 12
 _MOST_STARTS = 20
 _SHOWN_CHARACTERS = 60
 _UNREADABLE = "not a query that can be read"
+# SQLite puts the database's name before a table that a view reads.
+_MISSING = re.compile(r"no such (?:table|view|module|function|collation sequence): (?:main\.)?(.+)")
 # First words of statements that are no queries, in SQLite and elsewhere.
 _WRITES = frozenset(("INSERT", "UPDATE", "DELETE"))
 _STATEMENTS = _WRITES | frozenset(("CREATE", "DROP", "ALTER", "TRUNCATE", "REPLACE", "MERGE"))
@@ -112,6 +115,8 @@ def _examine(
     message = _message(predicted, schema, execution, is_read=query is not None)
     if message is not None:
         yield Finding("invalid_sql", _explained(message, predicted, schema))
+        if _is_of_the_database(message, predicted):
+            return  # What it reads is there, and cannot be opened: no name is invented.
     # The limit of tokens may have cut the last word short.
     cut = predicted.rstrip() if status == "max_tokens" else ""
     yield from name_findings(problems, schema, message, cut=cut)
@@ -124,6 +129,12 @@ def _examine(
     elif query is None and message is None:
         reason = "SELECT" if is_query(predicted) else "query: it asks for no rows of the database"
         yield from _beyond_bounds(f"it is no {reason}", execution)
+
+
+def _is_of_the_database(message: str, predicted: str) -> bool:
+    """Whether SQLite misses what the query does not name: what a view that it reads needs."""
+    missing = _MISSING.match(message)
+    return missing is not None and fold(missing[1]) not in fold(predicted)
 
 
 def _beyond_bounds(reason: str, execution: ExecutionResult | None) -> Iterator[Finding]:

@@ -92,6 +92,28 @@ def test_mutations_that_change_nothing_are_not_diagnosed(spider_root, schemas):
     assert {key: value for key, value in findings.items() if value} == {}
 
 
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "table: main.crew",
+        "module: VirtualSpatialIndex",
+        "function: age_of",
+        "collation sequence: x",
+    ],
+)
+def test_what_sqlite_misses_inside_of_a_view_is_no_invented_name(missing):
+    execution = ExecutionResult(status="error", message=f"no such {missing}")
+    predicted = "SELECT name FROM roster WHERE country = 'France'"
+    (finding,) = diagnose(GOLD, predicted, SCHEMA, execution=execution)
+    assert finding == Finding("invalid_sql", f"no such {missing}")
+
+
+def test_a_table_that_sqlite_misses_itself_is_invented():
+    execution = ExecutionResult(status="error", message="no such table: roster")
+    predicted = "SELECT name FROM roster WHERE country = 'France'"
+    assert "invented_table" in errors(GOLD, predicted, execution=execution)
+
+
 def test_nothing_is_wrong_with_gold():
     assert diagnose(GOLD, GOLD, SCHEMA) == []
     other = 'select T1."Name" from SINGER as T1 where "France"=T1.Country;'
