@@ -120,12 +120,11 @@ class Module:
           ValueError: the program has no loop.
         """
         bodies = [
-            match.group(1)
+            name
             for computation in self._computations.values()
             for instruction in computation.values()
             if instruction.opcode == "while"
-            for match in [re.search(r"body=%?([\w.\-]+)", instruction.text)]
-            if match
+            for name in instruction.called
         ]
         if not bodies:
             raise ValueError("the program has no loop")

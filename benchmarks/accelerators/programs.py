@@ -14,9 +14,10 @@ from gemma.gm.text import _sampling as gemma_sampling
 from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmarks.accelerators import hlo, targets
+from t2sql import errors
 from t2sql.config import SamplingConfig
 from t2sql.model import factory as factory_lib
-from t2sql.sampling import constrained, kv_cache, scheduler
+from t2sql.sampling import constrained, kv_cache, prompt_groups, scheduler
 from t2sql.sampling import decode as decode_lib
 from t2sql.sampling import programs as programs_lib
 from t2sql.sampling import weights as weights_lib
@@ -24,7 +25,6 @@ from t2sql.sampling import weights as weights_lib
 # One row of the tables: a schema's questions as Spider dev has them.
 SHAPE = kv_cache.CacheShape(prefix=1024, suffix=64, new=128)
 PREFIX, OWN = 512, 64
-BUCKETS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 PREFILL_TOKENS = 4096
 # Those of Gemma 3's tokenizer (gemma 4.0.1): image tokens that are never chosen; end tokens.
 FORBIDDEN = (255999, 256000)
@@ -151,7 +151,7 @@ class Programs:
                 mesh=self.mesh,
                 batch_size=case.rows * case.data,
                 new_tokens=SHAPE.new,
-                prompt_buckets=BUCKETS,
+                prompt_buckets=prompt_groups.PROMPT_BUCKETS,
                 prefill_tokens=PREFILL_TOKENS,
             )
             for constrain, steps in (
@@ -222,9 +222,16 @@ def measure(case: Case, names: list[str], keep: pathlib.Path | None) -> Iterator
       case: what for.
       names: of the programs; empty for all.
       keep: folder for their HLO; None to keep none.
+
+    Raises:
+      InputError: there is no program of that name.
     """
     programs = Programs(case)
     lowering = programs.all()
+    if unknown := set(names) - lowering.keys():
+        raise errors.InputError(
+            f"--programs: no program {min(unknown)!r}; known: {', '.join(lowering)}"
+        )
     for name in names or lowering:
         yield _measure(programs, name, lowering[name], keep)
 

@@ -22,15 +22,16 @@ _CARDS = pathlib.Path(__file__).parent / "cards"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Target:
-    """A chip, and one host of such chips.
+    """A device as JAX sees it, and one host of such devices.
+
+    A TPU v4 is described as two devices to a chip, and a TPU7x is two.
 
     Attributes:
       name: such as "v5e".
       topology: of one host, as `get_topology_desc` takes it.
-      chips: of a host.
-      memory: bytes of HBM of a chip.
-      bandwidth: bytes a second between a chip and its HBM.
-      flops: bfloat16 operations a second of a chip.
+      memory: bytes of HBM of a device.
+      bandwidth: bytes a second between a device and its HBM.
+      flops: bfloat16 operations a second of a device.
       launch_seconds: what one kernel or fusion costs however small it is: on GPU a node of a CUDA
         graph, on TPU the start of a fusion.
       rows: prompts at a time that the tables are about.
@@ -38,7 +39,6 @@ class Target:
 
     name: str
     topology: str
-    chips: int
     memory: float
     bandwidth: float
     flops: float
@@ -50,14 +50,16 @@ class Target:
         return (_CARDS / f"{self.name}.txtpb").exists()
 
 
-def _tpu(name: str, topology: str, chips: int, memory: float, bandwidth: float, flops: float):
+def _tpu(
+    name: str, topology: str, memory: float, bandwidth: float, flops: float, devices: int = 1
+) -> Target:
+    """A TPU by the figures of a chip, which is so many devices."""
     return Target(
         name=name,
         topology=topology,
-        chips=chips,
-        memory=memory * 2**30,
-        bandwidth=bandwidth * 1e9,
-        flops=flops * 1e12,
+        memory=memory * 2**30 / devices,
+        bandwidth=bandwidth * 1e9 / devices,
+        flops=flops * 1e12 / devices,
         launch_seconds=0.3e-6,
         rows=64,
     )
@@ -67,7 +69,6 @@ def _gpu(name: str, memory: float, bandwidth: float, flops: float):
     return Target(
         name=name,
         topology="1x1x1",
-        chips=1,
         memory=memory * 1e9,
         bandwidth=bandwidth * 1e9,
         flops=flops * 1e12,
@@ -79,11 +80,11 @@ def _gpu(name: str, memory: float, bandwidth: float, flops: float):
 TARGETS = {
     target.name: target
     for target in (
-        _tpu("v4", "v4:2x2x1", 4, 32, 1228, 275),
-        _tpu("v5e", "v5e:2x4", 8, 16, 819, 197),
-        _tpu("v5p", "v5p:2x2x1", 4, 95, 2765, 459),
-        _tpu("v6e", "v6e:2x4", 8, 32, 1640, 918),
-        _tpu("tpu7x", "tpu7x:2x2x1", 4, 192, 7380, 2307),
+        _tpu("v4", "v4:2x2x1", 32, 1228, 275, devices=2),
+        _tpu("v5e", "v5e:2x4", 16, 819, 197),
+        _tpu("v5p", "v5p:2x2x1", 95, 2765, 459),
+        _tpu("v6e", "v6e:2x4", 32, 1640, 918),
+        _tpu("tpu7x", "tpu7x:2x2x1", 192, 7380, 2307, devices=2),
         _gpu("h100", 85, 3352, 989),
         _gpu("h200", 151, 4800, 989),
     )
