@@ -41,7 +41,9 @@ hypothesis.settings.load_profile("t2sql")
 # Where the time of the tests without weights goes: commands from start to end, trainings, samplers
 # that are compiled, and searches over much data. The rest takes minutes.
 _SLOW = (
+    "accelerators",
     "benchmarks/test_commands.py",
+    "benchmarks/test_scale.py",
     "constraint/test_constraint.py::test_a_token_is_allowed_where_the_mask_has_it",
     "constraint/test_constraint.py::test_random_answers_are_queries_that_sqlite_prepares",
     "constraint/test_foreign_keys.py::test_random_answers_join_along_keys",
@@ -54,6 +56,7 @@ _SLOW = (
     "report/test_page.py::test_above_ten_thousand_the_page_holds_a_sample",
     "runs/test_job_constrain.py",
     "runs/test_main.py",
+    "runtime/test_distributed.py",
     "runtime/test_compilation_cache.py::test_a_second_run_finds_all_of_its_programs",
     "storage/test_gcs_faults.py::test_a_run_of_200_units_through_a_random_mix_of_faults",
     "launch",
@@ -61,6 +64,9 @@ _SLOW = (
     "training/test_gold_sql.py::test_every_train_query_gives_the_same_result",
     "training/test_multihost",
     "training/test_loop",
+    "training/test_packing.py::test_attention_in_chunks_is_gemmas",
+    "training/test_packing.py::test_packed_loss_and_gradients",
+    "training/test_sampled_softmax.py",
     "training/test_train_command",
     "sampling/test_constrained",
     "sampling/test_sampler",

@@ -118,7 +118,7 @@ def await_more_objects(process, output, count: int) -> None:
 
 
 def test_a_pod_that_is_killed_at_random_moments(pods, expected):
-    assert kill_at_random(pods, kills=25) == expected
+    assert kill_at_random(pods, kills=8) == expected
 
 
 @pytest.mark.weights

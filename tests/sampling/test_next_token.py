@@ -10,6 +10,8 @@ import pytest
 from t2sql.config import SamplingConfig
 from t2sql.sampling import next_token
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 LOGITS = jnp.array(np.random.default_rng(0).normal(size=(6, 50)), jnp.float32)
 IDS = jnp.arange(6, dtype=jnp.uint32)
 START = jnp.zeros(6, jnp.int32)
