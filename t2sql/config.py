@@ -25,6 +25,9 @@ class SamplingConfig:
       top_k: keep the k most likely tokens; 0 keeps all.
       top_p: keep the fewest most likely tokens whose probability reaches p; 1 keeps all.
       seed: with an example's id, the key of its draws.
+      samples: answers drawn to each prompt; with several the first is greedy, and temperature,
+        top_k and top_p are those of the others.
+      logprobs: whether each answer's log-probability is kept; with several samples it is.
       stop: strings that end an answer; in a run, besides the prompt's own.
       constrain: "schema" allows only queries over the question's schema, "keys" only those that
         join along its keys. The sampler itself only knows that each group has a guide.
@@ -37,6 +40,13 @@ class SamplingConfig:
     seed: int = 0
     stop: tuple[str, ...] = ()
     constrain: str = ""
+    samples: int = 1
+    logprobs: bool = False
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether answers come with their log-probability."""
+        return self.logprobs or self.samples > 1
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -47,6 +57,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.data.path = "sample"  # "sample", a directory, gs://bucket/dir, or kaggle:owner/name
     config.data.split = "dev"  # dev, train, train_others, test
     config.data.limit = config_dict.placeholder(int)  # the first so many examples; None: all
+    config.data.values = "stored"  # named as stored, or "written": in other forms too; compact only
     config.data.only = ""  # file of example ids to answer, a line each, local or gs://; empty: all
 
     config.model = ml_collections.ConfigDict()
@@ -138,6 +149,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         "shots.count": (config.shots.count >= 1, "at least 1"),
         "grace_seconds": (config.grace_seconds > 0, "above 0"),
         "data.limit": (config.data.limit is None or config.data.limit >= 1, "at least 1"),
+        "data.values": (config.data.values in ("stored", "written"), "'stored' or 'written'"),
         "data.only": (not config.data.only or config.data.limit is None, "empty with data.limit"),
     }
     check_rules(rules, config)

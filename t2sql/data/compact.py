@@ -18,6 +18,7 @@ from pathlib import Path
 from t2sql.data.read_schema import schema_from_sqlite
 from t2sql.data.schema import Column, ColumnRef, Schema, Table
 from t2sql.data.values import ColumnValue, ValueIndex, read_values
+from t2sql.data.written_values import WrittenValues
 from t2sql.sql.names import quote_name, quoted_text
 
 # What the prompt shows; `benchmarks.prompt_parts` measures what each part is worth.
@@ -26,6 +27,7 @@ VALUES_PER_COLUMN = 2
 # Longer values say little of a column for their tokens, and are seldom asked for whole.
 MAX_SHOWN_CHARS = 24
 MATCHES = 4
+WRITTEN_MATCHES = 6
 # From so many columns on a schema shows one value a column, and from twice as many none.
 MANY_COLUMNS = 60
 
@@ -35,6 +37,7 @@ class CompactDatabase:
 
     Args:
       database: SQLite file.
+      written: whether values are named in other forms than theirs too (`written_values`).
 
     Attributes:
       text: the schema, a line per table.
@@ -43,10 +46,11 @@ class CompactDatabase:
       InputError: the file is missing, empty, without tables, damaged, or not SQLite.
     """
 
-    def __init__(self, database: Path):
+    def __init__(self, database: Path, *, written: bool = False):
         self._schema = schema_from_sqlite(database)
         self._values = read_values(database, self._schema)
         self._index = ValueIndex(self._values)
+        self._written = WrittenValues(self._schema, self._values) if written else None
         self.text = _schema_text(self._schema, self._values)
 
     def shuffled_text(self, permutation: Callable[[int], Iterable[int]]) -> str:
@@ -72,10 +76,11 @@ class CompactDatabase:
         Values within a longer one that is named are left out; of one value in several
         spellings, the question's own comes first.
         """
+        index, most = (self._written, WRITTEN_MATCHES) if self._written else (self._index, MATCHES)
         # Each value's first column, then each one's second: none crowds out another.
-        turns = itertools.zip_longest(*self._index.find(question))
+        turns = itertools.zip_longest(*index.find(question))
         conditions = (_condition(match) for turn in turns for match in turn if match is not None)
-        return tuple(itertools.islice(dict.fromkeys(conditions), MATCHES))
+        return tuple(itertools.islice(dict.fromkeys(conditions), most))
 
     def named(self, question: str) -> tuple[tuple[str, ...], ...]:
         """The values that a question names, each in all its spellings."""

@@ -1,7 +1,8 @@
 """Examples in the Spider layout: a question, its gold SQL if any, and its database's schema."""
 
 import dataclasses
-from collections.abc import Collection
+import functools
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def read_examples(
     only: Collection[str] | None = None,
     with_schema: bool = True,
     compact: bool = False,
+    written: bool = False,
 ) -> list[Example]:
     """Reads a split in file order.
 
@@ -65,6 +67,7 @@ def read_examples(
       only: the ids of the examples to read; None for all.
       with_schema: False leaves `db_definitions` empty and the databases unread.
       compact: the schemas in few tokens, and the values that the questions name.
+      written: whether these are named in other forms than theirs too.
 
     Raises:
       InputError: the directory, the split or a database is missing or broken, the records are
@@ -90,7 +93,10 @@ def read_examples(
             )
         chosen = frozenset(only)
         examples = [example for example in examples if example.example_id in chosen]
-    return _with_schemas(root, examples, compact) if with_schema else examples
+    if not with_schema:
+        return examples
+    complete = functools.partial(_compact_examples, written=written) if compact else _plain_examples
+    return _with_schemas(root, examples, complete)
 
 
 def split_names(root: Path) -> list[str]:
@@ -139,7 +145,11 @@ def _example(path: Path, split: str, index: int, record: dict[str, Any]) -> Exam
     )
 
 
-def _with_schemas(root: Path, examples: list[Example], compact: bool) -> list[Example]:
+def _with_schemas(
+    root: Path,
+    examples: list[Example],
+    complete: Callable[[Path, list[Example]], list[Example]],
+) -> list[Example]:
     """The examples with what their databases say, in their order; one database at a time."""
     positions: dict[str, list[int]] = {}
     for position, example in enumerate(examples):
@@ -149,11 +159,10 @@ def _with_schemas(root: Path, examples: list[Example], compact: bool) -> list[Ex
     for db_id in progress.track(positions, console, "reading databases"):
         asked = [examples[position] for position in positions[db_id]]
         try:
-            path = database_path(root, db_id)
-            complete = _compact_examples(path, asked) if compact else _plain_examples(path, asked)
+            of_database = complete(database_path(root, db_id), asked)
         except errors.InputError as error:
             raise errors.InputError(f"{error} (the database of {asked[0].example_id})") from error
-        for position, example in zip(positions[db_id], complete, strict=True):
+        for position, example in zip(positions[db_id], of_database, strict=True):
             examples[position] = example
     return examples
 
@@ -163,8 +172,8 @@ def _plain_examples(path: Path, examples: list[Example]) -> list[Example]:
     return [dataclasses.replace(example, db_definitions=definitions) for example in examples]
 
 
-def _compact_examples(path: Path, examples: list[Example]) -> list[Example]:
-    database = CompactDatabase(path)
+def _compact_examples(path: Path, examples: list[Example], *, written: bool) -> list[Example]:
+    database = CompactDatabase(path, written=written)
     return [
         dataclasses.replace(
             example, db_definitions=database.text, values=database.matches(example.question)

@@ -128,7 +128,7 @@ class ValueIndex:
         self._by_words: dict[tuple[str, ...], list[ColumnValue]] = collections.defaultdict(list)
         for ref, column_values in values.items():
             for value in column_values:
-                words = _words(value)
+                words = words_of(value)
                 if _is_telling(words):
                     self._by_words[words].append(ColumnValue(ref, value))
         self._longest = max(map(len, self._by_words), default=0)
@@ -139,7 +139,7 @@ class ValueIndex:
         Values within a longer one that is named are left out. Of the spellings of a value the
         question's own comes first.
         """
-        words = _words(question)
+        words = words_of(question)
         matches: list[list[ColumnValue]] = []
         taken: set[int] = set()
         for size in range(min(len(words), self._longest), 0, -1):
@@ -153,7 +153,8 @@ class ValueIndex:
         return matches
 
 
-def _words(text: str) -> tuple[str, ...]:
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a text, in lower case."""
     return tuple(_WORD.findall(text.casefold()))
 
 
