@@ -11,8 +11,14 @@ same number of tokens (their end tokens are switched off):
 
 The engines take turns, `--repeats` times; the medians are compared. Weights are loaded and
 programs compiled before. Peak memory is that of the whole process so far.
+
+    python -m benchmarks.throughput --data=SPIDER_DIR --samples=4 --count=128
+
+says instead what several answers to a question cost beside one, with the packaged adapter along the
+schema's keys: answers that end by themselves, and that share what they have in common.
 """
 
+import collections
 import dataclasses
 import json
 import pathlib
@@ -28,11 +34,13 @@ import rich.table
 from absl import flags, logging
 
 from benchmarks.engines import endless
+from configs import spider_dev_tuned
 from t2sql import sampling
 from t2sql.data import examples as examples_lib
-from t2sql.data import prompts
+from t2sql.data import from_config, prompts
 from t2sql.model import factory as factory_lib
 from t2sql.model.light_gemma import gm
+from t2sql.runs import loader, predict
 from t2sql.runtime import cli
 
 _DATA = flags.DEFINE_string("data", None, "Directory with Spider 1.0.", required=True)
@@ -42,6 +50,8 @@ _FIRST = flags.DEFINE_integer("first", 0, "Index of the first dev example.")
 _NEW_TOKENS = flags.DEFINE_integer("new_tokens", 32, "Tokens that every answer is made to have.")
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Rounds; the article's way runs once.")
 _ARTICLE_PROMPTS = flags.DEFINE_integer("article_prompts", 4, "Prompts for the article's way.")
+_SAMPLES = flags.DEFINE_integer("samples", None, "Answers to each question.", lower_bound=2)
+_TEMPERATURE = flags.DEFINE_float("temperature", 0.8, "Of the answers but the first.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the figures.")
 
 
@@ -159,8 +169,46 @@ def _print(engines: list[Engine], answers: dict[str, list[str]]) -> None:
     rich.console.Console(width=130).print(table)
 
 
+def _measure_samples() -> None:
+    """Prints the time of one answer to a question, of one with its likelihood, and of several."""
+    config = spider_dev_tuned.get_config()
+    config.data.path, config.data.limit = _DATA.value, _COUNT.value
+    prompt = from_config.make_prompt(config)
+    units = loader.plan(from_config.read_examples(config, prompt), prompt, unit_size=64)
+    factory = factory_lib.make_factory(config)
+    params = factory.load_params()
+    groups = sampling.in_order(loader.load_groups(config, units, prompt, factory))
+    several = {"samples": _SAMPLES.value, "temperature": _TEMPERATURE.value}
+    samplers = {}
+    for name, values in {
+        "one answer": {},
+        "with its likelihood": {"logprobs": True},
+        f"{_SAMPLES.value} answers": several,
+    }.items():
+        config.sampling.update(values)
+        samplers[name] = predict.make_sampler(config, factory, prompt, params)
+        samplers[name].compile(groups)
+    seconds = {name: [] for name in samplers}
+    for _ in range(_REPEATS.value):
+        for name, sampler in samplers.items():
+            start = time.perf_counter()
+            collections.deque(sampler.generate(groups), maxlen=0)
+            seconds[name].append(time.perf_counter() - start)
+    base = statistics.median(seconds["one answer"])
+    for name, sampler in samplers.items():
+        median, counters = statistics.median(seconds[name]), sampler.counters
+        print(
+            f"{name}: {median / _COUNT.value:.3f} s/question, {median / base:.2f} x one answer; "
+            f"{counters.output_tokens // _REPEATS.value} tokens in "
+            f"{counters.decode_steps // _REPEATS.value} steps"
+        )
+
+
 def main(argv) -> None:
     del argv
+    if _SAMPLES.value:
+        _measure_samples()
+        return
     config = factory_lib.config_for("gemma3_270m", _SOURCE.value)
     modules = factory_lib.LLMModuleFactory(config).build()
     data = examples_lib.read_examples(pathlib.Path(_DATA.value), "dev")

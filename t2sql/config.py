@@ -57,7 +57,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.data.path = "sample"  # "sample", a directory, gs://bucket/dir, or kaggle:owner/name
     config.data.split = "dev"  # dev, train, train_others, test
     config.data.limit = config_dict.placeholder(int)  # the first so many examples; None: all
-    config.data.values = "stored"  # named as stored, or "written": in other forms too; compact only
+    config.data.named_values = "stored"  # or "written": values in other forms too; compact only
     config.data.only = ""  # file of example ids to answer, a line each, local or gs://; empty: all
 
     config.model = ml_collections.ConfigDict()
@@ -149,7 +149,10 @@ def check(config: ml_collections.ConfigDict) -> None:
         "shots.count": (config.shots.count >= 1, "at least 1"),
         "grace_seconds": (config.grace_seconds > 0, "above 0"),
         "data.limit": (config.data.limit is None or config.data.limit >= 1, "at least 1"),
-        "data.values": (config.data.values in ("stored", "written"), "'stored' or 'written'"),
+        "data.named_values": (
+            config.data.named_values in ("stored", "written"),
+            "'stored' or 'written'",
+        ),
         "data.only": (not config.data.only or config.data.limit is None, "empty with data.limit"),
     }
     check_rules(rules, config)

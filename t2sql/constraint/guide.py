@@ -1,5 +1,6 @@
 """What one answer may be: its state, and what starts one for each schema of a run."""
 
+import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
@@ -40,7 +41,6 @@ class Guide:
         self.ended = False
         self._constraint = constraint
         self._position = constraint.start
-        self._tokens: list[int] = []
         self._roomy_token: int | None = None  # was seen to leave room for an end
         self._planned_end: list[int] = []  # of the query, once it has been begun for want of room
         if not self._fits(self._position, self.left) and len(self._completion()) + 1 > self.left:
@@ -86,6 +86,10 @@ class Guide:
             self.advance(token)
         return len(tokens)
 
+    def copy(self) -> "Guide":
+        """A guide that has come as far, and goes on by itself."""
+        return copy.copy(self)  # what it holds is replaced, never changed
+
     def allowed(self) -> Mask:
         """The tokens to choose from where the model's own may not be kept.
 
@@ -117,7 +121,6 @@ class Guide:
         self._roomy_token = None
         self._planned_end = self._planned_end[1:] if begun else []
         self.left -= 1
-        self._tokens.append(int(token))
         self._position = position
 
     def _is_roomy(self) -> bool:

@@ -10,9 +10,10 @@ value belongs to and how it is spelt there. The schema comes first and is the sa
 questions, so that they can share it.
 """
 
+import copy
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from t2sql.data.read_schema import schema_from_sqlite
@@ -68,6 +69,31 @@ class CompactDatabase:
             for table in shuffled(self._schema.tables)
         )
         return _schema_text(dataclasses.replace(self._schema, tables=tables), self._values)
+
+    def thinned(self, needed: Collection[str], keep: Callable[[], bool]) -> "CompactDatabase":
+        """The database as if some tables and columns that are not needed were not there.
+
+        Args:
+          needed: names of tables and columns, in lower case, that stay.
+          keep: whether the next table or column that is not needed stays.
+        """
+
+        def stays(name: str) -> bool:
+            return name.casefold() in needed or keep()
+
+        tables = []
+        for table in filter(lambda table: stays(table.name), self._schema.tables):
+            columns = tuple(column for column in table.columns if stays(column.name))
+            if columns:
+                tables.append(dataclasses.replace(table, columns=columns))
+        if not tables:
+            return self
+        names = {ColumnRef(table.name, column.name) for table in tables for column in table.columns}
+        keys = tuple(key for key in self._schema.foreign_keys if {key.source, key.target} <= names)
+        other = copy.copy(self)
+        other._schema = dataclasses.replace(self._schema, tables=tuple(tables), foreign_keys=keys)
+        other.text = _schema_text(other._schema, self._values)
+        return other
 
     def matches(self, question: str) -> tuple[str, ...]:
         """Values of text columns that a question names, as conditions; the longest first.

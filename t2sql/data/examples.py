@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,7 @@ def read_examples(
         examples = [example for example in examples if example.example_id in chosen]
     if not with_schema:
         return examples
-    complete = functools.partial(_compact_examples, written=written) if compact else _plain_examples
-    return _with_schemas(root, examples, complete)
+    return with_schemas(root, examples, compact=compact, written=written)
 
 
 def split_names(root: Path) -> list[str]:
@@ -145,12 +144,14 @@ def _example(path: Path, split: str, index: int, record: dict[str, Any]) -> Exam
     )
 
 
-def _with_schemas(
-    root: Path,
-    examples: list[Example],
-    complete: Callable[[Path, list[Example]], list[Example]],
+def with_schemas(
+    root: Path, examples: Sequence[Example], *, compact: bool = False, written: bool = False
 ) -> list[Example]:
-    """The examples with what their databases say, in their order; one database at a time."""
+    """The examples with what their databases say, in their order; one database at a time.
+
+    The arguments and errors are those of `read_examples`.
+    """
+    complete = functools.partial(_compact_examples, written=written) if compact else _plain_examples
     positions: dict[str, list[int]] = {}
     for position, example in enumerate(examples):
         positions.setdefault(example.db_id, []).append(position)

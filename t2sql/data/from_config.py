@@ -22,7 +22,7 @@ def read_examples(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> 
             limit=config.data.limit,
             only=only,
             compact=prompt.compact,
-            written=config.data.values == "written",
+            written=config.data.named_values == "written",
         )
     except examples_lib.UnknownExamplesError as error:
         raise errors.InputError(f"--config.data.only={config.data.only}: {error}") from None

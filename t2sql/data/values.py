@@ -1,15 +1,20 @@
 """The text values of a database: read within bounds, and found in questions."""
 
 import collections
+import contextlib
+import hashlib
+import json
 import re
 import sqlite3
 from pathlib import Path
 from typing import NamedTuple
 
+from t2sql import errors
 from t2sql.data import notices
 from t2sql.data.database import ReadBound, open_database
 from t2sql.data.schema import ColumnRef, Schema, Table
 from t2sql.sql.names import quoted
+from t2sql.storage import local_cache
 
 MAX_CHARS = 60
 MAX_WORDS = 12
@@ -18,6 +23,9 @@ MAX_ROWS = 100_000
 MAX_VALUES = 200_000
 _TOO_MANY = f"the database has more than {MAX_VALUES:,}"
 _ROWS_AT_ONCE = 1000
+# Values of databases of so many bytes are kept; raise the version when others are read.
+_KEPT_FROM = 32 << 20
+_KEPT_VERSION = 1
 
 # Scripts without spaces between words (Chinese, Japanese, Thai, Lao, Burmese, Khmer), or whose
 # particles hang on the word (Korean): a value may begin and end anywhere, so each character
@@ -55,12 +63,43 @@ def read_values(database: Path, schema: Schema) -> dict[ColumnRef, list[str]]:
     """Each column's short values that are stored as text, the most frequent first.
 
     Views have none here: to list their rows can take for ever. What of the tables is read is
-    bounded by `MAX_ROWS`, `MAX_VALUES` and `ReadBound`; what is cut is told.
+    bounded by `MAX_ROWS`, `MAX_VALUES` and `ReadBound`; what is cut is told. The values of a large
+    database are kept in the local cache until it changes.
 
     Raises:
       InputError: the database is damaged.
     """
+    status = database.stat()
+    if status.st_size < _KEPT_FROM:
+        values, cut = _read(database, schema)
+    else:
+        version = (_KEPT_VERSION, str(database.resolve()), status.st_size, status.st_mtime_ns)
+        name = hashlib.sha256(repr((version, schema)).encode("utf-8", "surrogatepass")).hexdigest()
+        values, cut = _kept(local_cache.default_dir() / "values" / f"{name}.json", database, schema)
+    for notice in cut:
+        notices.tell(notice)
+    return values
+
+
+def _kept(
+    path: Path, database: Path, schema: Schema
+) -> tuple[dict[ColumnRef, list[str]], list[str]]:
+    """What `_read` returns, from a file of the cache that is written the first time."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        kept = json.loads(path.read_text("utf-8"))
+        return {ColumnRef(*ref): column for ref, column in kept["values"]}, kept["cut"]
+    values, cut = _read(database, schema)
+    kept = {"values": [[ref, column] for ref, column in values.items()], "cut": cut}
+    with contextlib.suppress(OSError, errors.InputError):  # without a cache they are read again
+        local_cache.make_folder(path.parent)
+        local_cache.write_atomically(path, json.dumps(kept))
+    return values, cut
+
+
+def _read(database: Path, schema: Schema) -> tuple[dict[ColumnRef, list[str]], list[str]]:
+    """The values of each column, and what to tell of those that are not read."""
     values: dict[ColumnRef, list[str]] = {}
+    notes: list[str] = []
     room = MAX_VALUES
     with open_database(database) as connection:
         connection.text_factory = bytes
@@ -78,11 +117,11 @@ def read_values(database: Path, schema: Schema) -> dict[ColumnRef, list[str]]:
             elif table.kind != "view":
                 cut = bound.reached or _TOO_MANY
             if cut:
-                notices.tell(f"{database}: not all values of {table.name} are known here: {cut}")
+                notes.append(f"{database}: not all values of {table.name} are known here: {cut}")
             room -= sum(map(len, counts))
             for column, counted in zip(table.columns, counts, strict=True):
                 values[ColumnRef(table.name, column.name)] = _most_frequent_first(counted)
-    return values
+    return values, notes
 
 
 def _count_values(

@@ -22,7 +22,7 @@ from t2sql.data.values import ColumnValue, ValueIndex, words_of
 
 # A value in another form has to be short: long ones are texts.
 _MAX_WORDS = 4
-_LEAST_INFLECTED = 4  # letters of a word without its ending
+_LEAST_INFLECTED = 3  # letters of a word without its ending
 _LEAST_JOINED = 6  # letters of a value run together
 _LEAST_MISSPELT = 5  # letters of a value that is off by one
 _MAX_FLAG_VALUES = 4
@@ -161,7 +161,8 @@ class WrittenValues:
         matches: list[ColumnValue] = []
         letters = len("".join(stems))
         if letters >= _LEAST_INFLECTED and not self._schema_stems.issuperset(stems):
-            matches += self._by_stems.get(stems, ())
+            inflected = self._by_stems.get(stems, ())
+            matches += [match for match in inflected if not _is_code(match.value)]
             matches += self._joined.get("".join(span), ())
         for name in place_names.other_names(span, question):
             exact = self._by_stems.get(tuple(map(stem, name)), ())
@@ -226,6 +227,11 @@ def stem(word: str) -> str:
     if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
         return word[:-1]
     return word
+
+
+def _is_code(value: str) -> bool:
+    """Whether a value is short and in capitals: "RUN" is no form of "runs"."""
+    return len(value) <= 4 and value.isupper()
 
 
 def _stems(words: Iterable[str]) -> frozenset[str]:

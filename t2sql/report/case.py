@@ -7,6 +7,7 @@ from t2sql.data.examples import Example
 from t2sql.diagnosis.findings import Finding
 from t2sql.evaluation.spider_dialect import preprocess
 from t2sql.evaluation.verdict import Verdict
+from t2sql.runs.predictions import Candidate
 
 # The status of an answer that a run does not hold; the others are in `t2sql.runs.predictions`.
 MISSING = "missing"
@@ -29,6 +30,8 @@ class Answer:
       status: a status of `t2sql.runs.predictions`, or `MISSING`.
       verdict: what the evaluator says of it; None before it was asked.
       findings: what is wrong with it; filled where `is_diagnosed`.
+      candidates: what the run had to choose from, each with its likelihood; empty where it kept
+        none.
     """
 
     sql: str
@@ -36,6 +39,7 @@ class Answer:
     status: str = "ok"
     verdict: Verdict | None = None
     findings: tuple[Finding, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def is_diagnosed(self) -> bool:

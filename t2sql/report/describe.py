@@ -19,6 +19,7 @@ from t2sql.diagnosis.findings import Finding
 from t2sql.evaluation.features import features
 from t2sql.evaluation.sandbox.results import ExecutionResult
 from t2sql.report.case import MISSING, Answer, Case
+from t2sql.runs.predictions import Candidate
 from t2sql.sql import tokens
 
 # What the text of one query, which may be hostile, may cost.
@@ -143,6 +144,8 @@ def _details(case: Case, schema: Schema) -> dict[str, Any]:
         "goldResult": shown_result(verdict.gold_result),
         "predictedResult": shown_result(verdict.predicted_result),
     }
+    if answer.candidates:
+        details["candidates"] = _candidates(answer)
     if case.baseline is not None:
         details["baseline"] = {
             "predicted": _query(case.baseline),
@@ -150,6 +153,30 @@ def _details(case: Case, schema: Schema) -> dict[str, Any]:
             "result": shown_result(case.baseline.verdict.predicted_result),
         }
     return details
+
+
+def _candidates(answer: Answer) -> list[dict[str, Any]]:
+    """The different queries among the candidates, in the order they came, each with its likelihood.
+
+    Answers of other tokens may be one query; then the most likely one of them counts.
+    """
+    by_sql: dict[str, list[Candidate]] = {}
+    for candidate in answer.candidates:
+        by_sql.setdefault(candidate.sql, []).append(candidate)
+    shown = []
+    for sql, alike in by_sql.items():
+        best = max(alike, key=lambda candidate: candidate.logprob)
+        shown.append(
+            {
+                "sql": shortened(sql),
+                "count": len(alike),
+                "chosen": sql == answer.sql,
+                "logprob": best.logprob,
+                "mean": round(best.mean_logprob, 4),
+                "masked": best.masked_logprob,
+            }
+        )
+    return shown
 
 
 def _query(answer: Answer) -> str:

@@ -250,7 +250,10 @@ class _RowsOfRun:
             else:
                 self._refuse_other_question(unit.name, row, self._questions.examples[position])
                 text = row.text if row.text != row.sql else None
-                self.answers.put(position, Answer(sql=row.sql, text=text, status=row.status))
+                answer = Answer(
+                    sql=row.sql, text=text, status=row.status, candidates=row.candidates
+                )
+                self.answers.put(position, answer)
 
     def problems(self) -> list[Problem]:
         missing = [

@@ -12,13 +12,16 @@ from typing import Any
 
 import ml_collections
 
+from t2sql import config as config_lib
 from t2sql.data import prompts
 from t2sql.data.examples import Example
 from t2sql.model import factory as factory_lib
-from t2sql.runs import predict
+from t2sql.runs import manifest, predict
 from t2sql.runtime import distributed
 from t2sql.storage import local_cache
 
+# Values of sampling that came after others had begun runs.
+_LATER_VALUES = ("samples", "logprobs")
 RECORDED_PACKAGES = ("jax", "jaxlib", "gemma", "grain", "orbax-checkpoint", "numpy")
 
 
@@ -43,10 +46,25 @@ def make_fingerprint(
         },
         "adapter": factory.adapter and factory.adapter.sha256,
         "prompt": {"name": prompt.name, "sha256": prompt.digest},
-        "sampling": predict.sampling_values(config, prompt),
+        "sampling": _sampling(config, prompt),
         "dtype": factory.dtype,
         "prompt_buckets": list(config.prompt_buckets),
         "unit_size": config.unit_size,
+    } | ({"output_version": manifest.CANDIDATES_VERSION} if _is_scored(config) else {})
+
+
+def _is_scored(config: ml_collections.ConfigDict) -> bool:
+    return config_lib.SamplingConfig(**config.sampling).is_scored
+
+
+def _sampling(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> dict[str, Any]:
+    """The values of sampling, without those at their default that older runs do not know."""
+    values = predict.sampling_values(config, prompt)
+    defaults = dataclasses.asdict(config_lib.SamplingConfig())
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in _LATER_VALUES or value != defaults[name]
     }
 
 

@@ -99,7 +99,7 @@ def _predict(
             sampler,
             groups,
             prompt,
-            on_finished=lambda generation: shown.advance(len(generation.tokens)),
+            on_finished=lambda generation: shown.advance(generation.token_count),
             on_step=watch.check,
         )
         for unit, rows in predicted:

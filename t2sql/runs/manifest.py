@@ -27,8 +27,10 @@ from t2sql.runs import units as units_lib
 from t2sql.storage import upload
 
 FORMAT_VERSION = 1
-# Raised by hand when code changes what is written for the same config, data and weights.
+# Raised by hand when code changes what is written for the same config, data and weights: of runs
+# with one answer to a question, and of those that list candidates.
 OUTPUT_VERSION = 2
+CANDIDATES_VERSION = 3
 _SHOWN = 200  # characters of a value in a message; longer ones are lists
 RUN_FILE = "run.json"
 DONE_FILE = "done.json"
@@ -95,7 +97,7 @@ class Run:
           units: the whole plan.
           fingerprint: what decides which bytes are written: hashes of data and weights,
             adapter, prompt, sampling, dtype, limit, buckets, unit size. `output_version`
-            and `plan` (which example lies in which unit) are added here.
+            (where it has none) and `plan` (which example lies in which unit) are added here.
           recorded: facts for the reader that are not compared; kept from the first opening.
           config: bounds of the background uploads.
           index: of this process.
@@ -300,7 +302,7 @@ def read_record(storage: storage_lib.Storage, name: str) -> dict[str, Any] | Non
 def _manifest(units: Sequence[units_lib.Unit], fingerprint: Mapping, recorded: Mapping) -> dict:
     decisive = {
         **fingerprint,
-        "output_version": OUTPUT_VERSION,
+        "output_version": fingerprint.get("output_version", OUTPUT_VERSION),
         "plan": units_lib.plan_digest(units),
     }
     return {

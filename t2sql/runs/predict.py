@@ -11,7 +11,7 @@ from t2sql import sampling
 from t2sql.data.examples import Example
 from t2sql.data.prompts import Prompt
 from t2sql.model.factory import LLMModuleFactory
-from t2sql.runs.predictions import Prediction
+from t2sql.runs.predictions import Candidate, Prediction
 from t2sql.runs.summary import Stopwatch
 from t2sql.runs.units import Unit
 from t2sql.runtime import statuses
@@ -113,6 +113,7 @@ def _row(
     example: Example, prompt_tokens: int, generation: sampling.Generation, prompt: Prompt
 ) -> Prediction:
     answered = generation.status != statuses.PROMPT_TOO_LONG
+    scored = (generation, *generation.others) if generation.logprobs else ()
     return Prediction(
         example_id=example.example_id,
         db_id=example.db_id,
@@ -123,4 +124,16 @@ def _row(
         status=generation.status,
         prompt_tokens=prompt_tokens,
         output_tokens=len(generation.tokens),
+        candidates=tuple(_candidate(answer, prompt) for answer in scored),
+    )
+
+
+def _candidate(answer: sampling.Generation, prompt: Prompt) -> Candidate:
+    return Candidate(
+        text=answer.text,
+        sql=clean_sql(prompt.sql_text(answer.text)),
+        status=answer.status,
+        output_tokens=len(answer.tokens),
+        logprob=round(sum(answer.logprobs), 4),
+        masked_logprob=round(sum(answer.masked_logprobs), 4) if answer.masked_logprobs else None,
     )

@@ -3,9 +3,58 @@
 import dataclasses
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from t2sql import errors
 from t2sql.runtime.statuses import STATUSES
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One of the answers to a question, with how likely it was.
+
+    Attributes:
+      text: raw model text up to the first end token.
+      sql: the one SQL statement cleaned out of `text`; empty where there is none.
+      status: one of `STATUSES`.
+      output_tokens: number of tokens generated.
+      logprob: the sum of the tokens' log-probabilities, by the model's own distribution.
+      masked_logprob: the same by what the constraint allows of it; None without a constraint.
+    """
+
+    text: str
+    sql: str
+    status: str
+    output_tokens: int
+    logprob: float
+    masked_logprob: float | None
+
+    @property
+    def mean_logprob(self) -> float:
+        """`logprob` by token."""
+        return self.logprob / max(self.output_tokens, 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, and both means by token."""
+        count = max(self.output_tokens, 1)
+        masked = self.masked_logprob
+        return dataclasses.asdict(self) | {
+            "mean_logprob": round(self.mean_logprob, 4),
+            "mean_masked_logprob": None if masked is None else round(masked / count, 4),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Any, *, where: str) -> "Candidate":
+        """Reads what `to_dict` wrote, strictly.
+
+        Raises:
+          InputError: it is no object, or a field is missing or of another type.
+        """
+        if not isinstance(values, dict):
+            raise errors.InputError(f"{where}: a candidate is an object, found {_shown(values)}")
+        for field, kinds in _CANDIDATE_FIELDS.items():
+            _check_field(values, field, kinds, f"{where}, candidates")
+        return cls(**{field: values[field] for field in _CANDIDATE_FIELDS})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,6 +71,8 @@ class Prediction:
       status: one of `STATUSES`.
       prompt_tokens: length of the prompt in tokens.
       output_tokens: number of tokens generated.
+      candidates: the answers with their log-probabilities, the model's first; empty where the run
+        kept none. `text`, `sql`, `status` and `output_tokens` are those of the chosen one.
     """
 
     example_id: str
@@ -33,6 +84,7 @@ class Prediction:
     status: str
     prompt_tokens: int
     output_tokens: int
+    candidates: tuple[Candidate, ...] = ()
 
     def __post_init__(self):
         if self.status not in STATUSES:
@@ -41,6 +93,8 @@ class Prediction:
     def to_json(self) -> str:
         """Returns one line without its end; fields in the order they are declared."""
         values = {field: getattr(self, field) for field in _FIELDS}
+        if self.candidates:
+            values["candidates"] = [candidate.to_dict() for candidate in self.candidates]
         line = json.dumps(values, ensure_ascii=False)
         # A lone surrogate is no UTF-8; Python's escape for it is also JSON's.
         return line.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -60,7 +114,13 @@ class Prediction:
         values = _parse_object(line, where)
         for field, kinds in _FIELDS.items():
             _check_field(values, field, kinds, where)
-        unknown = sorted(values.keys() - _FIELDS.keys())
+        candidates = values.pop("candidates", [])
+        if not isinstance(candidates, list):
+            raise errors.InputError(f"{where}: the field 'candidates' must be a list")
+        values["candidates"] = tuple(
+            Candidate.from_dict(candidate, where=where) for candidate in candidates
+        )
+        unknown = sorted(values.keys() - _FIELDS.keys() - {"candidates"})
         if unknown:
             raise errors.InputError(f"{where}: unknown field {unknown[0]!r} in a prediction row")
         return cls(**values)
@@ -76,6 +136,16 @@ _FIELDS = {
     "status": (str,),
     "prompt_tokens": (int,),
     "output_tokens": (int,),
+}
+
+
+_CANDIDATE_FIELDS = {
+    "text": (str,),
+    "sql": (str,),
+    "status": (str,),
+    "output_tokens": (int,),
+    "logprob": (float, int),
+    "masked_logprob": (float, int, type(None)),
 }
 
 

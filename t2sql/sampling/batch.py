@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Int, UInt32
 
-from t2sql.sampling import kv_cache
+from t2sql.sampling import kv_cache, scores
 
 
 @flax.struct.dataclass
@@ -47,6 +47,7 @@ class DecodeState:
         -1 for none.
       last_token: the newest token, not yet fed; at first the prompt's last.
       generated: tokens sampled so far.
+      leader: the number of the answer that the slot goes on with, among its prompt's.
       done: slots that need no further token: finished, stopped, or empty.
     """
 
@@ -55,6 +56,7 @@ class DecodeState:
     fed: Int[Array, "B N"]
     last_token: Int[Array, "B"]
     generated: Int[Array, "B"]
+    leader: Int[Array, "B"]
     done: Bool[Array, "B"]
 
 
@@ -66,11 +68,13 @@ class Decoded:
       steps: taken.
       counts: tokens of each slot.
       tokens: of each slot, from the first step on.
+      draws: of each slot, for all answers to its prompt; None where they are not scored.
     """
 
     steps: Int[Array, ""]
     counts: Int[Array, "B"]
     tokens: Int[Array, "B K"]
+    draws: scores.Draws | None = None
 
 
 @flax.struct.dataclass
@@ -123,6 +127,7 @@ def init(
         fed=jnp.full((batch_size, shape.new + spare), -1, jnp.int32),
         last_token=zeros,
         generated=zeros,
+        leader=zeros,
         done=jnp.ones((batch_size,), bool),
     )
     return kv(rows=1, length=shape.prefix), slots, state

@@ -19,9 +19,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from t2sql.sampling import kv_cache
+from t2sql.sampling import kv_cache, scores
 from t2sql.sampling.batch import DecodeState
 
 # Tokens of a mask in one word.
@@ -31,6 +31,9 @@ _BITS = 32
 class TokenGuide(Protocol):
     """What one answer may be, as far as it has come."""
 
+    def allows(self, token: int) -> bool:
+        """Whether the model's own token may be kept."""
+
     def accept(self, tokens: Sequence[int]) -> int:
         """Takes the model's own tokens as far as they may be kept; returns how many."""
 
@@ -39,6 +42,9 @@ class TokenGuide(Protocol):
 
     def advance(self, token: int) -> None:
         """Takes a token out of `allowed`."""
+
+    def copy(self) -> "TokenGuide":
+        """A guide that has come as far, and goes on by itself."""
 
 
 class Pace(NamedTuple):
@@ -66,29 +72,34 @@ def pace(platform: str) -> Pace:
 
 @flax.struct.dataclass
 class Corrections:
-    """Up to R slots whose next token was refused.
+    """Up to R slots that are put back: their next token was refused, or another answer goes on.
 
     Attributes:
       slots: the slot of the batch; B (out of range) for an unused entry.
       generated: tokens of its answer that stand.
       last_token: the last of these; the prompt's last where none stands.
-      masks: the tokens that may come next, a bit each, the lowest bit first.
+      leaders: the number of the answer that goes on, among its prompt's.
+      masks: the tokens that may come next, a bit each, the lowest bit first; None for a run
+        without a constraint, where all may.
     """
 
     slots: Int[Array, "R"]
     generated: Int[Array, "R"]
     last_token: Int[Array, "R"]
-    masks: UInt32[Array, "R W"]
+    leaders: Int[Array, "R"]
+    masks: UInt32[Array, "R W"] | None
 
     @classmethod
-    def none(cls, batch_size: int, vocab_size: int) -> "Corrections":
-        """NumPy arrays with every entry unused, for an eighth of the slots at a time."""
-        entries = max(1, batch_size // 8)
+    def none(cls, batch_size: int, vocab_size: int, *, masked: bool = True) -> "Corrections":
+        """NumPy arrays with all entries unused: an eighth of the slots, or all without masks."""
+        entries = max(1, batch_size // 8) if masked else batch_size
+        words = -(-vocab_size // _BITS)
         return cls(
             slots=np.full(entries, batch_size, np.int32),
             generated=np.zeros(entries, np.int32),
             last_token=np.zeros(entries, np.int32),
-            masks=np.zeros((entries, -(-vocab_size // _BITS)), np.uint32),
+            leaders=np.zeros(entries, np.int32),
+            masks=np.zeros((entries, words), np.uint32) if masked else None,
         )
 
 
@@ -103,6 +114,7 @@ def put_back(state: DecodeState, corrections: Corrections) -> DecodeState:
         generated=generated,
         fed=jnp.where(state.fed < generated[:, None], state.fed, -1),
         last_token=write(state.last_token, corrections.last_token),
+        leader=write(state.leader, corrections.leaders),
         done=write(state.done, False),
     )
 
@@ -123,19 +135,21 @@ def make_room(state: DecodeState, steps: int) -> DecodeState:
 
 
 def redraw(
-    draw: Callable[..., Int[Array, "R"]],
+    draw: Callable[..., Int[Array, "R *S"]],
     corrections: Corrections,
-    tokens: Int[Array, "B"],
+    tokens: Int[Array, "B *S"],
+    log_allowed: Float[Array, "B"] | None,
     logits: Array,
     sample_ids: UInt32[Array, "B"],
     generated: Int[Array, "B"],
-) -> Int[Array, "B"]:
+) -> tuple[Int[Array, "B *S"], Float[Array, "B"] | None]:
     """`tokens`, with those of the slots that were put back drawn from their masks.
 
     Args:
       draw: draws tokens, as `next_token.next_tokens` does.
       corrections: the slots and their masks.
       tokens: as drawn from all of the vocabulary.
+      log_allowed: as in `scores.Draws`, all 0; None where it is not needed.
       logits: of all slots, [B V].
       sample_ids: of all slots.
       generated: of all slots, after `put_back`.
@@ -146,9 +160,10 @@ def redraw(
     def take(array: Array) -> Array:
         return array.at[corrections.slots].get(mode="clip")
 
-    again = draw(
-        jnp.where(allowed, take(logits), -jnp.inf),
-        sample_ids=take(sample_ids),
-        generated=take(generated),
-    )
-    return tokens.at[corrections.slots].set(again, mode="drop")
+    free = take(logits)
+    masked = jnp.where(allowed, free, -jnp.inf)
+    again = draw(masked, sample_ids=take(sample_ids), generated=take(generated))
+    if log_allowed is not None:
+        of_mask = scores.log_total(masked) - scores.log_total(free)
+        log_allowed = log_allowed.at[corrections.slots].set(of_mask, mode="drop")
+    return tokens.at[corrections.slots].set(again, mode="drop"), log_allowed

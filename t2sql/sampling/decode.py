@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from t2sql.config import SamplingConfig
-from t2sql.sampling import attention, constrained, kv_cache, next_token
+from t2sql.sampling import attention, constrained, kv_cache, next_token, scores
 from t2sql.sampling.batch import Decoded, DecodeState, Slots
 
 
@@ -30,6 +30,11 @@ class Decoder:
     tail_rows: int
     config: SamplingConfig
     forbidden: tuple[int, ...]
+
+    @property
+    def top(self) -> int:
+        """The most likely tokens of a step that the host is told: for its guides alone."""
+        return scores.TOP if self.config.constrain else 0
 
 
 def decode(
@@ -54,8 +59,8 @@ def decode(
       stopped: slots that the host has ended (a stop string spread over tokens).
       ends: token ids that end an answer.
       max_active: return once no more slots than this are still going.
-      corrections: tokens that guides have refused, to be drawn again in the first step; None for a
-        run without a constraint.
+      corrections: slots to be put back before the first step; None for a run that has neither a
+        constraint nor several answers to a prompt.
 
     Returns:
       How far it has come after the last step, and what was written.
@@ -70,11 +75,7 @@ def decode(
         state = constrained.put_back(state, corrections)
         state = constrained.make_room(state, decoder.steps)
         redraws = jnp.any(corrections.slots < len(state.done))
-    decoded = Decoded(
-        steps=jnp.int32(0),
-        counts=jnp.zeros_like(state.generated),
-        tokens=jnp.zeros((len(state.done), decoder.steps), jnp.int32),
-    )
+    decoded = _nothing_decoded(decoder, len(state.done))
 
     def go_on(carry: tuple[DecodeState, Decoded]) -> Bool[Array, ""]:
         state, decoded = carry
@@ -86,10 +87,23 @@ def decode(
         state, decoded = carry
         logits, kv = _forward_token(decoder, params, past, slots, state)
         is_redrawn = redraws & (decoded.steps == 0)
-        token = _draw(decoder, logits, slots, state, corrections, is_redrawn)
-        return _write(state, decoded, kv, token, slots, ends)
+        token, draws = _draw(decoder, logits, slots, state, corrections, is_redrawn)
+        return _write(state, decoded, kv, token, draws, slots, ends)
 
     return jax.lax.while_loop(go_on, step, (state, decoded))
+
+
+def _nothing_decoded(decoder: Decoder, rows: int) -> Decoded:
+    config = decoder.config
+    draws = None
+    if config.is_scored:
+        draws = scores.Draws.none(rows, decoder.steps, config.samples, decoder.top)
+    return Decoded(
+        steps=jnp.int32(0),
+        counts=jnp.zeros((rows,), jnp.int32),
+        tokens=jnp.zeros((rows, decoder.steps), jnp.int32),
+        draws=draws,
+    )
 
 
 def _draw(
@@ -99,20 +113,24 @@ def _draw(
     state: DecodeState,
     corrections: constrained.Corrections | None,
     is_redrawn: Bool[Array, ""],
-) -> Int[Array, "B"]:
-    """The next token of each slot, from its mask where there is one."""
-    draw = functools.partial(
-        next_token.next_tokens, config=decoder.config, forbidden=decoder.forbidden
-    )
-    token = draw(logits, sample_ids=slots.sample_ids, generated=state.generated)
-    if corrections is None:
-        return token
-    return jax.lax.cond(
-        is_redrawn,
-        functools.partial(constrained.redraw, draw, corrections),
-        lambda token, *_: token,
-        *(token, logits, slots.sample_ids, state.generated),
-    )
+) -> tuple[Int[Array, "B"], scores.Draws | None]:
+    """The next token of each slot, from its mask where there is one; and all that was drawn."""
+    config = decoder.config
+    method = next_token.sample_tokens if config.is_scored else next_token.next_tokens
+    draw = functools.partial(method, config=config, forbidden=decoder.forbidden)
+    tokens = draw(logits, sample_ids=slots.sample_ids, generated=state.generated)
+    log_allowed = jnp.zeros(len(tokens), jnp.float32) if config.is_scored else None
+    if corrections is not None and corrections.masks is not None:
+        tokens, log_allowed = jax.lax.cond(
+            is_redrawn,
+            functools.partial(constrained.redraw, draw, corrections),
+            lambda tokens, log_allowed, *_: (tokens, log_allowed),
+            *(tokens, log_allowed, logits, slots.sample_ids, state.generated),
+        )
+    if not config.is_scored:
+        return tokens, None
+    led = jnp.take_along_axis(tokens, state.leader[:, None], axis=1)[:, 0]
+    return led, scores.score(logits, tokens, log_allowed, decoder.top)
 
 
 def _write(
@@ -120,6 +138,7 @@ def _write(
     decoded: Decoded,
     kv: kv_cache.KeysValues,
     token: Int[Array, "B"],
+    draws: scores.Draws | None,
     slots: Slots,
     ends: Bool[Array, "V"],
 ) -> tuple[DecodeState, Decoded]:
@@ -128,7 +147,7 @@ def _write(
     newest = (jnp.arange(decoded.tokens.shape[1]) == decoded.steps) & going[:, None]
     generated = state.generated + going
     fed = jnp.where(going, state.generated, -1)[:, None]
-    state = DecodeState(
+    state = state.replace(
         step=state.step + 1,
         ring=kv_cache.write_ring(state.ring, kv, state.step),
         fed=kv_cache.write_ring(state.fed, fed, state.step),
@@ -140,6 +159,7 @@ def _write(
         steps=decoded.steps + 1,
         counts=decoded.counts + going,
         tokens=jnp.where(newest, token[:, None], decoded.tokens),
+        draws=None if draws is None else decoded.draws.write(draws, decoded.steps),
     )
     return state, decoded
 

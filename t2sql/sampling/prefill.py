@@ -76,7 +76,13 @@ def insert(
         limits=prompts.limits,
         sample_ids=prompts.sample_ids,
     )
-    begun = {"last_token": prompts.last_token, "generated": 0, "done": False, "fed": -1}
+    begun = {
+        "last_token": prompts.last_token,
+        "generated": 0,
+        "leader": 0,
+        "done": False,
+        "fed": -1,
+    }
     old = {name: getattr(state, name) for name in begun}
     return (
         kv_cache.write_rows(slots, asked, prompts.slots),

@@ -233,7 +233,12 @@ class Compiler:
 
     def _decode(self, shape: kv_cache.CacheShape):
         prefix_cache, slots, state = self.batch(shape)
-        decoded = batch_lib.Decoded(steps=self.replicated, counts=self.by_row, tokens=self.by_row)
+        decoded = batch_lib.Decoded(
+            steps=self.replicated,
+            counts=self.by_row,
+            tokens=self.by_row,
+            draws=self.by_row if self.is_scored else None,
+        )
         decode = jax.jit(
             functools.partial(decode_lib.decode, self._decoder),
             donate_argnums=(3,),
@@ -252,11 +257,26 @@ class Compiler:
     @property
     def _spare(self) -> int:
         """Entries of the ring beyond the longest answer's: `make_room` needs those of a block."""
-        return -(-self.block_steps // _RING_STEP) * _RING_STEP if self.is_constrained else 0
+        return -(-self.block_steps // _RING_STEP) * _RING_STEP if self.puts_back else 0
 
     @property
     def is_constrained(self) -> bool:
         return bool(self._decoder.config.constrain)
+
+    @property
+    def samples(self) -> int:
+        """Answers to each prompt."""
+        return self._decoder.config.samples
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether blocks come with `scores.Draws`."""
+        return self._decoder.config.is_scored
+
+    @property
+    def puts_back(self) -> bool:
+        """Whether slots may be put back: to draw a token again, or for another answer."""
+        return self.is_constrained or self.samples > 1
 
     @property
     def block_steps(self) -> int:
@@ -264,10 +284,12 @@ class Compiler:
         return self._decoder.steps
 
     def no_corrections(self) -> constrained.Corrections | None:
-        """What `decode` takes when no token was refused, in NumPy; None without a constraint."""
-        if not self.is_constrained:
+        """What `decode` takes when no slot is put back, in NumPy; None where none ever is."""
+        if not self.puts_back:
             return None
-        return constrained.Corrections.none(self.batch_size, self._decoder.model.config.num_embed)
+        return constrained.Corrections.none(
+            self.batch_size, self._decoder.model.config.num_embed, masked=self.is_constrained
+        )
 
     def batch(self, shape: kv_cache.CacheShape):
         """Abstract prefix cache, slots and state: batch over data, heads over model axis."""

@@ -242,5 +242,12 @@ def check(
         "seed": (0 <= config.seed < 2**32, "at least 0 and less than 2**32"),
         "constrain": (config.constrain in ("", "schema", "keys"), "empty, 'schema' or 'keys'"),
         "stop": (all(config.stop), "strings that are not empty"),
+        "samples": (config.samples >= 1, "at least 1"),
     }
     config_lib.check_rules(rules, vars(config), "sampling.")
+    if config.samples > 1 and config.temperature == 0:
+        raise errors.InputError(
+            f"--config.sampling.samples is {config.samples}, and temperature 0 would draw one "
+            "answer as often; set --config.sampling.temperature above 0, such as 0.8 (the first "
+            "answer is greedy anyway)"
+        )

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from t2sql.sampling import batch as batch_lib
-from t2sql.sampling import constrained, kv_cache, prompt_groups
+from t2sql.sampling import branches, constrained, kv_cache, prompt_groups, scores
 from t2sql.sampling import programs as programs_lib
 from t2sql.sampling import stops as stops_lib
 
@@ -31,6 +31,7 @@ from t2sql.sampling import stops as stops_lib
 STEPS_PER_SYNC = 16
 # The first block of a slot that waits to be put back.
 _NOT_YET = sys.maxsize
+_ALL = np.uint32(2**32 - 1)  # every token of a mask's word
 # A group whose answers are complete, with these.
 Finished = tuple[prompt_groups.PromptGroup, list[stops_lib.Generation]]
 
@@ -79,20 +80,20 @@ class Slot:
       answers: of the whole group, as far as they are finished.
       index: the prompt's in its group.
       span: where its prefix is.
-      guide: of its answer; None without a constraint.
-      tokens: of its answer, as far as they stand.
-      first_block: the first block of steps whose tokens go on from `tokens`.
-      is_redrawn: whether that block's first token comes from the guide's mask.
+      branch: the answers to it that are decoded.
+      waiting: the branches that are decoded after it, the last one first.
+      finished: its finished answers by their number.
+      first_block: the first block of steps whose tokens go on from the branch's.
     """
 
     group: prompt_groups.PromptGroup
     answers: list[stops_lib.Generation | None]
     index: int
     span: PrefixSpan
-    guide: constrained.TokenGuide | None = None
-    tokens: list[int] = dataclasses.field(default_factory=list)
+    branch: branches.Branch
+    waiting: list[branches.Branch] = dataclasses.field(default_factory=list)
+    finished: dict[int, stops_lib.Generation] = dataclasses.field(default_factory=dict)
     first_block: int = 0
-    is_redrawn: bool = False
 
     @property
     def suffix(self) -> np.ndarray:
@@ -107,20 +108,27 @@ class Slot:
     @property
     def last_token(self) -> int:
         """The newest token of its text."""
-        return self.tokens[-1] if self.tokens else int(self.suffix[-1])
+        return self.branch.tokens[-1] if self.branch.tokens else int(self.suffix[-1])
 
-    def take(self, tokens: Sequence[int]) -> bool:
-        """Takes tokens that follow; whether all of them stand."""
-        if self.guide is None:
-            self.tokens += tokens
+    def take(self, tokens: Sequence[int], steps: Sequence[scores.StepDraws]) -> bool:
+        """Takes tokens that follow, or draws where answers are scored; whether all stand."""
+        if not steps:
+            return self.branch.take(tokens)
+        self.waiting += self.branch.take_draws(steps)
+        return not self.branch.is_refused
+
+    def finish(self, generation: stops_lib.Generation) -> bool:
+        """Ends the branch with what its tokens say; whether another one goes on."""
+        generation = dataclasses.replace(
+            generation, **self.branch.logprobs_of(len(generation.tokens))
+        )
+        self.finished |= dict.fromkeys(self.branch.samples, generation)
+        if self.waiting:
+            self.branch = self.waiting.pop()
             return True
-        if self.is_redrawn and tokens:
-            self.guide.advance(tokens[0])
-            self.tokens.append(tokens[0])
-            self.is_redrawn, tokens = False, tokens[1:]
-        accepted = self.guide.accept(tokens)
-        self.tokens += tokens[:accepted]
-        return accepted == len(tokens)
+        first, *others = (self.finished[sample] for sample in sorted(self.finished))
+        self.answers[self.index] = dataclasses.replace(first, others=tuple(others))
+        return False
 
 
 def first_answers(
@@ -163,7 +171,7 @@ class Scheduler:
         self._may_have_ended: list[int] = []  # slots
         self._blocks = 0  # that were started
         self._in_flight: collections.deque[tuple[int, batch_lib.Decoded]] = collections.deque()
-        self._refused: collections.deque[tuple[int, Slot]] = collections.deque()  # to put back
+        self._to_put_back: collections.deque[tuple[int, Slot]] = collections.deque()
         self._none_stopped = self._put(np.zeros(compiler.batch_size, bool), by_row=True)
         self._no_corrections = self._put(compiler.no_corrections())
         self._number = functools.cache(lambda number: self._put(np.int32(number)))
@@ -179,7 +187,14 @@ class Scheduler:
             while (lacking := len(indices) - self._slots.count(None)) > 0:
                 yield from self._decode_until_free(lacking)
             prompts = [
-                Slot(group=group, answers=answers, index=index, span=span) for index in indices
+                Slot(
+                    group=group,
+                    answers=answers,
+                    index=index,
+                    span=span,
+                    branch=branches.Branch(samples=list(range(self._compiler.samples))),
+                )
+                for index in indices
             ]
             self._insert(prompts, length, prefix)
 
@@ -230,18 +245,24 @@ class Scheduler:
 
     def _corrections(self) -> constrained.Corrections | None:
         """The slots that the block to be started puts back: those that wait, as far as they fit."""
-        if not self._refused:
+        if not self._to_put_back:
             return self._no_corrections
         corrections = self._compiler.no_corrections()
-        for entry in range(min(len(self._refused), len(corrections.slots))):
-            number, slot = self._refused.popleft()
+        for entry in range(min(len(self._to_put_back), len(corrections.slots))):
+            number, slot = self._to_put_back.popleft()
             if self._slots[number] is not slot:
                 continue  # a stop string has ended it
+            branch = slot.branch
             corrections.slots[entry] = number
-            corrections.generated[entry] = len(slot.tokens)
+            corrections.generated[entry] = len(branch.tokens)
             corrections.last_token[entry] = slot.last_token
-            slot.guide.allowed().write(corrections.masks[entry])
-            slot.first_block, slot.is_redrawn = self._blocks, True
+            corrections.leaders[entry] = branch.samples[0]
+            if branch.is_refused:
+                branch.guide.allowed().write(corrections.masks[entry])
+            elif corrections.masks is not None:
+                corrections.masks[entry] = _ALL
+            branch.is_redrawn, branch.is_refused = branch.is_refused, False
+            slot.first_block = self._blocks
         return self._put(corrections)
 
     def _take_block(self, block: int, decoded: batch_lib.Decoded) -> None:
@@ -253,12 +274,19 @@ class Scheduler:
             slot = self._slots[number]
             if slot is None or block < slot.first_block:
                 continue  # the tokens are an earlier answer's, or follow one that was refused
-            if not slot.take(tokens[number][: decoded.counts[number]]):
-                slot.first_block = _NOT_YET
-                self._refused.append((number, slot))
+            count = int(decoded.counts[number])
+            steps = scores.steps_of(decoded.draws, number, count) if decoded.draws else ()
+            if not slot.take(tokens[number][:count], steps):
+                self._put_back(number, slot)
                 self._counters.refused_tokens += 1
-            if may_end[number] or len(slot.tokens) >= slot.limit(self._shape.new):
+            if may_end[number] or len(slot.branch.tokens) >= slot.limit(self._shape.new):
                 self._may_have_ended.append(number)
+
+    def _put_back(self, number: int, slot: Slot) -> None:
+        """Has a slot go on from its branch's tokens, once a block has room for it."""
+        if slot.first_block != _NOT_YET:
+            slot.first_block = _NOT_YET
+            self._to_put_back.append((number, slot))
 
     def _grow(self, shape: kv_cache.CacheShape) -> None:
         """Goes on in a cache that holds this shape too, with all that is on its way."""
@@ -349,7 +377,7 @@ class Scheduler:
         taken = free[: len(prompts)]
         for number, prompt in zip(taken, prompts, strict=True):
             if self._compiler.is_constrained:
-                prompt.guide = prompt.group.guide(prompt.limit(self._shape.new))
+                prompt.branch.guide = prompt.group.guide(prompt.limit(self._shape.new))
             prompt.first_block = self._blocks + 1
             self._slots[number] = prompt
             self._stopped.discard(number)
@@ -377,17 +405,22 @@ class Scheduler:
         numbers, self._may_have_ended = self._may_have_ended, []
         for number in numbers:
             slot = self._slots[number]
-            limit = slot.limit(self._shape.new)
-            generation = self._stops.generation(slot.tokens, max_new_tokens=limit)
-            if generation is None:
-                continue
-            self._slots[number] = None
-            self._stopped.add(number)
-            slot.answers[slot.index] = generation
-            self._counters.output_tokens += len(generation.tokens)
-            self._on_finished(generation)
-            if all(answer is not None for answer in slot.answers):
-                yield slot.group, slot.answers
+            while (generation := self._generation(slot)) is not None:
+                self._stopped.add(number)
+                self._counters.output_tokens += len(generation.tokens) * len(slot.branch.samples)
+                if slot.finish(generation):
+                    self._put_back(number, slot)
+                    continue
+                self._slots[number] = None
+                self._on_finished(slot.answers[slot.index])
+                if all(answer is not None for answer in slot.answers):
+                    yield slot.group, slot.answers
+                break
+
+    def _generation(self, slot: Slot) -> stops_lib.Generation | None:
+        """The answer of a slot's branch, if it has ended."""
+        limit = slot.limit(self._shape.new)
+        return self._stops.generation(slot.branch.tokens, max_new_tokens=limit)
 
     def _put(self, arrays: Any, *, by_row: bool = False) -> Any:
         """The arrays on the devices. They are read in place: not to be written to any more."""

@@ -23,11 +23,22 @@ class Generation:
       text: up to, and without, the end token or stop string.
       tokens: the sampled ids up to and with the one that ended the text.
       status: one of `statuses.STATUSES`.
+      logprobs: of the tokens, by the model's own distribution; empty where they are not scored.
+      masked_logprobs: the same by what the constraint allows of it; empty without one.
+      others: further answers to the prompt.
     """
 
     text: str
     tokens: tuple[int, ...]
     status: str
+    logprobs: tuple[float, ...] = ()
+    masked_logprobs: tuple[float, ...] = ()
+    others: "tuple[Generation, ...]" = ()
+
+    @property
+    def token_count(self) -> int:
+        """Tokens of all answers to the prompt."""
+        return len(self.tokens) + sum(len(other.tokens) for other in self.others)
 
 
 # The answer to a prompt that is longer than any that is answered.

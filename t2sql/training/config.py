@@ -30,7 +30,13 @@ def default_config() -> ml_collections.ConfigDict:
     # Share of the schemas, drawn in each epoch, that show their tables and columns in another
     # order; with the prompt compact.
     config.train.shuffled_schemas = 0.5
+    # Share of the schemas, drawn in each epoch, that leave out half of the tables and columns that
+    # none of their questions needs; with the prompt compact.
+    config.train.thinned_schemas = 0.0
+    # JSON file of the train questions in other words, as Spider-Syn lists them; empty: none.
+    config.train.rephrasings = ""
     config.train.peak_learning_rate = 2e-4
+    config.train.weight_decay = 0.0  # AdamW's, times the learning rate
     config.train.warmup_steps = 50
     config.train.decay_share = 0.3  # of all steps, at the end: from the peak to zero
     config.train.clip = 1.0  # norm of the gradients, at most
@@ -69,6 +75,8 @@ def check(config: ml_collections.ConfigDict) -> None:
         "sequences_per_device": (train.sequences_per_device >= 1, "at least 1"),
         "epochs": (train.epochs > 0, "above 0"),
         "shuffled_schemas": (0 <= train.shuffled_schemas <= 1, "between 0 and 1"),
+        "thinned_schemas": (0 <= train.thinned_schemas <= 1, "between 0 and 1"),
+        "weight_decay": (train.weight_decay >= 0, "at least 0"),
         "peak_learning_rate": (train.peak_learning_rate > 0, "above 0"),
         "warmup_steps": (train.warmup_steps >= 0, "at least 0"),
         "decay_share": (0 <= train.decay_share <= 1, "between 0 and 1"),

@@ -18,7 +18,7 @@ import numpy as np
 import rich.console
 
 from t2sql import errors
-from t2sql.data import database, examples
+from t2sql.data import database, examples, records
 from t2sql.data.examples import Example
 from t2sql.runtime import progress
 from t2sql.training import packing, sampled_softmax, tokenise
@@ -42,11 +42,27 @@ class Split:
     held_out: tuple[Example, ...]
 
 
-def read_split(root: Path, names: Sequence[str], *, compact: bool, held_out: int) -> Split:
+def read_split(
+    root: Path,
+    names: Sequence[str],
+    *,
+    compact: bool,
+    held_out: int,
+    written: bool = False,
+    rephrasings: str = "",
+) -> Split:
     """Reads the train splits and holds `held_out` databases back.
 
     They are chosen by a hash of their id among the databases with rows: on an empty database
     nearly every query is right.
+
+    Args:
+      root: of the data.
+      names: of the splits.
+      compact: as for `examples.read_examples`.
+      held_out: how many databases.
+      written: as for `examples.read_examples`.
+      rephrasings: file of questions in other words, learnt beside the ones that they stand for.
 
     Raises:
       InputError: a split is missing or broken, holds no gold SQL, or is too small.
@@ -56,7 +72,9 @@ def read_split(root: Path, names: Sequence[str], *, compact: bool, held_out: int
             f"--config.train.splits is {tuple(names)}; it has to be some of {', '.join(SPLITS)}"
         )
     read = [
-        example for name in names for example in examples.read_examples(root, name, compact=compact)
+        example
+        for name in names
+        for example in examples.read_examples(root, name, compact=compact, written=written)
     ]
     without_query = next((example.example_id for example in read if example.query is None), None)
     if without_query:
@@ -79,7 +97,44 @@ def read_split(root: Path, names: Sequence[str], *, compact: bool, held_out: int
             f"at least {MIN_QUESTIONS} and hold {held_out} databases with rows out "
             "(--config.train.held_out_databases)"
         )
-    return split
+    if not rephrasings:
+        return split
+    added = rephrased(Path(rephrasings).expanduser(), split.train)
+    added = examples.with_schemas(root, added, compact=compact, written=written)
+    return dataclasses.replace(split, train=(*split.train, *added))
+
+
+def rephrased(path: Path, train: Sequence[Example]) -> list[Example]:
+    """The train examples with their questions in other words, where a file has such.
+
+    Args:
+      path: records with `db_id`, `SpiderQuestion` and `SpiderSynQuestion`, as Spider-Syn has them.
+      train: the examples that are learnt; records of others are left out.
+
+    Raises:
+      InputError: the file cannot be read, lacks a field, or has no question of the train split.
+    """
+    by_question = {(example.db_id, _squeezed(example.question)): example for example in train}
+    added = []
+    for index, record in enumerate(records.read_records(path)):
+        db_id, question, other = (
+            records.field(path, index, record, name, str)
+            for name in ("db_id", "SpiderQuestion", "SpiderSynQuestion")
+        )
+        example = by_question.get((db_id, _squeezed(question)))
+        if example is not None and _squeezed(other) != _squeezed(question):
+            name = f"{example.example_id}/rephrased"
+            added.append(dataclasses.replace(example, example_id=name, question=other))
+    if not added:
+        raise errors.InputError(
+            f"--config.train.rephrasings={path}: none of its questions is one of the train split"
+        )
+    return added
+
+
+def _squeezed(question: str) -> str:
+    """A question without the white space and capitals that copies of it differ in."""
+    return "".join(question.split()).casefold()
 
 
 def _has_rows(root: Path, db_id: str) -> bool:
@@ -219,6 +274,8 @@ def _in_epoch(
     rng = np.random.default_rng([config.seed, epoch, 1])
     questions: dict[tuple[int, ...], tuple[packing.Question, ...]] = {}
     for schema in schemas:
+        if config.thinned_schemas and rng.random() < config.thinned_schemas:
+            schema = tokeniser.thin(schema, rng)
         if rng.random() < config.shuffled_schemas:
             schema = tokeniser.shuffle(schema, rng)
         # Two databases may have equal schemas.

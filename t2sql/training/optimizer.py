@@ -1,4 +1,4 @@
-"""Adam, and the learning rate of each step."""
+"""AdamW, and the learning rate of each step."""
 
 import ml_collections
 import optax
@@ -25,10 +25,14 @@ def make_schedule(train: ml_collections.ConfigDict, steps: int) -> optax.Schedul
     )
 
 
-def make_optimizer(schedule: optax.Schedule, clip: float) -> optax.GradientTransformation:
-    """Adam on clipped gradients; b2 is for trainings of about a thousand steps."""
+def make_optimizer(
+    schedule: optax.Schedule, clip: float, weight_decay: float = 0.0
+) -> optax.GradientTransformation:
+    """AdamW on clipped gradients; b2 is for trainings of about a thousand steps."""
     return optax.chain(
         optax.clip_by_global_norm(clip),
         optax.scale_by_adam(b1=0.9, b2=0.99),
+        # Left out at 0, so that the state is that of trainings that were begun without it.
+        *([optax.add_decayed_weights(weight_decay)] if weight_decay else []),
         optax.scale_by_learning_rate(schedule),
     )

@@ -56,7 +56,12 @@ def prepare(config: ml_collections.ConfigDict, console: rich.console.Console) ->
     method = methods.make(config, factory)
     root = from_config.resolve_data(config, config.data.path)
     split = data.read_split(
-        root, train.splits, compact=prompt.compact, held_out=train.held_out_databases
+        root,
+        train.splits,
+        compact=prompt.compact,
+        held_out=train.held_out_databases,
+        written=config.data.named_values == "written",
+        rephrasings=train.rephrasings,
     )
     tokeniser = tokenise.SchemaTokeniser(
         root=root,
@@ -75,7 +80,7 @@ def prepare(config: ml_collections.ConfigDict, console: rich.console.Console) ->
         split=split,
         steps=steps,
         method=method,
-        optimizer=optimizer.make_optimizer(schedule, train.clip),
+        optimizer=optimizer.make_optimizer(schedule, train.clip, train.weight_decay),
         schedule=schedule,
     )
 
@@ -100,12 +105,18 @@ def describe(parts: Parts) -> dict[str, Any]:
 def data_keys(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """The values that the digest of the data depends on, besides those of `describe`."""
     train = config.train
-    return {
+    keys = {
         "data.path": config.data.path,
         "train.splits": list(train.splits),
         "train.held_out_databases": train.held_out_databases,
         "train.shuffled_schemas": train.shuffled_schemas,
     }
+    later = {
+        "data.named_values": config.data.named_values,
+        "train.thinned_schemas": train.thinned_schemas,
+        "train.rephrasings": train.rephrasings,
+    }
+    return keys | {key: value for key, value in later.items() if value not in ("stored", 0, "")}
 
 
 def base(parts: Parts) -> dict[str, str]:

@@ -15,6 +15,7 @@ from t2sql.data.examples import Example
 from t2sql.data.prompts import Prompt
 from t2sql.data.read_schema import schema_from_sqlite
 from t2sql.sampling.prompt_groups import shared_length
+from t2sql.sql.tokens import tokenize
 from t2sql.training import packing
 from t2sql.training.gold_sql import normal_sql
 
@@ -28,12 +29,14 @@ class TokenisedSchema:
       questions: what follows it. Questions that do not fit a sequence are left out.
       example: the first question's; other prompts are written from it.
       database: writes the schema in another order; None where the prompt is not a compact one.
+      needed: words of the gold queries, in lower case: what a schema cannot leave out.
     """
 
     prefix: tuple[int, ...]
     questions: tuple[packing.Question, ...]
     example: Example | None
     database: CompactDatabase | None
+    needed: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,11 @@ class SchemaTokeniser:
             questions=tuple(itertools.compress(questions, fits)),
             example=next(itertools.compress(examples, fits), None),
             database=CompactDatabase(path) if self.prompt.compact else None,
+            needed=frozenset(
+                token.text.strip('"`[]').casefold()
+                for example in examples
+                for token in tokenize(example.query)
+            ),
         )
 
     def shuffle(self, schema: TokenisedSchema, rng: np.random.Generator) -> TokenisedSchema:
@@ -87,7 +95,21 @@ class SchemaTokeniser:
         """
         if schema.database is None:
             return schema
-        text = schema.database.shuffled_text(rng.permutation)
+        return self._with_text(schema, schema.database.shuffled_text(rng.permutation))
+
+    def thin(self, schema: TokenisedSchema, rng: np.random.Generator) -> TokenisedSchema:
+        """The schema without some of the tables and columns that no question needs.
+
+        It comes back as it is where `shuffle` would leave it.
+        """
+        if schema.database is None:
+            return schema
+        database = schema.database.thinned(schema.needed, lambda: rng.random() < 0.5)
+        thinned = self._with_text(schema, database.text)
+        return schema if thinned is schema else dataclasses.replace(thinned, database=database)
+
+    def _with_text(self, schema: TokenisedSchema, text: str) -> TokenisedSchema:
+        """The schema as another text; as it was where its questions do not go with that."""
         prompt = self._encode_prompt(dataclasses.replace(schema.example, db_definitions=text))
         suffix = schema.questions[0].prompt
         prefix = prompt[: -len(suffix)]

@@ -109,6 +109,23 @@ def test_a_view_can_be_linked(opened, tmp_path):
     assert shown.is_hidden("#sheet")
 
 
+def test_an_example_shows_what_its_answer_was_chosen_from(opened, tmp_path):
+    candidates = [
+        {
+            "sql": "SELECT 1",
+            "count": 2,
+            "chosen": True,
+            "logprob": -0.5,
+            "mean": -0.1,
+            "masked": None,
+        }
+    ]
+    shown = opened(pages.html(examples(4, details=pages.details(candidates=candidates)), tmp_path))
+    shown.click("#rows button.open >> nth=3")
+    shown.click("summary >> text=Candidates: 2 answers")
+    assert "SELECT 1 (chosen)" in shown.inner_text("#sheet")
+
+
 def test_a_bar_of_the_chart_leads_to_its_examples(opened, tmp_path):
     shown = opened(pages.html(examples(), tmp_path))
     shown.click("a[href='#error=missing_join']")
@@ -126,6 +143,7 @@ def test_an_example_opens_to_queries_findings_results_and_schema(opened, tmp_pat
         assert part in sheet
     assert shown.inner_text("mark.gold") == "name"
     assert shown.inner_text("mark.predicted") == "id"
+    assert "Candidates" not in sheet
     shown.click("summary >> text=Model text")
     assert text in shown.inner_text("#sheet")
 

@@ -22,6 +22,10 @@ ROW = predictions_lib.Prediction(
     output_tokens=12,
 )
 
+CANDIDATE = predictions_lib.Candidate(
+    text="SELECT 1", sql="SELECT 1", status="ok", output_tokens=4, logprob=-0.5, masked_logprob=None
+)
+
 # Lone surrogates included: JSON files may hold them, and a model may be asked about them.
 TEXT = st.text(st.characters(exclude_categories=()))
 PREDICTIONS = st.builds(
@@ -43,6 +47,22 @@ def test_any_rows_survive_the_round_trip_one_a_line(predictions):
     data = predictions_lib.encode_rows(predictions)
     assert data.count(b"\n") == len(predictions)
     assert predictions_lib.decode_rows(data, name="unit") == predictions
+
+
+def test_candidates_come_with_their_likelihood():
+    likelier = dataclasses.replace(CANDIDATE, logprob=-0.25, masked_logprob=-0.125)
+    row = dataclasses.replace(ROW, candidates=(CANDIDATE, likelier))
+    assert predictions_lib.decode_rows(predictions_lib.encode_rows([row]), name="unit") == [row]
+    first, second = json.loads(row.to_json())["candidates"]
+    assert first["mean_logprob"] == -0.125 and first["mean_masked_logprob"] is None
+    assert second["masked_logprob"] == -0.125
+
+
+@pytest.mark.parametrize("candidates", [7, [7], [{"sql": "SELECT 1"}]])
+def test_candidates_that_are_none_are_refused(candidates):
+    line = json.dumps(json.loads(ROW.to_json()) | {"candidates": candidates})
+    with pytest.raises(errors.InputError, match="candidate"):
+        predictions_lib.Prediction.from_json(line, where="unit, line 1")
 
 
 def test_fields_keep_the_contracts_order_and_text_stays_readable():

@@ -11,6 +11,12 @@ from t2sql.model import dummy
 class Everything:
     """Allows every token."""
 
+    def allows(self, token):
+        return True
+
+    def copy(self):
+        return self
+
     def accept(self, tokens):
         return len(tokens)
 
@@ -20,6 +26,12 @@ class Single:
 
     def __init__(self, letter: str, tokenizer):
         (self._token,) = tokenizer.encode(letter)
+
+    def allows(self, token):
+        return token == self._token
+
+    def copy(self):
+        return self
 
     def accept(self, tokens):
         return next((n for n, token in enumerate(tokens) if token != self._token), len(tokens))
@@ -42,21 +54,29 @@ class Arbitrary:
         self.tokens: list[int] = []
         self._share = share
 
-    def allows(self) -> np.ndarray:
+    def allows(self, token):
+        return self.mask()[token]
+
+    def copy(self):
+        other = Arbitrary(self._share)
+        other.tokens = self.tokens.copy()
+        return other
+
+    def mask(self) -> np.ndarray:
         """Whether each token of the vocabulary may come next."""
         seed = zlib.crc32(np.array(self.tokens, np.int64).tobytes())
         return np.random.default_rng(seed).random(dummy.VOCAB_SIZE) >= self._share
 
     def accept(self, tokens):
         for count, token in enumerate(tokens):
-            if not self.allows()[token]:
+            if not self.allows(token):
                 return count
             self.tokens.append(token)
         return len(tokens)
 
     def allowed(self):
-        return constraint.Mask.of(self.allows())
+        return constraint.Mask.of(self.mask())
 
     def advance(self, token):
-        assert self.allows()[token]
+        assert self.allows(token)
         self.tokens.append(token)

@@ -77,6 +77,19 @@ def test_draws_follow_the_distribution():
     assert np.abs(shares - np.asarray(jax.nn.softmax(LOGITS[0]))).max() < 0.03
 
 
+def test_the_draws_of_several_answers_follow_the_distribution_too():
+    config = SamplingConfig(temperature=1.0, samples=3)
+    draw = jax.jit(
+        jax.vmap(lambda n: next_token.sample_tokens(LOGITS, config, IDS, jnp.full(6, n)))
+    )
+    draws = np.asarray(draw(jnp.arange(4000)))
+    assert (draws[:, :, 0] == np.argmax(LOGITS, -1)).all()
+    for sample in (1, 2):
+        shares = np.bincount(draws[:, 0, sample], minlength=50) / len(draws)
+        assert np.abs(shares - np.asarray(jax.nn.softmax(LOGITS[0]))).max() < 0.03
+    assert (draws[:, :, 1] != draws[:, :, 2]).any()
+
+
 def test_a_draw_does_not_depend_on_its_row():
     config = SamplingConfig(temperature=1.0, seed=7)
     order = np.array([3, 0, 5, 1, 4, 2])

@@ -58,6 +58,35 @@ def test_a_question_follows_a_shuffled_schema_as_in_its_prompt():
             assert tokens == list(tokenizer.encode(tokenizer.decode(tokens), add_bos=True))
 
 
+def test_a_thinned_schema_keeps_what_its_questions_need():
+    """A query's names are in the schema that it follows, and other schemas are longer."""
+    whole = _prefixes(_parts(shuffled_schemas=0.0))
+    parts = _parts(thinned_schemas=1.0, epochs=3.0)
+    (columns,) = (set().union(*_columns(text)) for text in whole)
+    shown = [set().union(*_columns(text)) for text in _prefixes(parts)]
+    assert any(len(of_schema) < len(columns) for of_schema in shown)
+    names = {part.split()[0].strip('"') for part in columns if part}
+    for example in parts.split.train:
+        needed = {name for name in names if re.search(rf"\b{name}\b", example.query, re.I)}
+        for of_schema in shown:
+            assert needed <= {part.split()[0].strip('"') for part in of_schema if part}
+
+
+def test_questions_in_other_words_are_learnt_beside_the_others(tmp_path):
+    train = _parts().split.train
+    path = tmp_path / "rephrased.json"
+    record = {"db_id": train[0].db_id, "SpiderQuestion": f" {train[0].question} "}
+    foreign = {"db_id": "nowhere", "SpiderQuestion": "Why?", "SpiderSynQuestion": "How come?"}
+    path.write_text(json.dumps([record | {"SpiderSynQuestion": "In other words?"}, foreign]))
+    *others, last = _parts(rephrasings=str(path)).split.train
+    assert others == list(train)
+    assert (last.question, last.query) == ("In other words?", train[0].query)
+    assert last.db_definitions == train[0].db_definitions
+    path.write_text(json.dumps([foreign]))
+    with pytest.raises(errors.InputError, match="none of its questions"):
+        _parts(rephrasings=str(path))
+
+
 def test_each_epoch_shows_every_question_once():
     parts = _parts()
     seen = collections.Counter(_questions(parts))

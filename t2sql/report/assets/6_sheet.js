@@ -115,6 +115,16 @@ function sheetFacts(row) {
   return facts;
 }
 
+/** What the run had to choose from: log-probabilities are natural logarithms. */
+function candidates(listed) {
+  if (!listed) return null;
+  const title = `Candidates: ${count(listed.reduce((sum, one) => sum + one.count, 0))} answers`;
+  const rows = listed.map((one) => [
+    one.chosen ? `${one.sql} (chosen)` : one.sql, one.count, one.logprob, one.mean, one.masked]);
+  const columns = ["query", "answers", "log-probability", "per token", "within the constraint"];
+  return make("details", {}, make("summary", {}, title), resultTable({ columns, rows }));
+}
+
 /** Fills the sheet with one example. */
 function fillSheet(index, row, details) {
   const before = details.baseline;
@@ -128,6 +138,7 @@ function fillSheet(index, row, details) {
     reasonWrong(details),
     before?.findings.length ? make("h3", {}, "What was wrong in the baseline") : null,
     before ? findingList(before.findings) : null,
+    candidates(details.candidates),
     folded("Model text, as it came", details.text),
     folded("Schema", index.schemas[row.database.name], true),
   ];

@@ -1,0 +1,39 @@
+"""The main job with several answers to a question: what its rows and its `run.json` hold."""
+
+import jobs
+import pytest
+
+from t2sql import errors
+from t2sql.runs import manifest
+
+SEVERAL = {"sampling.samples": 3, "sampling.temperature": 1.0, "data.limit": 6}
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """A greedy run, and one with three answers to a question."""
+    folder = tmp_path_factory.mktemp("runs")
+    jobs.run(folder / "greedy", **{"data.limit": 6})
+    jobs.run(folder / "several", **SEVERAL)
+    return folder / "greedy", folder / "several"
+
+
+def test_rows_list_the_answers_and_the_first_is_the_greedy_one(outputs):
+    greedy, several = map(jobs.read_rows, outputs)
+    for example_id, row in several.items():
+        assert len(row.candidates) == 3
+        assert row.candidates[0].text == row.text == greedy[example_id].text
+        assert all(candidate.logprob < 0 for candidate in row.candidates)
+        assert not greedy[example_id].candidates
+    texts = [{candidate.text for candidate in row.candidates} for row in several.values()]
+    assert max(map(len, texts)) > 1
+
+
+def test_a_run_with_one_answer_keeps_its_fingerprint_and_another_is_told_apart(outputs):
+    greedy, several = (jobs.read_json(output, "run.json")["fingerprint"] for output in outputs)
+    assert greedy["output_version"] == manifest.OUTPUT_VERSION
+    assert not {"samples", "logprobs"} & greedy["sampling"].keys()
+    assert several["output_version"] == manifest.CANDIDATES_VERSION
+    assert several["sampling"]["samples"] == 3
+    with pytest.raises(errors.RefusedError, match=r"sampling\.samples: the run has 3"):
+        jobs.run(outputs[1], **SEVERAL | {"sampling.samples": 2})
