@@ -29,6 +29,7 @@ setuptools.setup(
         "google-crc32c",
         "google-cloud-storage>=3",
         "grain",
+        "huggingface_hub",
         "jax",
         "jaxtyping",
         "jinja2",
@@ -39,6 +40,7 @@ setuptools.setup(
         "orbax-checkpoint",
         "requests",
         "rich",
+        "safetensors",
         # 0.2.3 is generated for protobuf 7, which TensorFlow (through kauldron) excludes.
         "sentencepiece==0.2.1",
         "sqlglot",

@@ -22,6 +22,6 @@ make_env() {  # NAME PACKAGE...
     "$env/bin/python" -m pip install --quiet "$@"
 }
 
-make_env transformers torch==2.13.0 transformers==5.23.0 gguf==0.19.0 accelerate==1.15.0
+make_env transformers torch==2.13.0 transformers==5.23.0 gguf==0.19.0 accelerate==1.15.0 peft==0.21.2
 CMAKE_ARGS=${CMAKE_ARGS:--DGGML_NATIVE=ON} make_env llama_cpp llama-cpp-python==0.3.36
 echo "Done. Next: python -m benchmarks.peers --data=SPIDER_DIR --envs=$envs"

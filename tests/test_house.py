@@ -15,7 +15,7 @@ FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "t2sql").rglob("*.py"))
 }
-COMMANDS = {"t2sql.main", "t2sql.train", "t2sql.average", "t2sql.inspect"} | {
+COMMANDS = {f"t2sql.{name}" for name in ("main", "train", "average", "inspect", "export")} | {
     module for module in FILES if module.endswith(".__main__")
 }
 MOST_LINES = 60

@@ -16,11 +16,11 @@ import numpy as np
 from jaxtyping import Float32
 
 from t2sql import errors, storage
-from t2sql.model import lora
-from t2sql.storage import fingerprint, local_cache, stage
+from t2sql.model import lora, peft_files
+from t2sql.storage import fingerprint, hub, local_cache, stage
 
 FORMAT_VERSION = 1
-SHIPPED_SCHEME = "package:"
+SHIPPED_SCHEME, HUB_SCHEME = "package:", "hf:"
 _SHIPPED = Path(__file__).parent / "shipped"
 _ARRAYS, _ABOUT = "adapter.npz", "adapter.json"
 # Trainings with one seed end with factors A of a cosine of 0.9 and more.
@@ -54,8 +54,12 @@ class AdapterFile:
     sha256: str
     flag: str = "--config.model.adapter"
 
-    def check_base(self, weights_sha256: str) -> None:
+    def check_base(self, weights_sha256: str, variant: str | None = None) -> None:
         """Refuses weights that it was not trained on.
+
+        Args:
+          weights_sha256: of the weights.
+          variant: not read; an adapter of PEFT may know no more of its base.
 
         Raises:
           InputError: names both weights.
@@ -177,18 +181,13 @@ def resolve(
     storage_config: storage.StorageConfig | None = None,
     flag: str = AdapterFile.flag,
 ) -> AdapterFile:
-    """Finds an adapter: a folder, local or gs://, or package:NAME for one that ships.
+    """Finds an adapter that t2sql.train wrote.
 
     Raises:
       InputError: there is no adapter, it is of another version, or its description is broken.
       TryAgainError: a network failed.
     """
-    if source.startswith(SHIPPED_SCHEME):
-        path = _shipped(source, flag)
-    elif source.startswith(storage.GCS_SCHEME):
-        path = stage.stage_directory(source, cache_dir / "staged", storage_config)
-    else:
-        path = Path(source).expanduser()
+    path = fetch(source, cache_dir=cache_dir, storage_config=storage_config, flag=flag)
     about = _read_about(source, path / _ABOUT, flag)
     if not (path / _ARRAYS).is_file():
         raise errors.InputError(f"{flag}: {path / _ARRAYS} is missing")
@@ -199,6 +198,43 @@ def resolve(
         sha256=fingerprint.of_files(path, [path / _ABOUT, path / _ARRAYS], cache_dir=cache_dir),
         **{name: about[name] for name in _FIELDS} | {"targets": tuple(about["targets"])},
     )
+
+
+def resolve_any(
+    source: str,
+    *,
+    cache_dir: Path,
+    storage_config: storage.StorageConfig | None = None,
+    flag: str = AdapterFile.flag,
+) -> AdapterFile | peft_files.PeftAdapter:
+    """Finds an adapter that t2sql.train or PEFT wrote; see `resolve`.
+
+    Raises:
+      InputError: there is no adapter, or none that can be applied here.
+      TryAgainError: a network failed.
+    """
+    path = fetch(source, cache_dir=cache_dir, storage_config=storage_config, flag=flag)
+    if peft_files.is_adapter(path):
+        return peft_files.read(source, path, flag=flag, cache_dir=cache_dir)
+    return resolve(source, cache_dir=cache_dir, storage_config=storage_config, flag=flag)
+
+
+def fetch(
+    source: str, *, cache_dir: Path, storage_config: storage.StorageConfig | None, flag: str
+) -> Path:
+    """Returns the local folder of an adapter: a folder, local or gs://, package:NAME or hf:NAME.
+
+    Raises:
+      InputError: no adapter of that name ships, or the Hub refuses it.
+      TryAgainError: a network failed.
+    """
+    if source.startswith(SHIPPED_SCHEME):
+        return _shipped(source, flag)
+    if source.startswith(HUB_SCHEME):
+        return hub.download_adapter(source.removeprefix(HUB_SCHEME), cache_dir=cache_dir)
+    if source.startswith(storage.GCS_SCHEME):
+        return stage.stage_directory(source, cache_dir / "staged", storage_config)
+    return Path(source).expanduser()
 
 
 def _shipped(source: str, flag: str) -> Path:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import SingleDeviceSharding
 from orbax import checkpoint as ocp
 
@@ -39,7 +38,7 @@ class _Checked(Exception):
     """Ends gemma's loader once it has read the shapes."""
 
 
-def check_params(path: Path, *, expected: Any, model_name: str) -> None:
+def check_params(path: Path, *, expected: Any, model: Any) -> None:
     """Compares a checkpoint's shapes with the model's; reads its metadata only.
 
     Raises:
@@ -47,28 +46,28 @@ def check_params(path: Path, *, expected: Any, model_name: str) -> None:
     """
 
     def check(stored: Any) -> Any:
-        _check_fits(stored.tree, expected, path, model_name)
+        _check_fits(stored.tree, expected, path, type(model).__name__)
         raise _Checked
 
     with contextlib.suppress(_Checked):
         _load(path, check)
 
 
-def load_params(path: Path, *, expected: Any, shardings: Any, model_name: str) -> Any:
+def load_params(path: Path, *, expected: Any, shardings: Any, model: Any) -> Any:
     """Reads each parameter of a checkpoint once, and places it on the mesh.
 
     Args:
       path: Orbax checkpoint, in any layout that gemma's loader knows.
       expected: tree of `jax.ShapeDtypeStruct`, what the model wants.
       shardings: tree of `jax.sharding.Sharding`.
-      model_name: for messages.
+      model: gemma's transformer.
 
     Raises:
       InputError: the checkpoint is damaged, or belongs to another model.
     """
 
     def spread(stored: Any) -> Any:
-        _check_fits(stored.tree, expected, path, model_name)
+        _check_fits(stored.tree, expected, path, type(model).__name__)
         return _one_device_each(stored)
 
     return _place(_load(path, spread), expected, shardings)
@@ -114,10 +113,7 @@ def _place(params: Any, expected: Any, shardings: Any) -> Any:
         if leaf.dtype != like.dtype:
             leaf = leaf.astype(like.dtype)
             leaves[index].delete()
-        if mesh_lib.is_shared(sharding):
-            leaves[index] = mesh_lib.share(np.asarray(leaf), sharding)
-        else:
-            leaves[index] = jax.device_put(leaf, sharding, donate=True)
+        leaves[index] = mesh_lib.place(leaf, sharding)
     return jax.tree.unflatten(structure, leaves)
 
 
@@ -129,19 +125,8 @@ def _check_fits(stored: Any, expected: Any, path: Path, model_name: str) -> None
                 f"{path}: this checkpoint is not of {model_name}: {name} is"
                 f" {stored_shapes.get(name, 'absent')} in the checkpoint and"
                 f" {model_shapes.get(name, 'absent')} in the model; set --config.model.name"
-                f" ({_fitting_names(stored_shapes) or 'no known model has these shapes'})"
+                f" ({registry.looks_like(stored_shapes.get('embedder/input_embedding'))})"
             )
-
-
-def _fitting_names(stored_shapes: dict[str, tuple[int, ...]]) -> str:
-    """Returns the registered models whose embedding has the checkpoint's shape."""
-    embedding = stored_shapes.get("embedder/input_embedding")
-    configs = {name: registry.find(name).model_cls().config for name in registry.MODELS}
-    return ", ".join(
-        f"this looks like {name}"
-        for name, config in configs.items()
-        if (config.num_embed, config.embed_dim) == embedding
-    )
 
 
 def _shapes(params: Any) -> dict[str, tuple[int, ...]]:

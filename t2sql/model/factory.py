@@ -17,13 +17,24 @@ from jax.sharding import Mesh
 
 from t2sql import config as config_lib
 from t2sql import errors, storage
-from t2sql.model import adapters, checkpoints, dummy, lora, registry, sources, tokenizers
+from t2sql.model import (
+    adapters,
+    checkpoints,
+    dummy,
+    hugging_face,
+    lora,
+    peft_files,
+    registry,
+    sources,
+    tokenizers,
+)
 from t2sql.model import mesh as mesh_lib
 from t2sql.storage import local_cache
 
 DTYPES = ("auto", "float32", "bfloat16")
 # What `build` makes where nobody passes a sampler: by name, for sampling builds upon this package.
 DEFAULT_SAMPLER = "t2sql.sampling:BatchSampler"
+_READERS = {sources.ORBAX: checkpoints, sources.SAFETENSORS: hugging_face}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,10 +188,8 @@ class LLMModuleFactory:
         """
         self.tokenizer  # noqa: B018 - checked where it is made
         if self.checkpoint.path is not None:
-            checkpoints.check_params(
-                self.checkpoint.path,
-                expected=self.abstract_params,
-                model_name=type(self.model).__name__,
+            _READERS[self.checkpoint.form].check_params(
+                self.checkpoint.path, expected=self.abstract_params, model=self.model
             )
 
     @property
@@ -188,7 +197,7 @@ class LLMModuleFactory:
         return jax.tree.map(lambda leaf: leaf.sharding, self.abstract_params)
 
     @functools.cached_property
-    def adapter(self) -> adapters.AdapterFile | None:
+    def adapter(self) -> adapters.AdapterFile | peft_files.PeftAdapter | None:
         """The adapter on local disk, checked to be of these weights; None without one.
 
         Raises:
@@ -196,12 +205,12 @@ class LLMModuleFactory:
         """
         if not self.config.adapter:
             return None
-        adapter = adapters.resolve(
+        adapter = adapters.resolve_any(
             self.config.adapter,
             cache_dir=self.config.cache_dir,
             storage_config=self.config.storage_config,
         )
-        adapter.check_base(self.checkpoint.weights_sha256)
+        adapter.check_base(self.checkpoint.weights_sha256, self.checkpoint.variant)
         return adapter
 
     def load_params(self) -> Any:
@@ -226,11 +235,11 @@ class LLMModuleFactory:
         shardings = self._shardings
         if self.checkpoint.seed is not None:
             return dummy.random_params(self.checkpoint.seed, self.abstract_params, shardings)
-        return checkpoints.load_params(
+        return _READERS[self.checkpoint.form].load_params(
             self.checkpoint.path,
             expected=self.abstract_params,
             shardings=shardings,
-            model_name=type(self.model).__name__,
+            model=self.model,
         )
 
     def build(self, make_sampler: Callable[..., Any] | None = None) -> LLMModules:

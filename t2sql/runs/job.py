@@ -180,7 +180,7 @@ def _describe_model(
         f"{devices[0].device_kind}; compiled {counted(sampler.compile_count, 'program')} in "
         f"{sampler.compile_seconds:.1f} s"
     )
-    if factory.adapter:
+    if factory.adapter and factory.adapter.prompt:
         warning = prompts.tuning_warning(prompt, factory.adapter.prompt)
     else:
         warning = prompts.variant_warning(prompt, factory.checkpoint.variant)

@@ -32,7 +32,8 @@ class BatchSampler:
       params: its parameters, on `mesh`; or their shapes, dtypes and shardings, to compile
         while the weights are read: then `set_params` before `generate`.
       tokenizer: gemma's tokenizer for it.
-      mesh: devices of this host, with a data and a model axis; default: the first device.
+      mesh: devices of this host, with a data and a model axis; default: the devices that the
+        parameters lie on, each with a copy of all, as gemma's loader leaves them.
       config: what decides the text; default: `SamplingConfig()`.
       batch_size: prompts decoded at a time, a multiple of the size of the data axis.
       prompt_buckets: lengths that a prefix and a prompt's own part are padded to, ascending; the
@@ -59,7 +60,7 @@ class BatchSampler:
         pace: constrained.Pace | None = None,
         make_compiler: Callable[..., programs_lib.Compiler] = programs_lib.Compiler,
     ):
-        mesh = mesh or _single_device_mesh()
+        mesh = mesh or _mesh_of(params)
         config = config or SamplingConfig()
         check(config, batch_size=batch_size, prompt_buckets=prompt_buckets, mesh=mesh)
         self.tokenizer = tokenizer
@@ -154,14 +155,27 @@ class BatchSampler:
         if batch is not None:
             yield from batch.run_until_done()
 
-    def sample(self, prompt: str | Sequence[str]) -> str | list[str]:
+    def sample(
+        self, prompt: str | Sequence[str], *, max_new_tokens: int | None = None
+    ) -> str | list[str]:
         """Answers one prompt, or several: the article's `sampler.sample`.
 
+        Args:
+          prompt: one or several; each begins a text of its own.
+          max_new_tokens: tokens of the longest answer; None for the config's, which it may not
+            exceed.
+
         Raises:
-          InputError: a prompt is empty or longer than the largest bucket.
+          InputError: a prompt is empty or longer than the largest bucket, or the answers.
         """
         if isinstance(prompt, str):
-            return self.sample([prompt])[0]
+            return self.sample([prompt], max_new_tokens=max_new_tokens)[0]
+        limit = self.config.max_new_tokens if max_new_tokens is None else max_new_tokens
+        if not 1 <= limit <= self.config.max_new_tokens:
+            raise errors.InputError(
+                f"max_new_tokens is {limit}; it has to be from 1 to the config's, which is"
+                f" {self.config.max_new_tokens}"
+            )
         tokens = [self.tokenizer.encode(text, add_bos=True) for text in prompt]
         for index, ids in enumerate(tokens):
             if not self.fits(len(ids)):
@@ -170,7 +184,7 @@ class BatchSampler:
                     f"{self.prompt_buckets[-1]} fit (prompt_buckets)"
                 )
         texts: dict[int, str] = {}
-        for group, generations in self.generate(self._by_length(tokens, prompt)):
+        for group, generations in self.generate(self._by_length(tokens, prompt, limit)):
             texts |= {
                 index: generation.text
                 for index, generation in zip(group.tag, generations, strict=True)
@@ -178,7 +192,7 @@ class BatchSampler:
         return [texts[index] for index in range(len(prompt))]
 
     def _by_length(
-        self, tokens: Sequence[Sequence[int]], prompts: Sequence[str]
+        self, tokens: Sequence[Sequence[int]], prompts: Sequence[str], limit: int
     ) -> Iterator[prompt_groups.PromptGroup]:
         """A group for each bucket, tagged with the prompts' indices: short ones need no padding."""
         by_bucket: dict[int, list[int]] = {}
@@ -189,6 +203,7 @@ class BatchSampler:
             yield prompt_groups.group_prompts(
                 [tokens[index] for index in indices],
                 [prompts[index] for index in indices],
+                limits=[limit] * len(indices),
                 tag=indices,
             )
 
@@ -203,9 +218,18 @@ def tail_rows(batch_size: int, mesh: jax.sharding.Mesh) -> int:
     return batch_size // 4 if platform == "cpu" and mesh.shape[DATA_AXIS] == 1 else 0
 
 
-def _single_device_mesh() -> jax.sharding.Mesh:
+def _mesh_of(params: Any) -> jax.sharding.Mesh:
+    """Where no mesh is given: the devices that hold a copy of the parameters."""
+    shardings = [getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(params)]
+    if not all(sharding is None or sharding.is_fully_replicated for sharding in shardings):
+        raise errors.InputError(
+            "the parameters are split over devices: give BatchSampler the mesh that they are split"
+            " over, with the axes 'data' and 'model' (t2sql.model.mesh)"
+        )
+    devices = shardings[0].device_set if shardings[0] else jax.local_devices()[:1]
     return jax.sharding.Mesh(
-        np.array(jax.local_devices()[:1]).reshape(1, 1), (DATA_AXIS, MODEL_AXIS)
+        np.array(sorted(devices, key=lambda device: device.id)).reshape(-1, 1),
+        (DATA_AXIS, MODEL_AXIS),
     )
 
 

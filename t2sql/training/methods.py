@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from t2sql import errors
-from t2sql.model import adapters, checkpoints, lora
+from t2sql.model import adapters, checkpoints, lora, peft_files
 from t2sql.model import factory as factory_lib
 from t2sql.training import step as step_lib
 
@@ -145,6 +145,11 @@ def make(config: ml_collections.ConfigDict, factory: factory_lib.LLMModuleFactor
     if train.rank < 1:
         raise errors.InputError(f"--config.train.rank is {train.rank}; it has to be at least 1")
     begin = factory.adapter
+    if isinstance(begin, peft_files.PeftAdapter):
+        raise errors.InputError(
+            f"--config.model.adapter: {begin.source} is an adapter of PEFT; a training goes on with"
+            " one that t2sql.train wrote"
+        )
     if begin and (begin.rank, sorted(begin.targets)) != (train.rank, sorted(train.targets)):
         raise errors.InputError(
             f"--config.model.adapter: {begin.source} has rank {begin.rank} on "

@@ -1,10 +1,13 @@
-"""The dummy model's weights as files: GGUF, and Orbax in gemma's layouts."""
+"""The dummy model's weights as files: GGUF, and Hugging Face's safetensors."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
 import jax
 import numpy as np
+import safetensors.numpy
 from sentencepiece import sentencepiece_model_pb2 as sentencepiece_model
 
 from t2sql.model import dummy, factory
@@ -36,9 +39,13 @@ def write_gguf(
     *,
     name: str = "Gemma 3 tiny",
     more_tensors: dict[str, np.ndarray] | None = None,
+    quantisation: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32,
     **fields: str,
 ) -> None:
-    """Writes params and the dummy tokenizer as llama.cpp's converter lays them out, in float32."""
+    """Writes params and the dummy tokenizer as llama.cpp's converter lays them out.
+
+    Matrices in the quantisation given; norms stay in float32, as there.
+    """
     writer = gguf.GGUFWriter(path, "gemma3")
     writer.add_name(name)
     for key, value in fields.items():
@@ -53,7 +60,9 @@ def write_gguf(
     writer.add_head_count_kv(kv_heads)
     _add_vocabulary(writer)
     for tensor, values in (_tensors(params, layers) | (more_tensors or {})).items():
-        writer.add_tensor(tensor, np.ascontiguousarray(values, np.float32))
+        values = np.ascontiguousarray(values, np.float32)
+        kind = quantisation if values.ndim > 1 else gguf.GGMLQuantizationType.F32
+        writer.add_tensor(tensor, gguf.quantize(values, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -93,3 +102,94 @@ def _tensors(params: dict, layers: list[str]) -> dict[str, np.ndarray]:
         number = layer.removeprefix("layer_")
         tensors |= {f"blk.{number}.{name}.weight": value for name, value in weights.items()}
     return tensors
+
+
+_HUGGING_FACE = {  # by llama.cpp's name
+    "token_embd": "embed_tokens",
+    "output_norm": "norm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "attn_norm": "input_layernorm",
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+CONFIG = {
+    "architectures": ["Gemma3ForCausalLM"],
+    "model_type": "gemma3_text",
+    "attention_bias": False,
+    "final_logit_softcapping": None,
+    "head_dim": 16,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "max_position_embeddings": 4096,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 2,
+    "num_key_value_heads": 1,
+    "query_pre_attn_scalar": 16,
+    "rms_norm_eps": 1e-06,
+    "rope_local_base_freq": 10000.0,
+    "rope_scaling": None,
+    "rope_theta": 1000000.0,
+    "sliding_window": 16,
+    "vocab_size": 512,
+}
+
+
+def hugging_face_tensors(params: dict, prefix: str = "model.") -> dict[str, np.ndarray]:
+    """Params as transformers names them."""
+    tensors = {}
+    for name, values in _tensors(params, [key for key in params if "layer_" in key]).items():
+        *layer, part, _ = name.replace("blk.", "layers.").rsplit(".", 2)
+        name = f"{prefix}{''.join(f'{one}.' for one in layer)}{_HUGGING_FACE[part]}.weight"
+        tensors[name] = np.ascontiguousarray(values - 1 if "norm" in part else values)
+    return tensors
+
+
+def write_hugging_face(
+    folder: Path,
+    tensors: dict[str, np.ndarray],
+    *,
+    config: dict = CONFIG,
+    shards: int = 1,
+    dtype_of: Callable[[str], str] = lambda name: "float32",
+) -> None:
+    """Writes tensors, config.json and the dummy tokenizer as a model of Hugging Face's Hub."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.model").write_bytes(dummy.tokenizer_model())
+    tensors = {name: values.astype(dtype_of(name)) for name, values in tensors.items()}
+    if shards == 1:
+        safetensors.numpy.save_file(tensors, folder / "model.safetensors")
+        return
+    names = sorted(tensors)
+    weight_map = {}
+    for shard in range(shards):
+        file = f"model-{shard + 1:05}-of-{shards:05}.safetensors"
+        part = {name: tensors[name] for name in names[shard::shards]}
+        safetensors.numpy.save_file(part, folder / file)
+        weight_map |= dict.fromkeys(part, file)
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def write_tokenizer_json(path: Path, **model: object) -> None:
+    """Writes the dummy tokenizer as Hugging Face's tokenizers keep it."""
+    pieces = sentencepiece_model.ModelProto.FromString(dummy.tokenizer_model()).pieces
+    added = [
+        {"id": index, "content": piece.piece, "special": piece.type != 4}
+        for index, piece in enumerate(pieces)
+        if piece.type in (2, 3, 4)
+    ]
+    vocabulary = {piece.piece: index for index, piece in enumerate(pieces)}
+    content = {"type": "BPE", "byte_fallback": True, "vocab": vocabulary, "merges": []} | model
+    path.write_text(json.dumps({"added_tokens": added, "model": content}))

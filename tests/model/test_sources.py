@@ -3,11 +3,19 @@ import logging
 import sys
 import types
 
+import fake_hub
 import fake_kaggle
+import gguf
 import jax
 import numpy as np
 import pytest
-from dummy_files import make_factory, random_params, write_gguf
+from dummy_files import (
+    hugging_face_tensors,
+    make_factory,
+    random_params,
+    write_gguf,
+    write_hugging_face,
+)
 
 from t2sql import errors
 from t2sql.model import checkpoints, dummy, gguf_gemma, packages, sources
@@ -40,7 +48,7 @@ def loads(source, cache_dir, params):
 
 @pytest.mark.parametrize(
     "source",
-    ["gguf:x", "hf:google/gemma", "http://example.org/x", ""],
+    ["gguf:x", "http://example.org/x", ""],
 )
 def test_unknown_kind_of_source(source, tmp_path):
     with pytest.raises(errors.InputError, match="model.source.*pypi:PACKAGE, kaggle:HANDLE"):
@@ -106,6 +114,25 @@ def test_kaggle(release, params, tmp_path, monkeypatch):
     assert found.weights_sha256 == local.weights_sha256
 
 
+def test_hub(params, tmp_path, monkeypatch):
+    write_hugging_face(tmp_path / "release", hugging_face_tensors(params))
+    with fake_hub.running() as hub:
+        fake_hub.use(monkeypatch, hub.url, tmp_path / "hub")
+        hub.models["google/gemma-3-tiny-it"] = tmp_path / "release"
+        found = loads("hf:google/gemma-3-tiny-it", tmp_path / "cache", params)
+    assert found.variant == "it"
+    local = make_factory(tmp_path / "release", tmp_path / "cache").checkpoint
+    assert found.weights_sha256 == local.weights_sha256
+
+
+def test_cloud_folder_of_safetensors(params, tmp_path, bucket):
+    write_hugging_face(tmp_path / "release", hugging_face_tensors(params), shards=2)
+    stage.publish_directory(tmp_path / "release", f"{bucket}/hf")
+    found = loads(f"{bucket}/hf", tmp_path / "cache", params)
+    local = make_factory(tmp_path / "release", tmp_path / "cache").checkpoint
+    assert found.weights_sha256 == local.weights_sha256
+
+
 def test_cloud_folder(release, params, tmp_path, bucket):
     stage.publish_directory(release, f"{bucket}/weights")
     found = loads(f"{bucket}/weights", tmp_path / "cache", params)
@@ -134,6 +161,29 @@ def test_gguf_file_here_and_in_the_cloud(params, tmp_path, bucket):
     assert remote.weights_sha256 == local.weights_sha256
     with pytest.raises(errors.InputError, match="none.gguf: no such object"):
         sources.resolve(f"{bucket}/up/none.gguf", cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "F16", "Q4_0"])
+def test_gguf_in_other_quantisations(kind, params, tmp_path):
+    """The logits are those of the weights as this quantisation rounds them."""
+    kind = gguf.GGMLQuantizationType[kind]
+    write_gguf(tmp_path / "tiny.gguf", params, quantisation=kind)
+
+    def rounded(values):
+        if values.ndim == 1:
+            return values
+        return gguf.dequantize(gguf.quantize(values, kind), kind).astype(np.float32)
+
+    tensors = {name: rounded(values) for name, values in hugging_face_tensors(params).items()}
+    write_hugging_face(tmp_path / "rounded", tensors)
+    made = [make_factory(tmp_path / name, tmp_path / "cache") for name in ("tiny.gguf", "rounded")]
+    tokens = jax.numpy.array([[2, 300, 340, 351, 107, 399]])
+    ours, expected = (
+        factory.model.apply({"params": factory.load_params()}, tokens).logits for factory in made
+    )
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+    exact = made[0].model.apply({"params": params}, tokens).logits
+    assert np.abs(ours - exact).max() > 0
 
 
 def test_gguf_is_converted_once_and_says_so(params, tmp_path, monkeypatch, caplog):

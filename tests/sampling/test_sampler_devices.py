@@ -23,7 +23,9 @@ answers = {}
 for data, model in ((1, 1), (8, 1), (4, 2)):
     mesh = tiny.make_mesh(data, model)
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    sampler = tiny.make_sampler(jax.device_put(params, everywhere), mesh=mesh, batch_size=8)
+    # Without a mesh, the devices are those of the parameters.
+    given = None if (data, model) == (8, 1) else mesh
+    sampler = tiny.make_sampler(jax.device_put(params, everywhere), mesh=given, batch_size=8)
     answers[f"{data}x{model}"] = sampler.sample(prompts)
     if (data, model) != (8, 1):
         sampler = tiny.make_sampler(

