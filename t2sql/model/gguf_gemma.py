@@ -11,7 +11,7 @@ import gguf
 from flax import traverse_util
 
 from t2sql import errors
-from t2sql.model import gguf_file, layout, sentencepiece_files
+from t2sql.model import gguf_file, layout, registry, sentencepiece_files
 from t2sql.model.sentencepiece_files import PieceType
 
 ARCHITECTURE = "gemma3"
@@ -33,7 +33,10 @@ def read_params(file: gguf_file.GGUFFile) -> dict[str, Any]:
     Raises:
       InputError: another architecture, a missing tensor, or one without a place in Gemma 3.
     """
-    if (architecture := file.metadata("general.architecture")) != ARCHITECTURE:
+    architecture = file.metadata("general.architecture")
+    if architecture.startswith("gemma4"):
+        raise errors.InputError(f"{file.path}: {registry.GEMMA4}")
+    if architecture != ARCHITECTURE:
         raise errors.InputError(
             f"{file.path}: the GGUF file holds a {architecture!r} model; only {ARCHITECTURE!r} is "
             "known"

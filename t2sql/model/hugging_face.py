@@ -126,6 +126,8 @@ def read_config(folder: Path) -> Mapping[str, Any]:
         model_type = config.get("model_type")
     except (OSError, ValueError, AttributeError) as error:
         raise errors.InputError(f"{path}: cannot be read as a model's config: {error}") from error
+    if str(model_type).startswith("gemma4"):
+        raise errors.InputError(f"{path}: {registry.GEMMA4}")
     if model_type not in _MODEL_TYPES:
         raise errors.InputError(
             f"{path}: holds a model of type {model_type!r}"

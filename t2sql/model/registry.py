@@ -10,6 +10,10 @@ from typing import Any
 
 from t2sql import errors
 
+GEMMA4 = (
+    "Gemma 4 is not sampled from here: its layers share keys and values, differ in their heads'"
+    " width and read embeddings of their own (docs/models.md says what that would take)"
+)
 # Rows of an embedding beyond the vocabulary: some for images, and padding to a multiple of 64.
 MOST_SPARE_ROWS = 64
 
@@ -35,8 +39,12 @@ def find(name: str) -> ModelSpec:
     """Returns the model called `name`.
 
     Raises:
-      InputError: there is none; lists those there are.
+      InputError: there is none; lists those there are, or says why it is not built.
     """
+    if name.startswith("gemma4"):
+        raise errors.InputError(
+            f"--config.model.name: {name}: {GEMMA4}; built are {', '.join(MODELS)}"
+        )
     if name not in MODELS:
         raise errors.InputError(
             f"--config.model.name: unknown model {name!r}; one of {', '.join(MODELS)}"

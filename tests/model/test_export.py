@@ -58,14 +58,16 @@ def test_an_export_that_fails_leaves_nothing(tmp_path):
     assert "should be one of <peft|safetensors>" in run(format="bin", output="x").stderr
 
 
-def test_merged_weights_are_those_of_a_run_with_the_adapter(adapter, tmp_path, monkeypatch):
-    monkeypatch.setattr(hugging_face_export, "SHARD_BYTES", 1 << 16)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_merged_weights_are_those_of_a_run_with_the_adapter(dtype, adapter, tmp_path, monkeypatch):
+    monkeypatch.setattr(hugging_face_export, "SHARD_BYTES", 1 << 15)
     cache = tmp_path / "cache"
     written = folder(tmp_path, "merged")
-    exports.write_weights(written, "dummy:0", str(adapter), dtype="float32")
-    merged = make_factory(written, cache)
+    exports.write_weights(written, "dummy:0", str(adapter), dtype=dtype)
+    assert len(list(written.glob("model-*-of-*.safetensors"))) > 1
+    merged = make_factory(written, cache, dtype=dtype)
     merged.check()
-    expected = make_factory("dummy:0", cache, adapter=str(adapter)).load_params()
+    expected = make_factory("dummy:0", cache, adapter=str(adapter), dtype=dtype).load_params()
     jax.tree.map(np.testing.assert_array_equal, merged.load_params(), expected)
     assert merged.tokenizer.encode("SELECT 1")
 

@@ -42,15 +42,19 @@ def test_variant(params, tmp_path, name, extra, variant):
     assert gguf_gemma.variant(gguf_file.GGUFFile(tmp_path / "a.gguf")) == variant
 
 
-def test_another_architecture_is_refused(tmp_path):
-    writer = gguf.GGUFWriter(tmp_path / "llama.gguf", "llama")
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [("llama", "'llama' model; only 'gemma3'"), ("gemma4", "Gemma 4 is not sampled from here")],
+)
+def test_another_architecture_is_refused(architecture, message, tmp_path):
+    writer = gguf.GGUFWriter(tmp_path / "other.gguf", architecture)
     writer.add_tensor("token_embd.weight", np.zeros((4, 4), np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    with pytest.raises(errors.InputError, match="'llama' model; only 'gemma3'"):
-        gguf_gemma.read_params(gguf_file.GGUFFile(tmp_path / "llama.gguf"))
+    with pytest.raises(errors.InputError, match=message):
+        gguf_gemma.read_params(gguf_file.GGUFFile(tmp_path / "other.gguf"))
 
 
 def test_a_tensor_without_a_place_is_refused(params, tmp_path):

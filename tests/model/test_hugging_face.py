@@ -232,6 +232,7 @@ def test_another_size_is_recognised(folder):
     ("change", "message"),
     [
         ({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, "'llama' .LlamaForCausal"),
+        ({"model_type": "gemma4"}, "Gemma 4 is not sampled from here: its layers share keys"),
         ({"quantization_config": {"quant_method": "gptq"}}, "are quantised .gptq.; take"),
         ({"sliding_window": 4096}, "sliding_window is 4096; gemma's model of this size has 16"),
         ({"query_pre_attn_scalar": 8}, "query_pre_attn_scalar is 8; .* 16"),

@@ -10,6 +10,8 @@ from dummy_files import hugging_face_tensors, make_factory, random_params
 
 from t2sql import errors
 from t2sql.model import adapters, lora, peft_files
+from t2sql.training import config as train_config
+from t2sql.training import methods
 
 # Layers of each kind: inputs, outputs.
 LAYERS = {
@@ -222,3 +224,9 @@ def test_what_is_written_is_read_back(multimodal, tmp_path, cache_dir):
     )
     with pytest.raises(errors.InputError, match="was trained on me/tiny with weights"):
         _ = make_factory("dummy:1", cache_dir, adapter=str(tmp_path / "peft")).adapter
+
+
+def test_a_training_does_not_begin_with_one(tmp_path, cache_dir):
+    made = load(write(tmp_path / "a", factors()), cache_dir)
+    with pytest.raises(errors.InputError, match="an adapter of PEFT; a training goes on with"):
+        methods.make(train_config.default_config(), made)
