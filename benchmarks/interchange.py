@@ -1,18 +1,20 @@
 """Whether models and adapters that leave here, or come here, do elsewhere what they do here.
 
     benchmarks/peers_setup.sh               once: the peers' own environments, pinned
-    python -m benchmarks.interchange --data=SPIDER_DIR
+    python -m benchmarks.interchange [--data=SPIDER_DIR]
 
 With transformers and PEFT in an environment of their own, float32 on the CPU:
 
     out     t2sql.export writes the packaged weights, their adapter for PEFT, and both merged.
-            Greedy answers to Spider dev questions there, beside those of this program.
+            Greedy answers to questions there, beside those of this program.
     in      PEFT makes adapters of a small random Gemma (all targets, some, rsLoRA, patterns) and
-            saves them, and the model. Logits there, beside those of this program.
+            saves them, and the model; transformers makes two as the larger sizes are. Logits there,
+            beside those of this program.
 
 Ends with 3 where something differs.
 """
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -26,14 +28,15 @@ from absl import flags, logging
 
 from t2sql import errors, sampling
 from t2sql.data import examples as examples_lib
-from t2sql.data import prompts
+from t2sql.data import prompts, sources
 from t2sql.model import exports
 from t2sql.model import factory as factory_lib
 from t2sql.runtime import cli
 from t2sql.sampling import stops as stops_lib
+from t2sql.storage import local_cache
 
-_DATA = flags.DEFINE_string("data", None, "Directory with Spider 1.0.", required=True)
-_COUNT = flags.DEFINE_integer("count", 16, "Questions, evenly over Spider dev.")
+_DATA = flags.DEFINE_string("data", "sample", "Data set, as --config.data.path; its dev split.")
+_COUNT = flags.DEFINE_integer("count", 16, "Questions, evenly over the split.")
 _ENVS = flags.DEFINE_string("envs", "benchmarks/envs", "Where peers_setup.sh put environments.")
 _OUTPUT = flags.DEFINE_string("output", "benchmarks/out/interchange", "Folder; emptied.")
 
@@ -84,9 +87,10 @@ def _out(folder: pathlib.Path) -> dict[str, Any]:
     exports.write_weights(folder / "merged", _WEIGHTS, _ADAPTER, dtype="float32")
     exports.write_peft(folder / "adapter", _ADAPTER, base=str(folder / "base"))
     prompt = prompts.make_prompt("compact")
-    examples = examples_lib.read_examples(pathlib.Path(_DATA.value), "dev", compact=True)
-    texts = [prompt.text(example) for example in examples[:: len(examples) // _COUNT.value]]
-    texts = texts[: _COUNT.value]
+    root = sources.resolve_data(_DATA.value, cache_dir=local_cache.default_dir())
+    examples = examples_lib.read_examples(root, "dev", compact=True)
+    chosen = examples[:: max(1, len(examples) // _COUNT.value)][: _COUNT.value]
+    texts = [prompt.text(example) for example in chosen]
     ours = _texts(_WEIGHTS, _ADAPTER, texts, prompt.stop)
     tokenizer = _make("gemma3_270m", _WEIGHTS).tokenizer
     table = stops_lib.Stops(tokenizer, prompt.stop).table(tokenizer.vocab_size)
@@ -113,7 +117,10 @@ def _out(folder: pathlib.Path) -> dict[str, Any]:
         "adapter in PEFT, on the exported base": same(theirs["adapter"]),
         "merged weights in transformers": same(theirs["merged"]),
         "adapter in PEFT's form, here": sum(map(str.__eq__, ours, through_peft)),
-        "answers": theirs["adapter"],
+        "answers": [
+            {"example_id": example.example_id, "ids": ids}
+            for example, ids in zip(chosen, theirs["adapter"], strict=True)
+        ],
     }
 
 
@@ -126,21 +133,37 @@ def _texts(source: str, adapter: str, texts: list[str], stop: tuple[str, ...]) -
 
 
 def _in(folder: pathlib.Path) -> dict[str, Any]:
-    """Largest difference of logits, for each adapter that PEFT makes."""
+    """Largest difference of logits, for each model and adapter that is made there."""
     (folder / "tiny").mkdir()
     exports.write_weights(folder / "tiny", "dummy:0", "", name="dummy", dtype="float32")
-    request = {"task": "adapters", "base": str(folder / "tiny"), "configs": CONFIGS}
-    theirs = _ask(request | {"tokens": TOKENS, "output": str(folder)})["logits"]
-    differences = {}
-    for name, logits in theirs.items():
-        if name == "none":
-            shutil.copy(folder / "tiny" / "tokenizer.model", folder / name)
-            made = _make("dummy", str(folder / name))
-        else:
-            made = _make("dummy", str(folder / "tiny"), str(folder / name))
-        ours = made.model.apply({"params": made.load_params()}, jnp.array([TOKENS])).logits[0]
-        differences[name] = float(np.abs(np.asarray(ours) - np.array(logits)).max())
-    return {"differences": differences, "logits": theirs}
+    request = {"base": str(folder / "tiny"), "tokens": TOKENS, "output": str(folder)}
+    adapted = _ask(request | {"task": "adapters", "configs": CONFIGS})["logits"]
+    models = _ask(request | {"task": "models"})["logits"]
+    ours = {
+        name: _make("dummy", str(folder / "tiny"), str(folder / name))
+        for name in adapted.keys() - {"none"}
+    }
+    for name in ("none", *models):
+        shutil.copy(folder / "tiny" / "tokenizer.model", folder / name)
+        ours[name] = _make("dummy", str(folder / name))
+    for name in models:
+        ours[name].__dict__["model"] = _with_scaled_positions(ours[name].model)
+    logits = adapted | models
+    return {
+        "differences": {name: _difference(ours[name], logits[name]) for name in logits},
+        "logits": logits,
+    }
+
+
+def _with_scaled_positions(model: Any) -> Any:
+    """The model with positions of its global layers scaled, as those of 4B and larger are."""
+    return model.clone(config=dataclasses.replace(model.config, global_scale_factor=8.0))
+
+
+def _difference(made: factory_lib.LLMModuleFactory, logits: list[list[float]]) -> float:
+    made.check()
+    ours = made.model.apply({"params": made.load_params()}, jnp.array([TOKENS])).logits[0]
+    return float(np.abs(np.asarray(ours) - np.array(logits)).max())
 
 
 def main(argv: list[str]) -> int:
@@ -152,7 +175,7 @@ def main(argv: list[str]) -> int:
     came, went = _in(folder), _out(folder)
     (folder / "interchange.json").write_text(json.dumps({"in": came, "out": went}, indent=1))
     for name, difference in came["differences"].items():
-        console.print(f"in: adapter {name!r}, largest difference of logits {difference:.1e}")
+        console.print(f"in: {name!r}, largest difference of logits {difference:.1e}")
     answers, questions = went.pop("answers"), went["questions"]
     del answers
     for name, count in went.items():

@@ -61,6 +61,7 @@ _SLOW = (
     "storage/test_gcs_faults.py::test_a_run_of_200_units_through_a_random_mix_of_faults",
     "launch",
     "sampling/test_attention.py",
+    "sampling/test_in_place_of_gemmas.py",
     "training/test_gold_sql.py::test_every_train_query_gives_the_same_result",
     "training/test_multihost",
     "training/test_loop",

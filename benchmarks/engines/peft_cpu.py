@@ -66,8 +66,39 @@ def make_adapters(request: dict[str, Any]) -> dict[str, Any]:
     return {"logits": logits}
 
 
+def make_models(request: dict[str, Any]) -> dict[str, Any]:
+    """Small random models as the larger sizes are, and the logits that they compute.
+
+    Positions of global layers are scaled, in "multimodal" beside a model for images.
+    """
+    text = transformers.Gemma3TextConfig.from_pretrained(request["base"]).to_dict()
+    text["rope_parameters"]["full_attention"] |= {"rope_type": "linear", "factor": 8.0}
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    vision |= {"num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+    whole = transformers.Gemma3Config(
+        text_config=text | {"vocab_size": text["vocab_size"] + 64},
+        vision_config=vision,
+        mm_tokens_per_image=4,
+    )
+    made = {
+        "scaled": transformers.Gemma3ForCausalLM(transformers.Gemma3TextConfig(**text)),
+        "multimodal": transformers.Gemma3ForConditionalGeneration(whole),
+    }
+    logits = {}
+    generator = torch.Generator().manual_seed(0)
+    for name, model in made.items():
+        for parameter in model.parameters():
+            parameter.data.copy_(torch.randn(parameter.shape, generator=generator) / 5)
+        model.save_pretrained(f"{request['output']}/{name}")
+        with torch.inference_mode():
+            values = model.eval()(torch.tensor([request["tokens"]])).logits[0]
+        logits[name] = values[:, : text["vocab_size"]].tolist()
+    return {"logits": logits}
+
+
 if __name__ == "__main__":
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no reply
     asked = json.load(sys.stdin)
-    json.dump({"texts": compare_texts, "adapters": make_adapters}[asked["task"]](asked), replies)
+    tasks = {"texts": compare_texts, "adapters": make_adapters, "models": make_models}
+    json.dump(tasks[asked["task"]](asked), replies)
