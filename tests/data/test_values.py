@@ -50,7 +50,7 @@ def test_values_are_found_in_scripts_without_spaces_and_under_particles(stored, 
 
 @given(st.text(alphabet=st.characters(max_codepoint=0xDFF)))
 def test_words_of_scripts_with_spaces_are_what_they_were(text):
-    assert values._words(text) == tuple(re.findall(r"\w+", text.casefold()))
+    assert values.words_of(text) == tuple(re.findall(r"\w+", text.casefold()))
 
 
 def test_a_long_value_of_a_script_without_spaces_is_found():
