@@ -28,6 +28,8 @@ class SamplingConfig:
       samples: answers drawn to each prompt; with several the first is greedy, and temperature,
         top_k and top_p are those of the others.
       logprobs: whether each answer's log-probability is kept; with several samples it is.
+      choose: "vote" keeps the answer of several that the databases speak for
+        (docs/candidates.md), "" the first one. The sampler itself knows nothing of it.
       stop: strings that end an answer; in a run, besides the prompt's own.
       constrain: "schema" allows only queries over the question's schema, "keys" only those that
         join along its keys. The sampler itself only knows that each group has a guide.
@@ -42,6 +44,7 @@ class SamplingConfig:
     constrain: str = ""
     samples: int = 1
     logprobs: bool = False
+    choose: str = ""
 
     @property
     def is_scored(self) -> bool:

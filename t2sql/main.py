@@ -31,9 +31,11 @@ def main(argv) -> None:
     )
     watch.start()
     process = distributed.start(os.environ | _given())
+    from t2sql.choose import within_run
     from t2sql.runs import job  # JAX and its threads
 
-    job.run(config, watch, process)
+    with within_run.Chooser(config) as choose:
+        job.run(config, watch, process, choose)
 
 
 def _given() -> dict[str, str]:

@@ -16,6 +16,7 @@ from t2sql.data.compact import CompactDatabase
 from t2sql.data.examples import Example
 from t2sql.evaluation.sandbox.executor import Executor, Limits
 from t2sql.report import predictions, spider_files
+from t2sql.report.case import Answer
 from t2sql.report.questions import Questions, read_questions
 from t2sql.runs import reader
 from t2sql.runtime.progress import counted
@@ -29,6 +30,7 @@ class _Question:
     example: Example
     sources: tuple[str, ...]
     sqls: tuple[str, ...]
+    logprobs: tuple[float, ...]
 
 
 def choose(candidates: Sequence[str], *, data: str, output: str, timeout: float = 10.0) -> None:
@@ -125,7 +127,7 @@ def _read_questions(runs: Mapping[str, reader.RunContents], data: str) -> list[Q
 
 def _answers(
     source: str, run: reader.RunContents, questions: Questions
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[str, Answer]]:
     """The id and the answer of each question that a run was asked.
 
     Raises:
@@ -137,11 +139,11 @@ def _answers(
             f"{source} is incomplete ({gathered.problems[0]}): finish the run first"
         )
     ids = (example.example_id for example in questions)
-    return zip(ids, (answer.sql for answer in gathered.answers(questions)), strict=True)
+    return zip(ids, gathered.answers(questions), strict=True)
 
 
 def _choices(
-    questions: Questions, answers: Mapping[str, Iterator[tuple[str, str]]], limits: Limits
+    questions: Questions, answers: Mapping[str, Iterator[tuple[str, Answer]]], limits: Limits
 ) -> Iterator[tuple[_Question, Choice]]:
     waiting: collections.deque[_Question] = collections.deque()
 
@@ -157,6 +159,7 @@ def _choices(
                 database.database_path(questions.root, example.db_id),
                 question.sqls,
                 database_of(example.db_id).named(example.question),
+                question.logprobs,
             )
 
     with Executor(limits) as executor:
@@ -165,14 +168,23 @@ def _choices(
 
 
 def _side_by_side(
-    questions: Questions, answers: Mapping[str, Iterator[tuple[str, str]]]
+    questions: Questions, answers: Mapping[str, Iterator[tuple[str, Answer]]]
 ) -> Iterator[_Question]:
-    """Each question with the answers of the runs that were asked it."""
+    """Each question with the answers of the runs that were asked it, all candidates of a run."""
     upcoming = {source: next(of_run, None) for source, of_run in answers.items()}
     for example in questions:
-        sqls = {}
-        for source, answer in upcoming.items():
-            if answer is not None and answer[0] == example.example_id:
-                sqls[source] = answer[1]
+        candidates: list[tuple[str, str, float | None]] = []
+        for source, of_run in upcoming.items():
+            if of_run is not None and of_run[0] == example.example_id:
+                listed = of_run[1].candidates
+                candidates += [(source, one.sql, one.logprob) for one in listed]
+                if not listed:
+                    candidates.append((source, of_run[1].sql, None))
                 upcoming[source] = next(answers[source], None)
-        yield _Question(example=example, sources=tuple(sqls), sqls=tuple(sqls.values()))
+        sources, sqls, logprobs = zip(*candidates, strict=True)
+        yield _Question(
+            example=example,
+            sources=sources,
+            sqls=sqls,
+            logprobs=() if None in logprobs else logprobs,  # of some they are no help
+        )

@@ -3,8 +3,9 @@
 Who may vote: queries that run; of these, the ones most faithful to the values of the question and
 the database (`grounding`); of these, the ones that return rows, if any do, for a question is asked
 to be answered. Each votes for its result (as in majority voting, Wang et al. 2022). At a tie the
-result that came first wins, and of the queries that return it the first is chosen: so put the
-answer that you trust most first.
+result of the most likely query wins, and of the queries that return it the most likely one is
+chosen. Where the likelihoods are not known, it is the first: so put the answer that you trust most
+first.
 """
 
 import dataclasses
@@ -45,11 +46,13 @@ class ChooseQuery:
       database: that they read.
       candidates: the queries, the most trusted first.
       named: values of the database that the question names, each in all its spellings.
+      logprobs: of each candidate, by the model's own distribution; empty where they are not known.
     """
 
     database: Path
     candidates: tuple[str, ...]
     named: tuple[tuple[str, ...], ...] = ()
+    logprobs: tuple[float, ...] = ()
 
     def __call__(self, sandbox: Sandbox, steps: StepGuard) -> Choice:
         """Chooses."""
@@ -67,13 +70,19 @@ class ChooseQuery:
         camps: list[list[int]] = []  # the voters, by result
         for index in with_rows or voters:
             self._join(camps, index, results, steps)
-        largest = max(camps, key=len)  # of several, the first
+        best = [max(camp, key=self._logprob) for camp in camps]  # of equals, the first
+        index, largest = max(
+            zip(best, camps, strict=True), key=lambda pair: (len(pair[1]), self._logprob(pair[0]))
+        )
         return Choice(
-            index=largest[0],
+            index=index,
             votes=len(largest),
             ran=len(ran),
             doubtful=sandbox.has_rows(self.database) and (fewest > 0 or not with_rows),
         )
+
+    def _logprob(self, index: int) -> float:
+        return self.logprobs[index] if self.logprobs else 0.0
 
     def _faults(self, sql: str, sandbox: Sandbox, steps: StepGuard) -> int:
         try:

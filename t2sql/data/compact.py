@@ -28,7 +28,9 @@ VALUES_PER_COLUMN = 2
 # Longer values say little of a column for their tokens, and are seldom asked for whole.
 MAX_SHOWN_CHARS = 24
 MATCHES = 4
+# With values in other forms; they make a prompt longer by so many characters (40 tokens) at most.
 WRITTEN_MATCHES = 6
+WRITTEN_CHARS = 110
 # From so many columns on a schema shows one value a column, and from twice as many none.
 MANY_COLUMNS = 60
 
@@ -102,11 +104,18 @@ class CompactDatabase:
         Values within a longer one that is named are left out; of one value in several
         spellings, the question's own comes first.
         """
-        index, most = (self._written, WRITTEN_MATCHES) if self._written else (self._index, MATCHES)
-        # Each value's first column, then each one's second: none crowds out another.
-        turns = itertools.zip_longest(*index.find(question))
-        conditions = (_condition(match) for turn in turns for match in turn if match is not None)
-        return tuple(itertools.islice(dict.fromkeys(conditions), most))
+        stored = _conditions(self._index.find(question), MATCHES)
+        if self._written is None:
+            return stored
+        written = _conditions(self._written.find(question), WRITTEN_MATCHES)
+        most = sum(map(len, stored)) + WRITTEN_CHARS
+        return tuple(
+            condition
+            for condition, chars in zip(
+                written, itertools.accumulate(map(len, written)), strict=True
+            )
+            if chars <= most
+        )
 
     def named(self, question: str) -> tuple[tuple[str, ...], ...]:
         """The values that a question names, each in all its spellings."""
@@ -149,6 +158,13 @@ def _shown_values(values: list[str], count: int) -> Iterator[str]:
         short = short[:1]
     if short:
         yield ", ".join(map(quoted_text, short))
+
+
+def _conditions(values: Iterable[Sequence[ColumnValue]], most: int) -> tuple[str, ...]:
+    """Each value's first column, then each one's second: none crowds out another."""
+    turns = itertools.zip_longest(*values)
+    conditions = (_condition(match) for turn in turns for match in turn if match is not None)
+    return tuple(itertools.islice(dict.fromkeys(conditions), most))
 
 
 def _condition(match: ColumnValue) -> str:

@@ -21,7 +21,7 @@ from t2sql.runtime import distributed
 from t2sql.storage import local_cache
 
 # Values of sampling that came after others had begun runs.
-_LATER_VALUES = ("samples", "logprobs")
+_LATER_VALUES = ("samples", "logprobs", "choose")
 RECORDED_PACKAGES = ("jax", "jaxlib", "gemma", "grain", "orbax-checkpoint", "numpy")
 
 

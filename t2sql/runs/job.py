@@ -1,7 +1,7 @@
 """The job: one host's units through the model, each written once as an object."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import ml_collections
@@ -12,10 +12,12 @@ from t2sql.data import from_config, prompts
 from t2sql.data.examples import Example
 from t2sql.model import factory as factory_lib
 from t2sql.runs import fingerprint, loader, manifest, predict, summary
+from t2sql.runs.predictions import Prediction
 from t2sql.runs.units import Unit
 from t2sql.runtime import distributed, progress, signals
 from t2sql.runtime.progress import counted
 
+Choose = Callable[[Sequence[Prediction]], Sequence[Prediction]]
 _MOST_BROKEN = 20  # that are told by name
 
 
@@ -23,6 +25,7 @@ def run(
     config: ml_collections.ConfigDict,
     watch: signals.TerminationWatch,
     process: distributed.Process = distributed.ALONE,
+    choose: Choose | None = None,
 ) -> None:
     """Runs the job that `config` describes, or what is left of it.
 
@@ -30,6 +33,7 @@ def run(
       config: as `default_config` lays it out.
       watch: asked between steps whether a signal has come.
       process: which of how many this one is.
+      choose: keeps one of each row's candidates; for `sampling.choose`.
 
     Raises:
       InputError: a config value or the data is wrong.
@@ -62,10 +66,10 @@ def run(
     if groups and whole:
         say(f"resuming: {len(whole)} of {counted(len(opened.share), 'unit')} written before")
 
-    totals = summary.Totals()
     try:
-        if groups:  # A host that has nothing left to do reads no weights.
-            totals = _predict(config, factory, prompt, groups, opened, watch, console, stopwatch)
+        job = config, factory, prompt, groups, opened, watch, console, stopwatch, choose
+        # A host that has nothing left to do reads no weights.
+        totals = _predict(*job) if groups else summary.Totals()
         # Whoever finds all units writes `done.json`, also a host that had nothing to do.
         with stopwatch.time("write"):
             complete = opened.write_done_if_complete()
@@ -88,6 +92,7 @@ def _predict(
     watch: signals.TerminationWatch,
     console: progress.Console,
     stopwatch: summary.Stopwatch,
+    choose: Choose | None,
 ) -> summary.Totals:
     """Loads the model, answers the groups, and writes each unit when its last answer is there."""
     totals = summary.Totals()
@@ -103,6 +108,9 @@ def _predict(
             on_step=watch.check,
         )
         for unit, rows in predicted:
+            if config.sampling.choose:
+                with stopwatch.time("choose"):
+                    rows = choose(rows)
             with stopwatch.time("write"):
                 opened.write_unit(unit, rows)
             totals.add(rows)

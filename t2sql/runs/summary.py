@@ -16,7 +16,7 @@ from t2sql.runs.predictions import Prediction
 from t2sql.runtime.progress import counted
 from t2sql.runtime.statuses import PROMPT_TOO_LONG
 
-STAGES = ("data", "load", "compile", "prefill", "decode", "write")
+STAGES = ("data", "load", "compile", "prefill", "decode", "choose", "write")
 
 
 @dataclasses.dataclass

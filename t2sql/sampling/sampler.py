@@ -267,6 +267,10 @@ def check(
         "constrain": (config.constrain in ("", "schema", "keys"), "empty, 'schema' or 'keys'"),
         "stop": (all(config.stop), "strings that are not empty"),
         "samples": (config.samples >= 1, "at least 1"),
+        "choose": (
+            not config.choose or (config.choose == "vote" and config.samples > 1),
+            "empty, or 'vote' with sampling.samples above 1",
+        ),
     }
     config_lib.check_rules(rules, vars(config), "sampling.")
     if config.samples > 1 and config.temperature == 0:

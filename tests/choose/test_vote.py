@@ -26,8 +26,8 @@ def choose(tmp_path_factory):
 
     with Executor(Limits(seconds=0.5), workers=1) as executor:
 
-        def choose_among(*candidates, named=()):
-            (choice,) = executor.map([ChooseQuery(database, candidates, named)])
+        def choose_among(*candidates, named=(), logprobs=()):
+            (choice,) = executor.map([ChooseQuery(database, candidates, named, logprobs)])
             return choice.index, choice.votes, choice.ran
 
         yield choose_among
@@ -43,6 +43,11 @@ def test_most_votes_win(choose):
 
 def test_the_first_result_wins_a_tie(choose):
     assert choose(GRACE, ADA, BROKEN) == (0, 1, 2)
+
+
+def test_at_a_tie_the_most_likely_query_wins_where_likelihoods_are_known(choose):
+    assert choose(GRACE, ADA, BROKEN, logprobs=(-2.0, -1.0, -0.1)) == (1, 1, 2)
+    assert choose(ADA, ADA_TOO, GRACE, logprobs=(-2.0, -1.5, -0.1)) == (1, 2, 3)
 
 
 def test_a_query_that_is_repeated_votes_each_time(choose):

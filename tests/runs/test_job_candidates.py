@@ -4,7 +4,9 @@ import jobs
 import pytest
 
 from t2sql import errors
-from t2sql.runs import manifest
+from t2sql.choose import within_run
+from t2sql.runs import job, manifest
+from t2sql.runtime import signals
 
 SEVERAL = {"sampling.samples": 3, "sampling.temperature": 1.0, "data.limit": 6}
 
@@ -37,3 +39,25 @@ def test_a_run_with_one_answer_keeps_its_fingerprint_and_another_is_told_apart(o
     assert several["sampling"]["samples"] == 3
     with pytest.raises(errors.RefusedError, match=r"sampling\.samples: the run has 3"):
         jobs.run(outputs[1], **SEVERAL | {"sampling.samples": 2})
+
+
+def test_a_run_can_keep_the_answer_that_is_chosen(outputs, tmp_path):
+    """The candidates are those of the run that keeps the first one."""
+    config = jobs.make_config(tmp_path, **SEVERAL | {"sampling.choose": "vote"})
+    watch = signals.TerminationWatch(grace_seconds=1)
+
+    def choose_the_last(rows):
+        return [within_run.with_candidate(row, 2) for row in rows]
+
+    job.run(config, watch, choose=choose_the_last)
+    several, chosen = jobs.read_rows(outputs[1]), jobs.read_rows(tmp_path)
+    for example_id, row in chosen.items():
+        assert row.candidates == several[example_id].candidates
+        assert row.text == row.candidates[2].text
+    assert jobs.read_json(tmp_path, "run.json")["fingerprint"]["sampling"]["choose"] == "vote"
+
+
+@pytest.mark.parametrize("choose", ["vote", "best"])
+def test_a_choice_needs_several_answers_and_a_name(tmp_path, choose):
+    with pytest.raises(errors.InputError, match="sampling.choose .* 'vote' with sampling.samples"):
+        jobs.run(tmp_path, **{"sampling.choose": choose})
