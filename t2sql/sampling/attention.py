@@ -90,6 +90,8 @@ def _intercept(next_function, args, kwargs, context):
             return _call_block(block, context.module.variables, *args, **kwargs)
         if isinstance(context.module, _modules.Attention):
             return _attend(context.module, *args, **kwargs)
+        if isinstance(context.module, _layers.RMSNorm):
+            return weights_lib.norm(context.module, *args, **kwargs)
         if isinstance(context.module, _layers.Einsum):
             return weights_lib.product(context.module, *args, **kwargs)
     return next_function(*args, **kwargs)

@@ -32,6 +32,16 @@ def test_a_product_is_gemmas(name):
     )
 
 
+def test_a_norm_is_gemmas_to_the_bit():
+    draw = np.random.default_rng(0)
+    x, scale = (draw.normal(size=size).astype(np.float32) for size in ((3, 1, 16), 16))
+    layer = _layers.RMSNorm()
+    arranged = weights.arrange({"post_ffw_norm": {"scale": jax.numpy.asarray(scale)}})
+    bound = layer.bind({"params": arranged["post_ffw_norm"]})
+    theirs = layer.apply({"params": {"scale": scale}}, x)
+    np.testing.assert_array_equal(weights.norm(bound, x), theirs)
+
+
 def test_shapes_are_arranged_as_arrays_are():
     made = factory.LLMModuleFactory(factory.config_for("dummy", "dummy:0", dtype="float32"))
     shapes, arrays = (
