@@ -154,7 +154,7 @@ class Bench:
             config=sampling.SamplingConfig(max_new_tokens=_NEW_TOKENS.value),
             batch_size=_BATCH_SIZE.value,
         )
-        self._compiler = self._sampler._compiler
+        self._compiler = self._sampler.compiler
         self._vocabulary = modules.model.config.num_embed
         self._model = Model(modules.model.config, jnp.dtype(modules.model.dtype).itemsize)
 

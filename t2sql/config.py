@@ -9,10 +9,38 @@ from pathlib import Path
 from typing import Any
 
 import ml_collections
-from ml_collections import config_dict
+from absl import flags
+from ml_collections import config_dict, config_flags
 
 from t2sql import errors
 from t2sql.storage import StorageConfig, local_cache
+
+# Of a batch size: as many slots as the devices' memory has room for.
+AUTO = "auto"
+# Elsewhere: on a CPU more slots gain nothing.
+BATCH_SIZE = 32
+
+
+class _IntOrAuto(type):
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, int) or value == AUTO
+
+
+class BatchSize(metaclass=_IntOrAuto):
+    """An int, or "auto": the type of a config value that takes either."""
+
+
+class _BatchSizeParser(flags.ArgumentParser):
+    """Reads a batch size from the command line."""
+
+    def parse(self, argument: int | str) -> int | str:
+        try:
+            return argument if argument == AUTO else int(argument)
+        except ValueError as error:
+            raise ValueError(f"{argument!r} is neither a number nor {AUTO!r}") from error
+
+
+config_flags.register_flag_parser_for_type(BatchSize, _BatchSizeParser())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,7 +113,8 @@ def default_config() -> ml_collections.ConfigDict:
         dataclasses.asdict(SamplingConfig()), convert_dict=False
     )
 
-    config.batch_size = 32  # examples per host and step
+    # Examples per host and step; "auto": as many as the devices' memory has room for.
+    config.batch_size = config_dict.FieldReference(BATCH_SIZE, field_type=BatchSize)
     config.unit_size = 64  # examples per output object, at most
     config.prompt_buckets = (16, 32, 64, 128, 256, 512, 1024, 2048)  # tokens
     config.prefill_tokens = 1024  # prompt tokens prefilled at a time, besides the schema
@@ -93,9 +122,12 @@ def default_config() -> ml_collections.ConfigDict:
     config.output = ""  # run directory, local or gs://; the run goes on where it stopped
     config.overwrite = False  # delete what a run left there, and start over
     config.redo = False  # compute again what changed after the run was done; a copy is kept
+    config.profile = ""  # folder, local or gs://, for a trace of some steps (XProf, Perfetto)
     config.show = False  # print question, gold and prediction of every example at the end
     config.cache_dir = ""  # fetched data and converted weights; empty: $T2SQL_CACHE or ~/.cache
-    config.compilation_cache = "auto"  # compiled programs, kept across runs; auto: in the cache
+    # Compiled programs, kept across runs: a directory, local or gs://. auto: in the cache; beside:
+    # next to the output, in a bucket for all who read it; empty: not kept.
+    config.compilation_cache = "auto"
     config.storage = ml_collections.ConfigDict(  # gs://, see storage/base.py
         dataclasses.asdict(StorageConfig()), convert_dict=False
     )
@@ -147,7 +179,12 @@ def check(config: ml_collections.ConfigDict) -> None:
     """
     rules = {
         "output": (bool(config.output), "a run directory: --config.output=DIR or gs://BUCKET/DIR"),
-        "batch_size": (config.batch_size >= 1, "at least 1"),
+        "batch_size": (
+            isinstance(config.batch_size, int)
+            and config.batch_size >= 1
+            or config.batch_size == AUTO,
+            f"at least 1, or {AUTO!r}",
+        ),
         "unit_size": (config.unit_size >= 1, "at least 1"),
         "prefill_tokens": (config.prefill_tokens >= 1, "at least 1"),
         "model.parallel": (config.model.parallel >= 1, "at least 1"),
@@ -182,6 +219,11 @@ def check_rules(
             raise errors.InputError(f"--config.{prefix}{key} is {value!r}; it has to be {rule}")
 
 
+def known_batch_size(config: ml_collections.ConfigDict) -> int:
+    """The batch size, or the default one in the place of "auto"."""
+    return BATCH_SIZE if config.batch_size == AUTO else config.batch_size
+
+
 def storage_config(config: ml_collections.ConfigDict) -> StorageConfig:
     """How gs:// is reached and how long it is tried."""
     return StorageConfig(**config.storage)
@@ -190,3 +232,12 @@ def storage_config(config: ml_collections.ConfigDict) -> StorageConfig:
 def resolve_cache_dir(config: ml_collections.ConfigDict) -> Path:
     """Where fetched data, converted weights and compiled programs are kept."""
     return Path(config.cache_dir).expanduser() if config.cache_dir else local_cache.default_dir()
+
+
+def resolve_compilation_cache(config: ml_collections.ConfigDict) -> str:
+    """Where compiled programs are kept, "beside" put in full."""
+    if config.compilation_cache != "beside":
+        return config.compilation_cache
+    parent, _, name = config.output.rstrip("/").rpartition("/")
+    is_bucket = parent.endswith("/")  # gs://BUCKET: a cache in it could be taken for a run's
+    return "auto" if not name or not parent or is_bucket else f"{parent}/compiled-programs"

@@ -33,3 +33,28 @@ def test_a_value_that_is_left_out_is_named():
     del config.sampling.seed
     with pytest.raises(errors.InputError, match="no value for 'sampling.seed'; begin with"):
         config_lib.check_keys(config)
+
+
+@pytest.mark.parametrize(
+    ("output", "cache"),
+    [
+        ("gs://bucket/runs/dev", "gs://bucket/runs/compiled-programs"),
+        ("runs/dev/", "runs/compiled-programs"),
+        ("gs://bucket", "auto"),
+        ("dev", "auto"),
+    ],
+)
+def test_compiled_programs_beside_a_run_are_in_no_run(output, cache):
+    config = tpu_pod.get_config()
+    config.output = output
+    assert config_lib.resolve_compilation_cache(config) == cache
+
+
+def test_a_batch_size_is_a_number_or_auto():
+    config = config_lib.default_config()
+    for value in (1, "auto"):
+        config.batch_size = value
+        config.output = "runs/first"
+        config_lib.check(config)
+    with pytest.raises(TypeError):
+        config.batch_size = "many"

@@ -195,8 +195,8 @@ class Module:
     def hbm_bytes(self, computation: Computation) -> int:
         """Bytes to and from HBM: operands read, results written; a slice counts as a slice.
 
-        What is updated in place counts as the update alone, and what lies in the chip's own
-        memory not at all.
+        What is updated in place counts as the update alone (and where a kernel of ours does it,
+        as read alone), and what lies in the chip's own memory not at all.
         """
         return sum(
             self._read(instruction, computation) + self._written(instruction, computation)
@@ -272,7 +272,12 @@ class Module:
         if instruction.opcode == "dynamic-update-slice":
             return computation[instruction.operands[1]].bytes if instruction.hbm_bytes else 0
         if instruction.opcode != "fusion":
-            return instruction.hbm_bytes
+            in_place = _in_place(instruction)
+            return sum(
+                array.bytes
+                for index, array in enumerate(instruction.arrays)
+                if array.in_hbm and index not in in_place
+            )
         inside = self._computations[instruction.called[0]]
         root = next(one for one in inside.values() if one.root)
         results = [inside[name] for name in root.operands] if root.opcode == "tuple" else [root]
@@ -284,6 +289,12 @@ class Module:
             size = inside[result.operands[1]].bytes if updates else array.bytes
             written += size if array.in_hbm else 0
         return written
+
+
+def _in_place(instruction: Instruction) -> set[int]:
+    """The results of a kernel of ours that take the place of an operand: read, hardly written."""
+    aliases = re.search(r"output_to_operand_aliasing=\{(.*?\))\}", instruction.text)
+    return set(map(int, re.findall(r"\{(\d+)\}: \(", aliases.group(1)))) if aliases else set()
 
 
 def _part_read(parameter: Instruction, inside: Computation) -> int:

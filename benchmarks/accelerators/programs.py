@@ -1,6 +1,7 @@
 """Compiles each program of a run for a target, and reads what it costs there."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 import time
@@ -17,15 +18,22 @@ from benchmarks.accelerators import hlo, targets
 from t2sql import errors
 from t2sql.config import SamplingConfig
 from t2sql.model import factory as factory_lib
-from t2sql.sampling import constrained, kv_cache, prompt_groups, scheduler
+from t2sql.model import mesh as mesh_lib
+from t2sql.sampling import constrained, decode_kernel, kv_cache, memory, prompt_groups, scheduler
 from t2sql.sampling import decode as decode_lib
 from t2sql.sampling import programs as programs_lib
 from t2sql.sampling import weights as weights_lib
+from t2sql.training import config as training_config
+from t2sql.training import methods, packing, trainer
+from t2sql.training import optimizer as optimizer_lib
+from t2sql.training import step as step_lib
 
 # One row of the tables: a schema's questions as Spider dev has them.
 SHAPE = kv_cache.CacheShape(prefix=1024, suffix=64, new=128)
 PREFIX, OWN = 512, 64
 PREFILL_TOKENS = 4096
+# The peer's cache: just long enough for these.
+PEER_SLOTS = -(-(PREFIX + OWN + SHAPE.new) // 128) * 128
 # Those of Gemma 3's tokenizer (gemma 4.0.1): image tokens that are never chosen; end tokens.
 FORBIDDEN = (255999, 256000)
 ENDS = (1, 106, 50)
@@ -138,7 +146,7 @@ class Programs:
             factory.model = factory.model.clone(config=config)
         self.model = factory.model
         self.params = factory.abstract_params
-        self._compiler, self._constrained = (
+        self.compiler, self._constrained = (
             programs_lib.Compiler(
                 decode_lib.Decoder(
                     model=self.model,
@@ -146,6 +154,7 @@ class Programs:
                     tail_rows=0,
                     config=SamplingConfig(constrain=constrain),
                     forbidden=FORBIDDEN,
+                    kernel=decode_kernel.choose(self.mesh, self.model, case.rows * case.data),
                 ),
                 weights_lib.arrange(self.params),
                 mesh=self.mesh,
@@ -162,24 +171,70 @@ class Programs:
 
     def all(self) -> dict[str, Callable[[], jax.stages.Lowered]]:
         """What lowers each program, by its name."""
-        compiler = self._compiler
+        compiler = self.compiler
         return {
             "prefix": lambda: compiler.lower("prefix", PREFIX, PREFIX),
             "prefill": lambda: compiler.lower("prefill", PREFIX, OWN),
             "insert": lambda: compiler.lower("insert", OWN, SHAPE.suffix),
             "decode": lambda: compiler.lower("decode", SHAPE),
             "constrained decode": lambda: self._constrained.lower("decode", SHAPE),
-            "gemma decode": self._gemma_decode,
+            "gemma decode": self.gemma_decode,
+            "training step": self._training_step,
         }
 
     def least_bytes(self) -> int:
         """Weights and the whole cache once, on one device."""
-        prefix_cache, slots, state = self._compiler.batch(SHAPE)
-        return device_bytes((self.params, prefix_cache, slots.suffix, state.ring))
+        prefix_cache, slots, state = self.compiler.batch(SHAPE)
+        return memory.device_bytes((self.params, prefix_cache, slots.suffix, state.ring))
 
-    def _gemma_decode(self) -> jax.stages.Lowered:
-        """The loop of `gm.text.Sampler` over as many rows, with a cache just long enough."""
-        slots = -(-(PREFIX + OWN + SHAPE.new) // 128) * 128
+    def _training_step(self) -> jax.stages.Lowered:
+        """A step of `configs/lora.py`: its sequences, each chunk attending to all before it."""
+        train = training_config.default_config().train
+        count, together = trainer.batch_shape(train, self.mesh)
+        length, answers = train.sequence_tokens, train.sequence_answers
+        chunks = -(-length // packing.CHUNK)
+        replicated = NamedSharding(self.mesh, PartitionSpec())
+        by_sequence = NamedSharding(self.mesh, PartitionSpec(None, mesh_lib.DATA_AXIS))
+
+        def part(*sizes: int, dtype=jnp.int32) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((count, together, *sizes), dtype, sharding=by_sequence)
+
+        tokens, labels, rows = part(length), part(answers), part(train.output_rows)
+        batch = step_lib.Batch(
+            tokens=tokens,
+            positions=tokens,
+            segments=tokens,
+            parents=tokens,
+            chunks=part(chunks, chunks),
+            predict_at=labels,
+            answers=labels,
+            weights=part(answers, dtype=jnp.float32),
+            rows=rows,
+            row_offsets=part(train.output_rows, dtype=jnp.float32),
+        )
+        method = methods.LoRA(rank=train.rank, targets=train.targets, seed=0)
+        optimizer = optimizer_lib.make_optimizer(
+            optimizer_lib.make_schedule(train, steps=1000), train.clip
+        )
+
+        def init(params) -> step_lib.TrainState:
+            trained = method.init(params)
+            zero = jnp.zeros((), jnp.int32)
+            return step_lib.TrainState(
+                step=zero, trained=trained, optimizer=optimizer.init(trained)
+            )
+
+        state = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated),
+            jax.eval_shape(init, self.params),
+        )
+        step = step_lib.make_step(functools.partial(method.loss, self.model), optimizer)
+        return jax.jit(
+            step, donate_argnums=0, out_shardings=(programs_lib.shardings(state), None)
+        ).lower(state, self.params, batch)
+
+    def gemma_decode(self, slots: int = PEER_SLOTS) -> jax.stages.Lowered:
+        """The loop of `gm.text.Sampler` over as many rows, with a cache of so many slots."""
         rows = self.case.rows
         replicated = NamedSharding(self.mesh, PartitionSpec())
 
@@ -233,15 +288,23 @@ def measure(case: Case, names: list[str], keep: pathlib.Path | None) -> Iterator
             f"--programs: no program {min(unknown)!r}; known: {', '.join(lowering)}"
         )
     for name in names or lowering:
-        yield _measure(programs, name, lowering[name], keep)
+        yield measure_one(programs, name, lowering[name], keep)
 
 
-def _measure(
+def measure_one(
     programs: Programs,
     name: str,
     lower: Callable[[], jax.stages.Lowered],
-    keep: pathlib.Path | None,
+    keep: pathlib.Path | None = None,
 ) -> Figures:
+    """Compiles one program, and reads its figures.
+
+    Args:
+      programs: of which case.
+      name: of the program; what ends in "decode" is a loop.
+      lower: lowers it.
+      keep: folder for its HLO; None to keep none.
+    """
     case = programs.case
     figures = Figures(
         target=case.target.name,
@@ -303,9 +366,10 @@ def _read_step(figures: Figures, module: hlo.Module, target: targets.Target) -> 
     figures.seconds = times[figures.bound]
 
 
-def device_bytes(tree: Any) -> int:
-    """Bytes of abstract arrays on one device."""
+def block_parameters(params: Any) -> int:
+    """Parameters of the transformer's blocks: all but the embedding."""
     return sum(
-        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-        for leaf in jax.tree.leaves(tree)
+        math.prod(leaf.shape)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        if "embedding" not in mesh_lib.path_name(path)
     )

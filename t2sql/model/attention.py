@@ -21,15 +21,30 @@ def project(module: _modules.Attention, x, positions):
         key, value = module.kv_einsum("BSD,CKDH->CBSKH", x)
     if module.use_qk_norm:
         query, key = module._query_norm(query), module._key_norm(key)
-    rope = {
-        "base_frequency": module.rope_base_frequency,
-        "scale_factor": module.rope_scale_factor,
-    }
-    query = _positional_embeddings.apply_rope(query, positions, **rope)
-    key = _positional_embeddings.apply_rope(key, positions, **rope)
+    query, key = rope(module, query, positions), rope(module, key, positions)
     heads = (module.num_kv_heads, module.num_heads // module.num_kv_heads)
     query = (query * module.query_pre_attn_scalar).reshape(*x.shape[:2], *heads, module.head_dim)
     return query, key, value
+
+
+def rope(module: _modules.Attention, x, positions):
+    """Queries or keys [B L N H] turned by their positions."""
+    return _positional_embeddings.apply_rope(
+        x,
+        positions,
+        base_frequency=module.rope_base_frequency,
+        scale_factor=module.rope_scale_factor,
+    )
+
+
+def rope_turns(module: _modules.Attention, positions) -> jax.Array:
+    """What `rope` multiplies the first half of each head by, and adds of it to the second.
+
+    Cosines, then sines: what becomes of heads that are 1 in the first half and 0 in the other.
+    """
+    head = (jnp.arange(module.head_dim) < module.head_dim // 2).astype(jnp.float32)
+    heads = jnp.broadcast_to(head, (*positions.shape, 1, module.head_dim))
+    return rope(module, heads, positions)[:, :, 0]
 
 
 def soft_capped(module: _modules.Attention, scores: jax.Array) -> jax.Array:

@@ -11,7 +11,7 @@ from t2sql import errors, sampling, storage
 from t2sql.data import from_config, prompts
 from t2sql.data.examples import Example
 from t2sql.model import factory as factory_lib
-from t2sql.runs import fingerprint, loader, manifest, predict, summary
+from t2sql.runs import fingerprint, loader, manifest, predict, profile, summary
 from t2sql.runs.predictions import Prediction
 from t2sql.runs.units import Unit
 from t2sql.runtime import distributed, progress, signals
@@ -99,13 +99,19 @@ def _predict(
     sampler, programs = predict.load_sampler(config, factory, prompt, groups, stopwatch)
     console.print(_describe_model(config, factory, prompt, sampler), highlight=False)
     watch.keep_order()
+    profiler = profile.Profiler(config.profile, config_lib.storage_config(config))
+
+    def on_step() -> None:
+        watch.check()
+        profiler.on_step()
+
     with progress.Progress(sum(map(len, groups)), console).shown() as shown:
         predicted = predict.predict(
             sampler,
             groups,
             prompt,
             on_finished=lambda generation: shown.advance(generation.token_count),
-            on_step=watch.check,
+            on_step=on_step,
         )
         for unit, rows in predicted:
             if config.sampling.choose:
@@ -116,6 +122,7 @@ def _predict(
             totals.add(rows)
             if config.show:
                 summary.show_predictions(rows, console)
+    profiler.close()
     totals.counters = sampler.counters
     programs.close()
     return totals
@@ -183,9 +190,11 @@ def _describe_model(
     sampler,
 ) -> str:
     devices = jax.local_devices()
+    is_auto = config.batch_size == config_lib.AUTO
+    rows = f", {sampler.batch_size:,} questions at a time" if is_auto else ""
     line = (
         f"model: {config.model.name} in {factory.dtype} on {len(devices)} x "
-        f"{devices[0].device_kind}; compiled {counted(sampler.compile_count, 'program')} in "
+        f"{devices[0].device_kind}{rows}; compiled {counted(sampler.compile_count, 'program')} in "
         f"{sampler.compile_seconds:.1f} s"
     )
     if factory.adapter and factory.adapter.prompt:

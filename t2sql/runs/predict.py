@@ -16,6 +16,7 @@ from t2sql.runs.summary import Stopwatch
 from t2sql.runs.units import Unit
 from t2sql.runtime import statuses
 from t2sql.runtime.compilation_cache import CompilationCache
+from t2sql.sampling import memory as memory_lib
 from t2sql.sql.clean import clean_sql
 
 
@@ -33,7 +34,7 @@ def check(config: ml_collections.ConfigDict, factory: LLMModuleFactory, prompt: 
     """
     sampling.check(
         sampling.SamplingConfig(**sampling_values(config, prompt)),
-        batch_size=config.batch_size,
+        batch_size=factory.mesh.size if config.batch_size == config_lib.AUTO else config.batch_size,
         prompt_buckets=config.prompt_buckets,
         mesh=factory.mesh,
     )
@@ -41,7 +42,12 @@ def check(config: ml_collections.ConfigDict, factory: LLMModuleFactory, prompt: 
 
 
 def make_sampler(
-    config: ml_collections.ConfigDict, factory: LLMModuleFactory, prompt: Prompt, params: Any
+    config: ml_collections.ConfigDict,
+    factory: LLMModuleFactory,
+    prompt: Prompt,
+    params: Any,
+    *,
+    batch_size: int | None = None,
 ) -> sampling.BatchSampler:
     """The sampler that the config describes, over `params` (which may be abstract)."""
     return sampling.BatchSampler(
@@ -50,7 +56,7 @@ def make_sampler(
         tokenizer=factory.tokenizer,
         mesh=factory.mesh,
         config=sampling.SamplingConfig(**sampling_values(config, prompt)),
-        batch_size=config.batch_size,
+        batch_size=batch_size or config_lib.known_batch_size(config),
         prompt_buckets=config.prompt_buckets,
         prefill_tokens=config.prefill_tokens,
     )
@@ -66,10 +72,12 @@ def load_sampler(
     """A sampler with the weights, compiled for the groups while these are read.
 
     Close the cache at the end of the job: until then new programs are published behind it.
+
+    Raises:
+      InputError: the batch does not fit the memory of the devices; no weights were read.
     """
-    sampler = make_sampler(config, factory, prompt, factory.abstract_params)
     programs = CompilationCache(
-        config.compilation_cache,
+        config_lib.resolve_compilation_cache(config),
         config_lib.resolve_cache_dir(config),
         config_lib.storage_config(config),
     )
@@ -79,11 +87,36 @@ def load_sampler(
             return factory.load_params()
 
     with futures.ThreadPoolExecutor(max_workers=1) as pool:
-        params = pool.submit(load_params)
         with stopwatch.time("compile"), programs.open():
+            sampler = fitting_sampler(config, factory, prompt, groups)
+            params = pool.submit(load_params)
             sampler.compile(sampling.in_order(groups))
         sampler.set_params(params.result())
     return sampler, programs
+
+
+def fitting_sampler(
+    config: ml_collections.ConfigDict,
+    factory: LLMModuleFactory,
+    prompt: Prompt,
+    groups: Sequence[sampling.PromptGroup],
+) -> sampling.BatchSampler:
+    """A sampler, still without weights, that the memory of the devices has room for.
+
+    Raises:
+      InputError: it has none; says what is needed, what there is, and what to set.
+    """
+    memory = memory_lib.of_device(factory.mesh)
+
+    def make(batch_size: int) -> sampling.BatchSampler:
+        return make_sampler(config, factory, prompt, factory.abstract_params, batch_size=batch_size)
+
+    if config.batch_size == config_lib.AUTO:
+        return memory_lib.fit(make, groups, mesh=factory.mesh, memory=memory)
+    sampler = make(config.batch_size)
+    if memory is not None:
+        memory_lib.check(sampler, groups, memory)
+    return sampler
 
 
 def predict(

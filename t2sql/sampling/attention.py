@@ -21,10 +21,10 @@ from gemma.gm.nn import _layers, _modules
 from jaxtyping import Array, Bool, Float, Int
 
 from t2sql.model import attention as parts
-from t2sql.sampling import kv_cache
+from t2sql.sampling import decode_kernel, kv_cache
 from t2sql.sampling import weights as weights_lib
 
-_SHARED, _OWN = "shared", "own"
+_SHARED, _OWN, _ENTRY = "shared", "own", "entry of "
 
 
 def forward(
@@ -36,6 +36,8 @@ def forward(
     mask: Bool[Array, "B L L"],
     past: Sequence[kv_cache.Block] = (),
     last_only: bool = False,
+    kernel: str = "",
+    entry: Int[Array, ""] | None = None,
 ) -> tuple[jax.Array, kv_cache.KeysValues]:
     """Runs the model on tokens that follow what is in `past`.
 
@@ -47,9 +49,13 @@ def forward(
       mask: which of `tokens` each of them sees.
       past: what came before.
       last_only: logits of each row's last token only.
+      kernel: of `decode_kernel`, for one token a row over prefix cache, suffixes and ring; empty
+        for XLA's own.
+      entry: of the ring, for the tokens' keys and values; with a kernel only.
 
     Returns:
-      Logits [B L V], or [B V], and the tokens' keys and values, [B L K H] per layer.
+      Logits [B L V], or [B V], and the tokens' keys and values, [B L K H] per layer; with a kernel
+      the ring's, these written to it.
     """
     # The blocks travel as gemma's `cache`, so that they are arguments of its jitted call.
     cache = {
@@ -60,6 +66,9 @@ def forward(
         }
         for layer in range(model.config.num_layers)
     }
+    if kernel:  # by its name: a trace for one is none for another
+        entries = jnp.broadcast_to(entry, (len(tokens),))
+        cache = {layer: parts | {_ENTRY + kernel: entries} for layer, parts in cache.items()}
     with nn.intercept_methods(_intercept):
         output = model.apply(
             {"params": params},
@@ -111,6 +120,8 @@ def _attend(
     mask: Bool[Array, "B L L"],
 ) -> tuple[dict[str, jax.Array], Float[Array, "B L D"]]:
     """Attention of `x` to the blocks in `cache` and to itself, under one softmax."""
+    if kernel := next((name for name in cache if name.startswith(_ENTRY)), ""):
+        return _attend_in_kernel(kernel.removeprefix(_ENTRY), module, x, positions, cache)
     query, key, value = parts.project(module, x, positions)
     blocks = [*_unpack(cache), (_OWN, {"k": key, "v": value, "mask": mask, "positions": positions})]
     logits = jnp.concatenate(
@@ -128,10 +139,47 @@ def _attend(
     return {"k": key, "v": value}, module.attn_vec_einsum("BTNH,NHD->BTD", encoded)
 
 
+def _attend_in_kernel(
+    kernel: str,
+    module: _modules.Attention,
+    x: Float[Array, "B 1 D"],
+    positions: Int[Array, "B 1"],
+    cache: dict[str, jax.Array],
+) -> tuple[dict[str, jax.Array], Float[Array, "B 1 D"]]:
+    """`_attend` for one token a row, over prefix cache, suffixes and ring; this is written to."""
+    rows, size = len(x), module.head_dim
+    blocks = []
+    for kind, block in _unpack(cache):
+        seen = _seen(module, positions, block)[:, 0]
+        shape = (rows, -1, size) if kind == _OWN else (-1, size)
+        kv = (block[part].reshape(shape) for part in ("k", "v"))
+        blocks.append((*kv, decode_kernel.mask(seen, x.dtype)))
+    kv = module.kv_einsum("BSD,CKDH->CBSKH", x)
+    norms = (module._query_norm, module._key_norm) if module.use_qk_norm else ()
+    attended, *ring = decode_kernel.attend(
+        decode_kernel.Layer(
+            heads=module.num_heads,
+            query_scale=module.query_pre_attn_scalar,
+            interpret=kernel == decode_kernel.INTERPRETED,
+        ),
+        cache[_ENTRY + kernel][0],
+        module.q_einsum("BTD,NDH->BTNH", x).reshape(rows, -1),
+        *kv.reshape(2, rows, size),
+        [weights_lib.factor(norm) for norm in norms],
+        parts.rope_turns(module, positions)[:, 0],
+        *blocks,
+    )
+    attended = attended.reshape(rows, 1, module.num_heads, size)
+    keys, values = (array[:, :, None] for array in ring)
+    return {"k": keys, "v": values}, module.attn_vec_einsum("BTNH,NHD->BTD", attended)
+
+
 def _unpack(cache: dict[str, jax.Array]) -> list[tuple[str, dict[str, jax.Array]]]:
     """The cache blocks of one layer, in their order, each with its kind."""
     blocks: dict[tuple[str, str], dict[str, jax.Array]] = {}
     for name in sorted(cache):
+        if name.startswith(_ENTRY):
+            continue
         index, kind, part = name.split("/")
         array = cache[name]
         if kind == _SHARED and part in ("k", "v"):
@@ -146,9 +194,14 @@ def _logits(module: _modules.Attention, query, positions, kind: str, block) -> j
         scores = jnp.einsum("blkqh,tkh->blkqt", query, block["k"])
     else:
         scores = jnp.einsum("blkqh,btkh->blkqt", query, block["k"])
+    seen = _seen(module, positions, block)[:, :, None, None]
+    return jnp.where(seen, parts.soft_capped(module, scores), parts.MASKED)
+
+
+def _seen(module: _modules.Attention, positions, block) -> Bool[Array, "B L T"]:
+    """Which keys of a block each query token sees."""
     distance = positions[:, :, None] - block["positions"][:, None, :]
-    mask = parts.within_window(module, block["mask"], distance)
-    return jnp.where(mask[:, :, None, None], parts.soft_capped(module, scores), parts.MASKED)
+    return parts.within_window(module, block["mask"], distance)
 
 
 def _weigh(weights: jax.Array, kind: str, value: jax.Array) -> jax.Array:

@@ -23,6 +23,7 @@ class Decoder:
       tail_rows: batch size of a step when no more answers than this are going; 0 for none.
       config: how the next token is chosen.
       forbidden: token ids that are never chosen.
+      kernel: of `decode_kernel`, for attention; empty for XLA's own.
     """
 
     model: nn.Module
@@ -30,6 +31,7 @@ class Decoder:
     tail_rows: int
     config: SamplingConfig
     forbidden: tuple[int, ...]
+    kernel: str = ""
 
     @property
     def top(self) -> int:
@@ -88,6 +90,8 @@ def decode(
         logits, kv = _forward_token(decoder, params, past, slots, state)
         is_redrawn = redraws & (decoded.steps == 0)
         token, draws = _draw(decoder, logits, slots, state, corrections, is_redrawn)
+        if not decoder.kernel:
+            kv = kv_cache.write_ring(state.ring, kv, state.step)
         return _write(state, decoded, kv, token, draws, slots, ends)
 
     return jax.lax.while_loop(go_on, step, (state, decoded))
@@ -136,20 +140,20 @@ def _draw(
 def _write(
     state: DecodeState,
     decoded: Decoded,
-    kv: kv_cache.KeysValues,
+    ring: kv_cache.KeysValues,
     token: Int[Array, "B"],
     draws: scores.Draws | None,
     slots: Slots,
     ends: Bool[Array, "V"],
 ) -> tuple[DecodeState, Decoded]:
-    """Adds a step: keys and values of the tokens fed, and the tokens drawn."""
+    """Adds a step: the ring with the tokens fed, and the tokens drawn."""
     going = ~state.done
     newest = (jnp.arange(decoded.tokens.shape[1]) == decoded.steps) & going[:, None]
     generated = state.generated + going
     fed = jnp.where(going, state.generated, -1)[:, None]
     state = state.replace(
         step=state.step + 1,
-        ring=kv_cache.write_ring(state.ring, kv, state.step),
+        ring=ring,
         fed=kv_cache.write_ring(state.fed, fed, state.step),
         last_token=jnp.where(going, token, state.last_token),
         generated=generated,
@@ -169,11 +173,13 @@ def _forward_token(
 ) -> tuple[Float[Array, "B V"], kv_cache.KeysValues]:
     """Feeds each slot's newest token: its logits, and its keys and values.
 
-    What comes out for slots that are done is not to be read.
+    With a kernel these are the ring's, the tokens' own written to it. What comes out for slots that
+    are done is not to be read.
     """
     past = [*past, kv_cache.ring_block(state.ring, state.fed, slots.prompt_lengths)]
     newest = state.last_token, slots.prompt_lengths + state.generated
-    forward = functools.partial(_forward, decoder, params)
+    entry = state.step % state.fed.shape[1]
+    forward = functools.partial(_forward, decoder, params, entry)
     if not decoder.tail_rows:
         output = forward(past, *newest)
     else:
@@ -187,6 +193,7 @@ def _forward_token(
 def _forward(
     decoder: Decoder,
     params,
+    entry: Int[Array, ""],
     past: list[kv_cache.Block],
     tokens: Int[Array, "B"],
     positions: Int[Array, "B"],
@@ -198,6 +205,8 @@ def _forward(
         positions=positions[:, None],
         mask=jnp.ones((len(tokens), 1, 1), bool),
         past=past,
+        kernel=decoder.kernel,
+        entry=entry,
     )
     return logits[:, 0], kv
 

@@ -71,7 +71,7 @@ class Compiler:
         self._decoder = decoder
         self._mesh = mesh
         self._new_tokens = new_tokens
-        self._prefill_tokens = prefill_tokens
+        self.prefill_tokens = prefill_tokens
         self._programs: dict[Key, Any] = {}
         self.seconds = 0.0
 
@@ -114,7 +114,7 @@ class Compiler:
         A part of the batch, and R * length is bounded by a token budget.
         """
         devices = self._mesh.shape[DATA_AXIS]
-        within_budget = max(1, self._prefill_tokens // length)
+        within_budget = max(1, self.prefill_tokens // length)
         platform = self._mesh.devices.flat[0].platform
         part = max(1, self.batch_size // (_CPU_PART if platform == "cpu" else _PART))
         return max(devices, min(within_budget, part) // devices * devices)
@@ -160,7 +160,9 @@ class Compiler:
 
     def lower(self, name: str, *sizes: Any) -> jax.stages.Lowered:
         """A program before it is compiled."""
-        return getattr(self, f"_{name}")(*sizes)
+        # A kernel of our own asks the mesh around it what chip it is for.
+        with jax.sharding.use_abstract_mesh(self._mesh.abstract_mesh):
+            return getattr(self, f"_{name}")(*sizes)
 
     def _compile(self, key: Key) -> Any:
         return self.lower(*key).compile()

@@ -17,7 +17,7 @@ from t2sql import config as config_lib
 from t2sql import errors
 from t2sql.config import SamplingConfig
 from t2sql.model.mesh import DATA_AXIS, MODEL_AXIS
-from t2sql.sampling import constrained, prompt_groups, scheduler
+from t2sql.sampling import constrained, decode_kernel, prompt_groups, scheduler
 from t2sql.sampling import decode as decode_lib
 from t2sql.sampling import programs as programs_lib
 from t2sql.sampling import stops as stops_lib
@@ -74,13 +74,14 @@ class BatchSampler:
         if config.constrain:
             pace = pace or constrained.pace(mesh.devices.flat[0].platform)
         self._pace = pace if config.constrain else free
-        self._compiler = make_compiler(
+        self.compiler = make_compiler(
             decode_lib.Decoder(
                 model=model,
                 steps=self._pace.steps,
                 tail_rows=tail_rows(batch_size, mesh),
                 config=config,
                 forbidden=tuple(t for t in self._stops.forbidden if t < vocab_size),
+                kernel=decode_kernel.choose(mesh, model, batch_size),
             ),
             weights_lib.arrange(params),
             mesh=mesh,
@@ -97,15 +98,15 @@ class BatchSampler:
 
         It takes them: the arrays that it keeps in another form are deleted.
         """
-        self._compiler.params = weights_lib.arrange(params, take=True)
+        self.compiler.params = weights_lib.arrange(params, take=True)
 
     @property
     def compile_count(self) -> int:
-        return self._compiler.count
+        return self.compiler.count
 
     @property
     def compile_seconds(self) -> float:
-        return self._compiler.seconds
+        return self.compiler.seconds
 
     def fits(self, prompt_tokens: int) -> bool:
         """Whether a prompt of this length can be sampled from at all."""
@@ -113,7 +114,7 @@ class BatchSampler:
 
     def compile(self, groups: Iterable[prompt_groups.PromptGroup]) -> None:
         """Compiles ahead for groups, in the order that `generate` is given: it compiles no more."""
-        self._compiler.compile(groups)
+        self.compiler.compile(groups)
 
     def generate(
         self,
@@ -141,8 +142,8 @@ class BatchSampler:
                 yield group, scheduler.first_answers(group, on_finished)
                 continue
             batch = batch or scheduler.Scheduler(
-                self._compiler,
-                self._compiler.shape_of(group),
+                self.compiler,
+                self.compiler.shape_of(group),
                 self._stops,
                 self._ends,
                 self._last_tokens,

@@ -31,7 +31,7 @@ from t2sql.model import linear
 from t2sql.model import mesh as mesh_lib
 
 _SCALE = "scale"  # of a norm
-_EPSILON = 1e-6  # of gemma's `RMSNorm`
+EPSILON = 1e-6  # of gemma's `RMSNorm`
 
 
 def arrange(params: Any, *, take: bool = False) -> Any:
@@ -102,7 +102,12 @@ def product(layer: _layers.Einsum, equation: str, x: jax.Array) -> jax.Array:
 def norm(layer: _layers.RMSNorm, x: jax.Array) -> jax.Array:
     """What gemma's layer computes, from its scale as `arrange` leaves it."""
     variance = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
-    return x * jax.lax.rsqrt(variance + _EPSILON) * layer.get_variable("params", _SCALE)
+    return x * jax.lax.rsqrt(variance + EPSILON) * factor(layer)
+
+
+def factor(layer: _layers.RMSNorm) -> jax.Array:
+    """What the norm multiplies by: 1 + scale."""
+    return layer.get_variable("params", _SCALE)
 
 
 def logits(embedder: _modules.Embedder, x: jax.Array) -> jax.Array:

@@ -85,7 +85,7 @@ def run(
             output, setup.describe(parts), setup.data_keys(config)
         )
     programs = compilation_cache.CompilationCache(
-        config.compilation_cache,
+        config_lib.resolve_compilation_cache(config),
         config_lib.resolve_cache_dir(config),
         config_lib.storage_config(config),
     )

@@ -175,7 +175,7 @@ def test_nothing_compiles_after_warm_up_and_nothing_is_moved_unasked(params, pro
 @pytest.fixture(scope="module")
 def program(params):
     """A program for 8 slots."""
-    return tiny.make_sampler(params)._compiler.get
+    return tiny.make_sampler(params).compiler.get
 
 
 SHAPE = kv_cache.CacheShape(prefix=1024, suffix=64, new=20)
