@@ -248,7 +248,7 @@ class Module:
     def _read(self, instruction: Instruction, computation: Computation) -> int:
         operands = [computation[name] for name in instruction.operands if name in computation]
         if instruction.opcode == "slice-start":  # ((source), result, context)
-            return instruction.arrays[1].bytes if operands[0].hbm_bytes else 0
+            return instruction.arrays[1].bytes if operands and operands[0].hbm_bytes else 0
         if instruction.opcode in _SLICES:
             return instruction.bytes if operands and operands[0].hbm_bytes else 0
         if instruction.opcode == "dynamic-update-slice":

@@ -112,7 +112,8 @@ def fitting_sampler(
         return make_sampler(config, factory, prompt, factory.abstract_params, batch_size=batch_size)
 
     if config.batch_size == config_lib.AUTO:
-        return memory_lib.fit(make, groups, mesh=factory.mesh, memory=memory)
+        samples = config.sampling.samples
+        return memory_lib.fit(make, groups, mesh=factory.mesh, memory=memory, samples=samples)
     sampler = make(config.batch_size)
     if memory is not None:
         memory_lib.check(sampler, groups, memory)

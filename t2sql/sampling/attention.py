@@ -154,7 +154,6 @@ def _attend_in_kernel(
         shape = (rows, -1, size) if kind == _OWN else (-1, size)
         kv = (block[part].reshape(shape) for part in ("k", "v"))
         blocks.append((*kv, decode_kernel.mask(seen, x.dtype)))
-    kv = module.kv_einsum("BSD,CKDH->CBSKH", x)
     norms = (module._query_norm, module._key_norm) if module.use_qk_norm else ()
     attended, *ring = decode_kernel.attend(
         decode_kernel.Layer(
@@ -163,8 +162,8 @@ def _attend_in_kernel(
             interpret=kernel == decode_kernel.INTERPRETED,
         ),
         cache[_ENTRY + kernel][0],
-        module.q_einsum("BTD,NDH->BTNH", x).reshape(rows, -1),
-        *kv.reshape(2, rows, size),
+        weights_lib.flat_product(module.q_einsum, x[:, 0]),
+        weights_lib.flat_product(module.kv_einsum, x[:, 0]),
         [weights_lib.factor(norm) for norm in norms],
         parts.rope_turns(module, positions)[:, 0],
         *blocks,

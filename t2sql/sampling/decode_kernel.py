@@ -79,8 +79,7 @@ def attend(
     layer: Layer,
     entry: Int[Array, ""],
     query: Float[Array, "B N*H"],
-    key: Float[Array, "B H"],
-    value: Float[Array, "B H"],
+    key_value: Float[Array, "B 2*H"],
     factors: Sequence[Float[Array, "H"]],
     turns: Float[Array, "B H"],
     prefix: tuple[Float[Array, "T H"], Float[Array, "T H"], Float[Array, "B T"]],
@@ -93,8 +92,7 @@ def attend(
       layer: the fixed part.
       entry: of the ring, for the new keys and values; its mask hides what is there.
       query: as projected, head by head.
-      key: as projected.
-      value: as projected.
+      key_value: the token's key, then its value, as projected.
       factors: that normed queries, and normed keys, are multiplied by; none without norms.
       turns: cosines, then sines of RoPE, in float32.
       prefix: keys, values and mask (0 where seen, else `parts.MASKED`) of the prefix cache.
@@ -109,12 +107,11 @@ def attend(
     own = (rows, rows, rows)
     split = jax.shard_map(
         call,
-        in_specs=(whole, *[rows] * 3, whole, rows, (whole, whole, rows), own, own),
+        in_specs=(whole, rows, rows, whole, rows, (whole, whole, rows), own, own),
         out_specs=own,
         check_vma=False,
     )
-    factors = [factor[None] for factor in factors]
-    return split(entry[None], query, key, value, factors, turns, prefix, suffix, ring)
+    return split(entry[None], query, key_value, list(factors), turns, prefix, suffix, ring)
 
 
 def mask(seen: Bool[Array, "B T"], dtype) -> Float[Array, "B T"]:
@@ -122,19 +119,19 @@ def mask(seen: Bool[Array, "B T"], dtype) -> Float[Array, "B T"]:
     return jnp.where(seen, 0, parts.MASKED).astype(dtype)
 
 
-def _call(layer: Layer, entry, query, key, value, factors, turns, prefix, suffix, ring):
+def _call(layer: Layer, entry, query, key_value, factors, turns, prefix, suffix, ring):
     """The kernel on one device."""
-    slots, size = key.shape
+    slots, size = len(query), prefix[0].shape[1]
 
     def of_slots(array: jax.Array) -> pl.BlockSpec:
         rest = array.shape[1:]
         return pl.BlockSpec((_SLOTS, *rest), lambda i, _: (i, *[0] * len(rest)))
 
     def whole(array: jax.Array) -> pl.BlockSpec:
-        return pl.BlockSpec(array.shape, lambda i, _: (0, 0))
+        return pl.BlockSpec(array.shape, lambda i, _: (0,) * array.ndim)
 
     tile = pl.BlockSpec((_SLOTS, _ENTRIES, size), lambda i, entry: (i, entry[0] // _ENTRIES, 0))
-    arrays = (query, key, value, factors, turns, prefix, suffix, ring)
+    arrays = (query, key_value, factors, turns, prefix, suffix, ring)
     ring_keys = 1 + len(jax.tree.leaves(arrays[:-1]))
     return pl.pallas_call(
         functools.partial(_kernel, layer),
@@ -142,7 +139,7 @@ def _call(layer: Layer, entry, query, key, value, factors, turns, prefix, suffix
             num_scalar_prefetch=1,
             grid=(slots // _SLOTS,),
             in_specs=[
-                *map(of_slots, (query, key, value)),
+                *map(of_slots, (query, key_value)),
                 list(map(whole, factors)),
                 of_slots(turns),
                 (*map(whole, prefix[:2]), of_slots(prefix[2])),
@@ -159,9 +156,9 @@ def _call(layer: Layer, entry, query, key, value, factors, turns, prefix, suffix
     )(entry, *arrays)
 
 
-def _kernel(layer: Layer, entry, query, key, value, factors, turns, prefix, suffix, ring, *outputs):
+def _kernel(layer: Layer, entry, query, key_value, factors, turns, prefix, suffix, ring, *outputs):
     """Queries lie head by head: row h * _SLOTS + b is of head h and slot b."""
-    dtype, size, heads = key.dtype, key.shape[1], layer.heads
+    dtype, size, heads = query.dtype, key_value.shape[1] // 2, layer.heads
     query_factor, key_factor = factors or (None, None)
     queries = jnp.concatenate(
         [
@@ -170,7 +167,7 @@ def _kernel(layer: Layer, entry, query, key, value, factors, turns, prefix, suff
         ]
     )
     queries = (queries * layer.query_scale).astype(dtype)
-    new = _turned(key[...], key_factor, turns), value[...]
+    new = _turned(key_value[:, :size], key_factor, turns), key_value[:, size:]
     slot = jax.lax.broadcasted_iota(jnp.int32, (heads * _SLOTS, 1), 0) % _SLOTS
 
     def of_each_head(x: jax.Array) -> jax.Array:

@@ -115,13 +115,15 @@ def fit(
     *,
     mesh: jax.sharding.Mesh,
     memory: int | None,
+    samples: int = 1,
 ) -> sampler_lib.BatchSampler:
-    """A sampler with as many slots as there is room for, and never more than prompts.
+    """A sampler with as many slots as there is room for, and never more than answers.
 
     Args:
       make_sampler: called with a batch size.
       groups: what it is to answer.
       mesh: the devices.
+      samples: answers to each prompt.
       memory: bytes of each; None where it is not known, and the default batch is as good.
 
     Raises:
@@ -129,7 +131,7 @@ def fit(
     """
     devices = mesh.shape[DATA_AXIS]
     most = config_lib.BATCH_SIZE if memory is None else _MOST * devices
-    rows = _rounded(min(sum(map(len, groups)), most), devices)
+    rows = _rounded(min(samples * sum(map(len, groups)), most), devices)
     if memory is None or not (groups := _in_order(groups)):
         return make_sampler(rows)
     while True:

@@ -99,6 +99,12 @@ def product(layer: _layers.Einsum, equation: str, x: jax.Array) -> jax.Array:
     return jnp.transpose(output_first, [axes.index(axis) for axis in output])
 
 
+def flat_product(layer: _layers.Einsum, x: jax.Array) -> jax.Array:
+    """`product` with all axes of the output as one: [B O] from [B D], with nothing transposed."""
+    weight = layer.get_variable("params", layer.weight_name).reshape(-1, x.shape[-1])
+    return jax.lax.dot_general(x, weight, (((1,), (1,)), ((), ())))
+
+
 def norm(layer: _layers.RMSNorm, x: jax.Array) -> jax.Array:
     """What gemma's layer computes, from its scale as `arrange` leaves it."""
     variance = jnp.mean(jnp.square(x), axis=-1, keepdims=True)

@@ -68,6 +68,16 @@ body=%body
   ROOT %result = f32[64,256]{1,0} get-tuple-element(%done), index=1
 }
 """
+KERNEL = """\
+HloModule jit_kernel
+
+ENTRY %main (query: f32[64,4], ring: f32[64,256]) -> (f32[64,4], f32[64,256]) {
+  %query = f32[64,4]{1,0} parameter(0)
+  %ring = f32[64,256]{1,0} parameter(1)
+  ROOT %kernel = (f32[64,4]{1,0}, f32[64,256]{1,0}) custom-call(%query, %ring), \
+custom_call_target="tpu_custom_call", output_to_operand_aliasing={{1}: (1, {})}
+}
+"""
 RING, ROW = 64 * 256 * 4, 256
 
 
@@ -84,6 +94,11 @@ def test_hbm_bytes_count_slices_and_updates_as_such_and_fast_memory_not_at_all()
     numbers = 5 * 4  # the step's, read thrice and written, and the one that is added
     total = looked_up + written + copied + exchanged + numbers
     assert module.hbm_bytes(module.loop_body) == total
+
+
+def test_what_a_kernel_writes_in_place_is_read_once():
+    module = hlo.Module(KERNEL)
+    assert module.hbm_bytes(module.entry) == RING + 2 * 64 * 4 * 4
 
 
 def test_launches_leave_out_what_is_free_and_if_wanted_numbers():
