@@ -39,15 +39,10 @@ _IDLE_WORDS = """
 a an and are by flag for had has have if in is of on or the to was yn
 """
 _IDLE = frozenset(_IDLE_WORDS.split())
-_NUMBER_WORDS = """
-first one; second two; third three; fourth four; fifth five; sixth six; seventh seven;
-eighth eight; ninth nine; tenth ten
+_ORDINAL_WORDS = """
+first second third fourth fifth sixth seventh eighth ninth tenth
 """
-_NUMBERS = {
-    word: str(number)
-    for number, words in enumerate(_NUMBER_WORDS.split(";"), start=1)
-    for word in words.split()
-}
+_ORDINALS = {word: str(number) for number, word in enumerate(_ORDINAL_WORDS.split(), start=1)}
 _NAME_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 _LETTER = re.compile(r"\b[B-HJ-Z]\b")
 # With these a question asks for a flag itself.
@@ -159,10 +154,11 @@ class WrittenValues:
     def _of_span(self, span: tuple[str, ...], question: str) -> list[ColumnValue]:
         stems = tuple(map(stem, span))
         matches: list[ColumnValue] = []
-        letters = len("".join(stems))
-        if letters >= _LEAST_INFLECTED and not self._schema_stems.issuperset(stems):
-            inflected = self._by_stems.get(stems, ())
-            matches += [match for match in inflected if not _is_code(match.value)]
+        is_inflected = len("".join(stems)) >= _LEAST_INFLECTED and stems != span
+        if not self._schema_stems.issuperset(stems):
+            if is_inflected:
+                inflected = self._by_stems.get(stems, ())
+                matches += [match for match in inflected if not _is_code(match.value)]
             matches += self._joined.get("".join(span), ())
         for name in place_names.other_names(span, question):
             exact = self._by_stems.get(tuple(map(stem, name)), ())
@@ -204,7 +200,7 @@ class WrittenValues:
             for word, value in by_words.items():
                 near = beside.get(word, frozenset()) & self._mentions[ref]
                 is_letter = word in letters and self._mentions[ref] & stems
-                if near or is_letter:
+                if (near or is_letter) and "id" not in self._mentions[ref]:
                     yield [ColumnValue(ref, value)]
 
     def _is_mentioned(self, ref: ColumnRef, words: tuple[str, ...]) -> bool:
@@ -262,13 +258,18 @@ def _names_in(question: str) -> list[str]:
 
 
 def _beside(words: tuple[str, ...]) -> dict[str, frozenset[str]]:
-    """The small numbers of a question, in figures, with the stems of the words beside them."""
+    """The small numbers of a question, in figures, with the stems of the words beside them.
+
+    A number before a plural counts things: "2 orders".
+    """
     beside = {}
     for place, word in enumerate(words):
         match = _NUMBER.fullmatch(word)
-        number = match[1] if match else _NUMBERS.get(word)
-        if number is not None and len(number) < 3:
-            beside[number] = frozenset(map(stem, words[max(place - 1, 0) : place + 2]))
+        number = match[1] if match else _ORDINALS.get(word)
+        after = words[place + 1 : place + 2]
+        is_count = any(stem(noun) != noun for noun in after)
+        if number is not None and len(number) < 3 and not is_count:
+            beside[number] = frozenset(map(stem, (*words[max(place - 1, 0) : place], *after)))
     return beside
 
 
