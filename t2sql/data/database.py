@@ -68,14 +68,12 @@ def _why_no_database(path: Path) -> str | None:
     if path.name.startswith("."):
         return "it is a hidden file"
     try:
-        with path.open("rb") as file:
-            head = file.read(len(_MAGIC))
+        if reason := _other_content(path):
+            return f"it is {reason}"
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
-    if head != _MAGIC:
-        return f"it is no SQLite database (begins with {head!r})" if head else "it is empty"
     try:
-        with open_database(path) as connection:
+        with _connected(path) as connection:
             tables = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     except errors.InputError:
         return None  # damaged: queries that fail on it are told
@@ -94,10 +92,18 @@ def open_database(database: Path) -> Iterator[sqlite3.Connection]:
         another program has not yet moved in from its write-ahead log or journal.
     """
     _check_file(database)
+    with _connected(database) as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def _connected(database: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a file that begins as a SQLite database does."""
     uri = f"{database.resolve().as_uri()}?mode=ro&immutable=1"
     with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
         try:
-            _skip_malformed(connection, database)
+            if malformed := skip_malformed(connection):
+                notices.tell(f"{database}: {malformed}")
             yield connection
         except sqlite3.OperationalError as error:
             raise errors.InputError(f"{database}: SQLite cannot read it: {error}") from error
@@ -145,38 +151,57 @@ def has_rows(fetch: Callable[[str], Sequence[tuple]]) -> bool:
     return any(fetch(f"SELECT 1 FROM {quoted(name)} LIMIT 1") for (name,) in tables)
 
 
-def _skip_malformed(connection: sqlite3.Connection, database: Path) -> None:
-    """Lets SQLite read what it can parse where it would refuse the whole database."""
+def skip_malformed(connection: sqlite3.Connection) -> str:
+    """Lets SQLite read what it can parse where it would refuse the whole database.
+
+    Args:
+      connection: opened read-only; nothing was read on it yet.
+
+    Returns:
+      What is left out and why, in a sentence; "" where nothing is.
+
+    Raises:
+      sqlite3.DatabaseError: the file is damaged.
+    """
     try:
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
         malformed = _MALFORMED.fullmatch(str(error))
         if malformed is None or "rootpage" in malformed["reason"]:  # The file is damaged.
             raise
-        connection.execute("PRAGMA writable_schema = ON")  # The file itself is open read-only.
+        # Read with this the schema stays as it is then; the file itself is open read-only.
+        connection.execute("PRAGMA writable_schema = ON")
         kinds = connection.execute(
             "SELECT type FROM sqlite_master WHERE name = ?", (malformed["name"],)
         ).fetchone()
-        notices.tell(
-            f"{database}: the {kinds[0] if kinds else 'object'} {malformed['name']} is left out: "
-            f"{malformed['reason']}; SQLite refuses every query until it is dropped"
+        connection.execute("PRAGMA writable_schema = OFF")
+        return (
+            f"the {kinds[0] if kinds else 'object'} {malformed['name']} is left out: "
+            f"{malformed['reason']}; other programs refuse every query until it is dropped"
         )
+    return ""
+
+
+def _other_content(path: Path) -> str:
+    """What a file is that does not begin as a SQLite database does; "" for one that does."""
+    with path.open("rb") as file:
+        head = file.read(len(_MAGIC))
+    if not head:
+        return "empty (0 bytes)"
+    return "" if head == _MAGIC else f"not a SQLite database (begins with {head!r})"
 
 
 def _check_file(database: Path) -> None:
     try:
-        with database.open("rb") as file:
-            head = file.read(len(_MAGIC))
+        content = _other_content(database)
     except FileNotFoundError:
         folders = [path.name for path in database.parent.parent.parent.glob("*_databases")]
         hint = f" (rename {folders[0]}, BIRD's folder, to database)" if folders else ""
         raise errors.InputError(f"{database}: no such database{hint}") from None
     except OSError as error:
         raise errors.InputError(f"{database}: cannot be read: {error.strerror}") from None
-    if not head:
-        raise errors.InputError(f"{database}: the database is empty (0 bytes); download it again")
-    if head != _MAGIC:
-        raise errors.InputError(f"{database}: not a SQLite database (begins with {head!r})")
+    if content:
+        raise errors.InputError(f"{database}: the database is {content}; download it again")
     for suffix in ("-wal", "-journal"):
         side = database.with_name(database.name + suffix)
         if side.exists() and side.stat().st_size:

@@ -51,7 +51,7 @@ def schema_from_sqlite(database: Path) -> Schema:
       InputError: the file is missing, empty, without a readable table, or not SQLite.
     """
     with open_database(database) as connection:
-        relations = _readable_relations(connection, database)
+        relations, left_out = _readable_relations(connection, database)
         links = {
             relation.name: _pragma(connection, "foreign_key_list", relation.name)
             for relation in relations
@@ -65,6 +65,7 @@ def schema_from_sqlite(database: Path) -> Schema:
             for row in sorted(relation.columns, key=lambda row: row["pk"])
             if row["pk"]
         ),
+        left_out=tuple(left_out),
     )
     return dataclasses.replace(schema, foreign_keys=tuple(_foreign_keys(schema, links)))
 
@@ -79,7 +80,7 @@ def read_db_definitions(database: Path) -> str:
       InputError: the file is missing, empty, without a readable table, damaged, or not SQLite.
     """
     with open_database(database) as connection:
-        relations = _readable_relations(connection, database)
+        relations, _ = _readable_relations(connection, database)
     statements = [
         ddl.canonical_table(relation.sql) for relation in relations if relation.kind != "view"
     ]
@@ -125,10 +126,13 @@ class _Relation(NamedTuple):
     columns: list[sqlite3.Row]
 
 
-def _readable_relations(connection: sqlite3.Connection, database: Path) -> list[_Relation]:
-    """The tables and views that SQLite can select from, in order of creation; tells the others.
+def _readable_relations(
+    connection: sqlite3.Connection, database: Path
+) -> tuple[list[_Relation], list[str]]:
+    """The tables and views that SQLite can select from, in order of creation.
 
-    SQLite's own tables and the shadow tables behind virtual ones are not among them.
+    The names of the others, and of columns that cannot be selected, come second; why they
+    cannot is told. SQLite's own tables and the shadow tables behind virtual ones are in neither.
 
     Raises:
       InputError: there are none.
@@ -143,45 +147,45 @@ def _readable_relations(connection: sqlite3.Connection, database: Path) -> list[
         r"AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY rowid"
     ).fetchall()
 
-    relations, left_out = [], []
+    relations, left_out = [], {}
     for kind, name, sql in created:
         if kind == "table" and re.match(r"\s*CREATE\s+VIRTUAL\b", sql, re.IGNORECASE):
             kind = "virtual table"
         if name not in shadows:
             columns, reasons = _selectable_columns(connection, kind, name)
-            left_out += reasons
+            left_out |= reasons
             if columns:
                 relations.append(_Relation(kind, name, _utf8(sql), columns))
     if not relations:
-        lines = [*left_out, "the database holds no tables"]
+        lines = [*left_out.values(), "the database holds no tables"]
         raise errors.InputError(f"{database}: {'; '.join(lines)}")
-    for line in left_out:
+    for line in (*left_out.values(), *_unusable(connection, relations)):
         notices.tell(f"{database}: {line}")
-    return relations
+    return relations, list(left_out)
 
 
 def _selectable_columns(
     connection: sqlite3.Connection, kind: str, name: str
-) -> tuple[list[sqlite3.Row], list[str]]:
-    """The columns that SQLite can select, and a line on what it cannot."""
+) -> tuple[list[sqlite3.Row], dict[str, str]]:
+    """The columns that SQLite can select, and by its name a line on what it cannot."""
     left_out = f"the {kind} {_utf8(name)} is left out"
     not_utf8 = (
         f"a name in its schema is not valid UTF-8, so {left_out}; "
         "export the database with its text converted to UTF-8"
     )
     if _utf8(name) != name:
-        return [], [not_utf8]
+        return [], {name: not_utf8}
     try:
         columns = _pragma(connection, "table_xinfo", name)
     except sqlite3.DatabaseError as error:
-        return [], [f"{left_out}: {error}"]
+        return [], {name: f"{left_out}: {error}"}
     if not columns:  # SQLite could not parse it, which `open_database` has told.
-        return [], []
+        return [], {}
     if any(_utf8(column["name"]) != column["name"] for column in columns):
-        return [], [not_utf8]
+        return [], {name: not_utf8}
     refusal = _refusal(connection, f"SELECT * FROM {quoted(name)}")
     if refusal is None:
-        return columns, []
+        return columns, {}
     # A generated column may need a function that is not there, and leave the others in order.
     refusals = {
         column["name"]: _refusal(connection, f"SELECT {quoted(column['name'])} FROM {quoted(name)}")
@@ -189,12 +193,43 @@ def _selectable_columns(
     }
     selectable = [column for column in columns if refusals[column["name"]] is None]
     if not selectable:
-        return [], [f"{left_out}: {refusal}"]
-    return selectable, [
-        f"the column {name}.{column} is left out: {refusal}"
+        return [], {name: f"{left_out}: {refusal}"}
+    return selectable, {
+        f"{name}.{column}": f"the column {name}.{column} is left out: {refusal}"
         for column, refusal in refusals.items()
         if refusal
-    ]
+    }
+
+
+def _unusable(connection: sqlite3.Connection, relations: list[_Relation]) -> Iterator[str]:
+    """Lines on what can be selected and not all else: columns without an order, triggers."""
+    for relation in relations:
+        names = [column["name"] for column in relation.columns]
+        source = f"FROM {quoted(relation.name)} ORDER BY"
+        if _refusal(connection, f"SELECT 1 {source} {', '.join(map(quoted, names))}"):
+            for name in names:
+                if refusal := _refusal(connection, f"SELECT 1 {source} {quoted(name)}"):
+                    column = f"the column {relation.name}.{name}"
+                    yield f"{column} cannot be compared, grouped or sorted: {refusal}"
+    triggers = connection.execute(
+        "SELECT tbl_name, group_concat(name, ', ') FROM sqlite_master WHERE type = 'trigger' "
+        "GROUP BY tbl_name"
+    ).fetchall()
+    by_name = {relation.name: relation for relation in relations}
+    for table, names in triggers:
+        if table in by_name:
+            column = quoted(by_name[table].columns[0]["name"])
+            writes = (
+                f"INSERT INTO {quoted(table)} ({column}) VALUES (NULL)",
+                f"UPDATE {quoted(table)} SET {column} = NULL",
+                f"DELETE FROM {quoted(table)}",
+            )
+            # The connection is read-only, and what a statement would do is only explained.
+            refusals = dict.fromkeys(_refusal(connection, write) for write in writes)
+            for refusal in filter(None, refusals):
+                if refusal.startswith("no such "):
+                    trigger = f"a trigger on {table} ({_utf8(names)})"
+                    yield f"{trigger} cannot run: {refusal}; no query needs it"
 
 
 def _refusal(connection: sqlite3.Connection, sql: str) -> str | None:
@@ -223,6 +258,7 @@ def _table(relation: _Relation) -> Table:
             name=row["name"],
             type=spider_type(row["type"]),
             natural_name=natural_name(row["name"]),
+            has_affinity=bool(row["type"]) and "blob" not in fold(row["type"]),
         )
         for row in relation.columns
     )
@@ -273,9 +309,14 @@ def _completed(listed: Schema, own: Schema, database: Path) -> Schema:
     for table in listed.tables:
         own_columns = own.table(table.name).columns if own.table(table.name) else ()
         missing = tuple(column for column in own_columns if table.column(column.name) is None)
-        tables.append(dataclasses.replace(table, columns=table.columns + missing))
+        untyped = {fold(column.name) for column in own_columns if not column.has_affinity}
+        columns = (
+            dataclasses.replace(column, has_affinity=fold(column.name) not in untyped)
+            for column in table.columns
+        )
+        tables.append(dataclasses.replace(table, columns=(*columns, *missing)))
     tables += [table for table in own.tables if listed.table(table.name) is None]
-    return dataclasses.replace(listed, tables=tuple(tables))
+    return dataclasses.replace(listed, tables=tuple(tables), left_out=own.left_out)
 
 
 def _names_beyond(schema: Schema, other: Schema) -> Iterator[str]:

@@ -34,11 +34,14 @@ class Column:
       name: the original name.
       type: one of `COLUMN_TYPES`, Spider's five.
       natural_name: the name in plain words, such as "song release year".
+      has_affinity: whether SQLite turns what it is compared with into its own type; a column
+        that is declared without a type keeps the number 3 and the text '3' apart.
     """
 
     name: str
     type: str
     natural_name: str
+    has_affinity: bool = dataclasses.field(default=True, repr=False)
 
     def __post_init__(self):
         _check_names(self.name, self.type, self.natural_name)
@@ -81,12 +84,15 @@ class Schema:
       tables: in the order of `tables.json` or of creation.
       primary_keys: the key columns of all tables.
       foreign_keys: in the order they are declared.
+      left_out: tables, views and columns (`table.column`) that the database has and SQLite cannot
+        open.
     """
 
     db_id: str
     tables: tuple[Table, ...]
     primary_keys: tuple[ColumnRef, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
+    left_out: tuple[str, ...] = dataclasses.field(default=(), repr=False)
 
     def table(self, name: str) -> Table | None:
         """The table of that name in any case, or None."""
@@ -104,6 +110,15 @@ class Schema:
     def is_primary_key(self, table: str, column: str) -> bool:
         """Whether the column is (part of) its table's primary key."""
         return (fold(table), fold(column)) in self._primary
+
+    def leaves_out(self, name: str) -> bool:
+        """Whether the database has a table, view or column of that name that cannot be opened."""
+        return fold(name) in self._left_out
+
+    @functools.cached_property
+    def _left_out(self) -> frozenset[str]:
+        names = frozenset(map(fold, self.left_out))
+        return names | {name.rpartition(".")[2] for name in names}
 
     @functools.cached_property
     def _by_name(self) -> dict[str, Table]:

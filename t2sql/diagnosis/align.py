@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from t2sql.data.schema import Schema
 from t2sql.diagnosis import terms
 from t2sql.diagnosis.description import Core
-from t2sql.diagnosis.terms import Call, ColumnTerm, Nested, Star, Term
+from t2sql.diagnosis.terms import Call, ColumnTerm, Literal, Nested, Star, Term
 from t2sql.sql.names import fold
 
 # Ways to match the uses of tables that are read more than once; beyond, the first is taken.
@@ -46,6 +46,8 @@ class AlignedPair:
             return self._tied.get(term, term)
         if isinstance(term, Nested):
             return _SUBQUERY
+        if isinstance(term, Literal) and self.strict:
+            return term.exact
         if isinstance(term, Call):
             args = tuple(map(self.key, term.args))
             if not self.strict and term.name == "COUNT" and not term.distinct:

@@ -21,10 +21,9 @@ from t2sql.diagnosis.parsing import TooComplexError, parse
 from t2sql.diagnosis.reading import QueryReader
 from t2sql.diagnosis.scope import NameProblem
 from t2sql.diagnosis.sqlite_message import sqlite_message
-from t2sql.diagnosis.unknown_names import name_findings, unknown_tables
+from t2sql.diagnosis.unknown_names import name_findings, sqlite_problem, unknown_tables
 from t2sql.evaluation.sandbox.sqlite_sandbox import ExecutionResult
-from t2sql.sql.clean import clean_sql
-from t2sql.sql.names import fold
+from t2sql.sql.clean import clean_sql, why_no_query
 from t2sql.sql.tokens import is_query, tokenize
 
 _MOST_OF_A_CLASS = 12
@@ -32,13 +31,9 @@ _MOST_OF_A_CLASS = 12
 _MOST_STARTS = 20
 _SHOWN_CHARACTERS = 60
 _UNREADABLE = "not a query that can be read"
-# SQLite puts the database's name before a table that a view reads.
-_MISSING = re.compile(r"no such (?:table|view|module|function|collation sequence): (?:main\.)?(.+)")
-# First words of statements that are no queries, in SQLite and elsewhere.
-_WRITES = frozenset(("INSERT", "UPDATE", "DELETE"))
-_STATEMENTS = _WRITES | frozenset(("CREATE", "DROP", "ALTER", "TRUNCATE", "REPLACE", "MERGE"))
-_STATEMENTS |= frozenset(("PRAGMA", "ATTACH", "DETACH", "VACUUM", "REINDEX", "ANALYZE", "EXPLAIN"))
-_STATEMENTS |= frozenset(("BEGIN", "COMMIT", "ROLLBACK", "SHOW", "DESCRIBE", "SET", "USE", "GRANT"))
+# What SQLite says of a database, and the first of a query too.
+_OF_A_DATABASE = ("no such ", "malformed database", "database disk image", "vtable constructor")
+_MISSING = re.compile(r"no such (?:table|column): (?:.*\.)?(.+)")
 
 __all__ = ["ERROR_CLASSES", "Finding", "diagnose"]
 
@@ -93,7 +88,7 @@ def _outcome(predicted: str, execution: ExecutionResult | None, status: str) -> 
     """What the run itself tells: nothing was written, it was cut, or it was stopped."""
     if status == "prompt_too_long":
         yield Finding("empty", "the prompt was too long for the model: nothing was generated")
-    elif not clean_sql(predicted):
+    elif not (clean_sql(predicted) or why_no_query(predicted)):
         yield Finding("empty", "there is no SQL in what the model wrote")
     if status == "max_tokens":
         yield Finding("truncated", "the model reached its limit of new tokens")
@@ -108,6 +103,9 @@ def _examine(
     execution: ExecutionResult | None,
     status: str,
 ) -> Iterator[Finding]:
+    if reason := why_no_query(predicted):
+        yield Finding("invalid_sql", f"it is {reason}")
+        return
     gold_query = _read_gold(gold, schema)
     query, problems = _read(predicted, schema, tables_of(gold_query) if gold_query else ())
     if query is None:
@@ -115,11 +113,11 @@ def _examine(
     message = _message(predicted, schema, execution, is_read=query is not None)
     if message is not None:
         yield Finding("invalid_sql", _explained(message, predicted, schema))
-        if _is_of_the_database(message, predicted):
-            return  # What it reads is there, and cannot be opened: no name is invented.
+        if not problems and not _is_of_the_database(predicted, schema):
+            problems = list(sqlite_problem(message, schema))
     # The limit of tokens may have cut the last word short.
     cut = predicted.rstrip() if status == "max_tokens" else ""
-    yield from name_findings(problems, schema, message, cut=cut)
+    yield from name_findings(problems, schema, runs=message is None, cut=cut)
     if gold_query is not None and query is not None:
         findings = Comparer(schema=schema).compare(gold_query, query)
         if not findings and message is None and not problems:
@@ -127,14 +125,18 @@ def _examine(
             findings = Comparer(schema=schema, strict=True).compare(gold_query, query)
         yield from findings
     elif query is None and message is None:
-        reason = "SELECT" if is_query(predicted) else "query: it asks for no rows of the database"
-        yield from _beyond_bounds(f"it is no {reason}", execution)
+        yield from _beyond_bounds("it is no SELECT", execution)
 
 
-def _is_of_the_database(message: str, predicted: str) -> bool:
-    """Whether SQLite misses what the query does not name: what a view that it reads needs."""
-    missing = _MISSING.match(message)
-    return missing is not None and fold(missing[1]) not in fold(predicted)
+def _is_of_the_database(predicted: str, schema: Schema) -> bool:
+    """Whether a query that SQLite rejects is in order by the schema.
+
+    Then the file lacks what the schema has, or has what SQLite cannot open, such as a view whose
+    table is gone.
+    """
+    message = sqlite_message(predicted, schema)
+    missing = message and _MISSING.match(message)
+    return message is None or bool(missing and schema.leaves_out(missing[1]))
 
 
 def _beyond_bounds(reason: str, execution: ExecutionResult | None) -> Iterator[Finding]:
@@ -176,13 +178,9 @@ def _message(
 
 def _explained(message: str, predicted: str, schema: Schema) -> str:
     """SQLite's message, and what it stumbles over where that is no part of a query."""
+    if message.startswith(_OF_A_DATABASE) and _is_of_the_database(predicted, schema):
+        return f"{message}; the query is in order, the database is not"
     tokens = [token for token in tokenize(predicted) if token.kind not in ("space", "comment")]
-    words = [token.upper for token in tokens if token.kind == "word"]
-    if not is_query(predicted) and tokens and tokens[0].upper in _STATEMENTS:
-        return f"it is no query: {words[0]} asks for no rows of the database, and is not run"
-    writes = next((word for word in words if word in _WRITES), None)
-    if message in ("not authorized", _UNREADABLE) and writes:
-        return f"it is no query: {writes} changes the database, and is not run"
     cleaned = clean_sql(predicted)
     texts = [token.text for token in tokens]
     kept = [token.text for token in tokenize(cleaned) if token.kind not in ("space", "comment")]
@@ -205,16 +203,19 @@ def _text_after_query(message: str, predicted: str, schema: Schema) -> str:
     stumble = re.search(r'(?:near|token:) "(.+)"', message, re.DOTALL)
     if stumble is None:
         return ""
-    starts = (
-        token.start
-        for token in tokenize(predicted)
+    tokens = [token for token in tokenize(predicted) if token.kind not in ("space", "comment")]
+    stumbles = (
+        i
+        for i, token in enumerate(tokens)
         # SQLite reads on after the full stop of a sentence, as if a name followed.
         if predicted.startswith((stumble[1], ". ", ".\n"), token.start)
     )
-    for start in itertools.islice(starts, _MOST_STARTS):
-        before = predicted[:start]
-        if is_query(before) and sqlite_message(before, schema) is None:
-            return predicted[start:]
+    for i in itertools.islice(stumbles, _MOST_STARTS):
+        # It takes the first word of prose for an alias.
+        for start in [token.start for token in tokens[max(i - 1, 0) : i + 1]]:
+            before = predicted[:start]
+            if is_query(before) and sqlite_message(before, schema) is None:
+                return predicted[start:]
     return ""
 
 

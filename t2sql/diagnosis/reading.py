@@ -174,6 +174,9 @@ class _SelectReader:
 
     def _add_table(self, node: exp.Table, outer: str) -> None:
         table = self._queries.schema.table(node.name)
+        if table is None and self._queries.schema.leaves_out(node.name):
+            self._add_open(node, node.name, outer)
+            return
         if table is None:
             table = self._meant(node.name)
             meant = table.name if table else ""

@@ -59,10 +59,23 @@ class ColumnTerm:
 
 @dataclasses.dataclass(frozen=True)
 class Literal:
-    """A constant; `'20'` and `20` are equal, as they are to a typed column."""
+    """A constant; `'20'` and `20` are equal, as they are to a typed column.
+
+    Attributes:
+      value: in one spelling for all numbers of one value.
+      is_text: whether it stands in quotes.
+      written: as it stands in the query; "" for `value`.
+    """
 
     value: str
     is_text: bool = dataclasses.field(default=False, compare=False)
+    written: str = dataclasses.field(default="", compare=False)
+
+    @property
+    def exact(self) -> "Literal":
+        """Equal for constants that are written alike: not for `20` and `20.0`, nor `'20'`."""
+        written = self.written or self.value
+        return Literal(quoted_text(written) if self.is_text else written, self.is_text)
 
     @property
     def typed(self) -> "Literal":
@@ -70,7 +83,7 @@ class Literal:
         return Literal(f"'{self.value}'") if self.is_text else self
 
     def __str__(self) -> str:
-        value = self.value
+        value = self.written or self.value
         if len(value) > _SHOWN_CHARACTERS:
             value = f"{value[:_SHOWN_CHARACTERS]}…"
         return quoted_text(value) if self.is_text else value
@@ -143,7 +156,8 @@ def literal(text: str, *, is_text: bool) -> Literal:
     if not _NUMBER.fullmatch(text):
         return Literal(text, is_text=is_text)
     number = float(text)
-    return Literal(str(int(number)) if number == int(number) else repr(number), is_text=is_text)
+    value = str(int(number)) if number == int(number) else repr(number)
+    return Literal(value, is_text, written=text)
 
 
 def call(name: str, *args: Term, distinct: bool = False, text: str = "") -> Call:

@@ -21,22 +21,24 @@ _FAR_CUTOFF = 0.75
 
 
 def name_findings(
-    problems: Iterable[NameProblem], schema: Schema, message: str | None, *, cut: str = ""
+    problems: Iterable[NameProblem], schema: Schema, *, runs: bool, cut: str = ""
 ) -> Iterator[Finding]:
     """Findings for the names that do not resolve in `schema`.
 
     Args:
       problems: what reading the query against the schema found.
       schema: the schema of the query's database.
-      message: SQLite's message where it rejects the query, else None: then it knows every
-        name, and only those that it took as text are invented.
+      runs: whether SQLite accepts the query: then it knows every name, and only those that it
+        took as text are invented.
       cut: a text whose last word is not told if it may be the beginning of a known name.
     """
     told = set()
-    for problem in tuple(problems) or _sqlite_problem(message, schema):
+    for problem in problems:
         known = (problem.kind, fold(problem.name))
         is_cut = cut.endswith(problem.name) and _begins_a_name(problem.name, schema)
-        if known in told or is_cut or (message is None and not problem.as_text):
+        if known in told or is_cut or schema.leaves_out(problem.name):
+            continue
+        if runs and not problem.as_text:
             continue
         told.add(known)
         yield _finding(problem, schema)
@@ -58,14 +60,14 @@ def unknown_tables(sql: str, schema: Schema) -> Iterator[NameProblem]:
             continue
         bare = name.text.strip('"`[]')
         is_call = following is not None and following.text in ("(", ".")
-        if not is_call and not schema.table(bare) and fold(bare) not in defined:
+        if not (is_call or schema.table(bare) or fold(bare) in defined):
             yield NameProblem("table", bare)
 
 
-def _sqlite_problem(message: str | None, schema: Schema) -> Iterator[NameProblem]:
+def sqlite_problem(message: str, schema: Schema) -> Iterator[NameProblem]:
     """The name that SQLite trips over, where reading the query found none."""
     for kind, pattern in _SQLITE.items():
-        if match := pattern.search(message or ""):
+        if match := pattern.search(message):
             qualifier, _, name = match.group(1).strip().rpartition(".")
             if not schema.column(qualifier, name):
                 yield NameProblem(kind, name.strip('"`[]'))

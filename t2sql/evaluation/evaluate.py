@@ -21,6 +21,7 @@ from t2sql.evaluation.spider_dialect.parser import UnreadableError, read_query
 from t2sql.evaluation.ties import Ties, tie_probe
 from t2sql.evaluation.verdict import QueryPair, Reason, Verdict
 from t2sql.sql import tokens
+from t2sql.sql.clean import why_no_query
 
 # Below this many values a comparison cannot take long.
 _QUICK_VALUES = 200
@@ -69,7 +70,7 @@ class EvaluatePair:
             hardness=clauses.hardness,
             execution=execution.agree,
             exact_match=clauses.exact_match,
-            valid=predicted.ok and bool(predicted.columns) and tokens.is_query(pair.predicted),
+            valid=_is_valid(pair, execution, predicted, runner, written),
             db_empty=not any(sandbox.has_rows(path) for path in pair.databases),
             gold_result=gold,
             predicted_result=predicted.shown(sandbox.limits),
@@ -79,6 +80,20 @@ class EvaluatePair:
             reason=execution.reason,
             notes=execution.notes + clauses.notes,
         )
+
+
+def _is_valid(
+    pair: QueryPair,
+    execution: "_Execution",
+    predicted: ExecutionResult,
+    runner: "_Runner",
+    written: str,
+) -> bool:
+    """Whether the prediction is a query that runs, on a file on which gold runs if there is one."""
+    intact = [path for path in pair.databases if path not in execution.gold_failed_on]
+    if execution.gold_failed_on and intact and not predicted.ok:
+        predicted = runner.predicted(intact[0], written, step="predicted, elsewhere")
+    return predicted.ok and bool(predicted.columns) and tokens.is_query(pair.predicted)
 
 
 class _Runner:
@@ -118,12 +133,19 @@ class _Runner:
         return results_match(gold.rows, predicted.rows, ordered=ordered)
 
     def explain(
-        self, gold: ExecutionResult, predicted: ExecutionResult, *, ordered: bool, ties: Ties | None
+        self,
+        pair: QueryPair,
+        gold: ExecutionResult,
+        predicted: ExecutionResult,
+        *,
+        ordered: bool,
+        ties: Ties | None,
     ) -> Reason:
-        """Why two results do not agree."""
+        """Why the two results of a pair do not agree."""
+        if statement := why_no_query(pair.predicted):
+            return Reason("prediction_fails", f"the prediction is {statement}")
         if not predicted.ok:
-            message = f"the prediction does not run: {predicted.message}"
-            return Reason("prediction_fails", message)
+            return Reason("prediction_fails", f"the prediction does not run: {predicted.message}")
         try:
             self._steps.begin("explaining")
             return explain_difference(gold, predicted, ordered=ordered, ties=ties)
@@ -193,7 +215,7 @@ def _execution_on(database: Path, pair: QueryPair, runner: _Runner) -> _Executio
             if not agree:
                 reason = _change_that_decides(
                     pair, database, gold, predicted, runner
-                ) or runner.explain(gold, predicted, ordered=ordered, ties=ties)
+                ) or runner.explain(pair, gold, predicted, ordered=ordered, ties=ties)
         except StepFailedError as failure:
             message = f"the results could not be compared: {failure.message}"
             reason = Reason("not_compared", message)

@@ -49,7 +49,8 @@ class Verdict:
         query that fails makes it False, and `gold_result.status` tells.
       exact_match: whether every clause agrees; None without a gold query.
       valid: whether the prediction is a query (no EXPLAIN) that runs to its end, within the
-        limits, on every database it was tried on.
+        limits, on every database it was tried on; those on which gold fails aside, if gold runs
+        on another one.
       db_empty: whether no database of the db_id holds a row: execution then says little.
       gold_result: the gold query's result on `database`; None without a gold query.
       predicted_result: the prediction's result on `database`.

@@ -87,13 +87,16 @@ def _diagnosed(example: Example, answer: Answer, schema: Schema) -> Answer:
 def _findings(example: Example, answer: Answer, schema: Schema) -> tuple[Finding, ...]:
     if answer.status == MISSING:
         return (Finding("empty", "the run holds no answer to this question"),)
+    execution = answer.verdict.predicted_result
+    if answer.verdict.valid and not execution.ok:
+        execution = None  # Gold fails on this file too, and the prediction runs where gold does.
     try:
         with bounded(SECONDS):
             findings = diagnose(
                 example.query,
                 answer.sql,
                 schema,
-                execution=answer.verdict.predicted_result,
+                execution=execution,
                 status=answer.status,
             )
     except ExceededError as error:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from t2sql.sql.tokens import Token, tokenize
+from t2sql.sql.tokens import Token, is_query, tokenize
 
 _OPENER = re.compile(
     r"\b(?:select|with|(?-i:VALUES|INSERT|UPDATE|DELETE|REPLACE|CREATE|ALTER|DROP|PRAGMA|ATTACH"
@@ -19,6 +19,14 @@ _OPENER = re.compile(
 )
 # What stands before a statement: nothing on its line, a label, a prompt, a fence or a quote.
 _ANCHOR = re.compile(r"(?:^|[:>`\"'*.|\]{]|```\w{0,20})\s*\(?\s*\Z")
+# First words of statements that are no queries, in SQLite and elsewhere.
+_WRITES = frozenset(("INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "TRUNCATE"))
+_WRITES |= frozenset(("CREATE", "DROP", "ALTER", "VACUUM", "REINDEX", "ANALYZE"))
+_OTHERS = """
+    PRAGMA ATTACH DETACH EXPLAIN BEGIN COMMIT END ROLLBACK SAVEPOINT RELEASE SHOW DESCRIBE DESC SET
+    USE GRANT REVOKE CALL EXEC EXECUTE
+"""
+_STATEMENTS = frozenset(_OTHERS.split())
 # Bounds that keep hostile text cheap: starts that are tried, tokens read to judge one.
 _MAX_CANDIDATES = 50
 _HEAD = 100
@@ -72,7 +80,35 @@ def clean_sql(text: str) -> str:
     anchored = [candidate for candidate in candidates if candidate.anchored]
     plausible = (c for c in anchored or candidates if _reads_as_sql(text, c))
     chosen = next(plausible, anchored[0] if anchored else None)
-    return "" if chosen is None else _joined(_statement(text, chosen))
+    return "" if chosen is None else _joined(_without_prose(list(_statement(text, chosen))))
+
+
+def why_no_query(sql: str) -> str:
+    """What a statement is that is no query, such as "no query: DELETE ..."; "" for others.
+
+    `WITH x AS (...) DELETE FROM t` is none either.
+    """
+    significant = (token for token in tokenize(sql) if token.kind not in ("space", "comment"))
+    words = [token.upper for token in itertools.islice(significant, _MAX_LINE)]
+    statement = words[0] if words else ""
+    if statement == "WITH":
+        statement = _after_with(words)
+    if statement in _WRITES:
+        return f"no query: {statement} changes the database, and is not run"
+    # Prose about a query may begin with Use or Show.
+    if statement in _STATEMENTS and not is_query(clean_sql(sql)):
+        return f"no query: {statement} asks for no rows of the database"
+    return ""
+
+
+def _after_with(words: Sequence[str]) -> str:
+    """What the statement does behind the definitions of WITH."""
+    depth = 0
+    for word in words:
+        depth += {"(": 1, ")": -1}.get(word, 0)
+        if depth == 0 and (word in ("SELECT", "VALUES") or word in _WRITES):
+            return word
+    return ""
 
 
 def _candidates(text: str) -> Iterator[_Candidate]:
@@ -171,18 +207,52 @@ def _starts_prose(text: str, token: Token, *, after_blank: bool) -> bool:
     if token.kind != "word":
         return token.text in ("-", "*", ">") and _is_prose(tokens)
     label = len(tokens) > 1 and tokens[1].text in (":", "!", "?")
-    sentence = len(tokens) > 1 and line.rstrip().endswith((".", "!", "?", ":"))
-    return label or sentence or _is_prose(tokens)
+    return label or _is_sentence(tokens) or _is_prose(tokens)
 
 
-def _is_prose(tokens: Sequence[Token]) -> bool:
-    """Whether three plain words stand in a row."""
+def _without_prose(statement: list[tuple[str, Token]]) -> list[tuple[str, Token]]:
+    """The statement up to where a complete query goes on as a sentence.
+
+    An alias is one word. Where a clause in capitals follows it is wrong SQL, and stays.
+    """
+    tokens = [token for _, token in statement]
+    last_clause = max(
+        (i for i, token in enumerate(tokens) if token.upper in _CLAUSES and token.text.isupper()),
+        default=0,
+    )
+    depth, selecting = 0, False
+    for i, token in enumerate(tokens):
+        if i > last_clause and depth == 0 and selecting and _is_operand(tokens[i - 1]):
+            spaces = [space for space, _ in statement[i : i + 2]]
+            is_stop = token.text == "." and len(spaces) == 2 and spaces[1] and not spaces[0]
+            if _is_remark(tokens, i + bool(is_stop)):
+                return statement[:i]
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        selecting |= token.upper == "SELECT"
+    return statement
+
+
+def _is_remark(tokens: Sequence[Token], start: int) -> bool:
+    """Whether the tokens from `start` on, after a complete query, begin as a sentence does."""
+    head = tokens[start : start + 3]
+    if not _is_prose(head[:1], 1):
+        return False
+    label = len(head) > 1 and head[1].text in (":", "!")
+    return label or _is_prose(head) or (_is_sentence(tokens) and _is_prose(head[:2], 2))
+
+
+def _is_sentence(tokens: Sequence[Token]) -> bool:
+    """Whether a line ends as a sentence does."""
+    return len(tokens) > 1 and tokens[-1].text.endswith((".", "!", "?", ":"))
+
+
+def _is_prose(tokens: Sequence[Token], words: int = 3) -> bool:
+    """Whether so many plain words stand in a row."""
     plain = [token.kind == "word" and token.upper not in _KEYWORDS for token in tokens]
-    return any(all(plain[i : i + 3]) for i in range(len(plain) - 2))
+    return any(all(plain[i : i + words]) for i in range(len(plain) - words + 1))
 
 
-def _joined(statement: Iterator[tuple[str, Token]]) -> str:
-    tokens = list(statement)
+def _joined(tokens: list[tuple[str, Token]]) -> str:
     while tokens and tokens[-1][1].text == ".":
         tokens.pop()  # the end of a sentence around the statement
     parts = []

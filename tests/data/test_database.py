@@ -39,8 +39,8 @@ def test_odd_path_characters(tmp_path, make_database):
     ("content", "message"),
     [
         (b"", r"the database is empty \(0 bytes\)"),
-        (b"<html>404</html>", "not a SQLite database"),
-        (b"SQL", "not a SQLite database"),
+        (b"<html>404</html>", "the database is not a SQLite database"),
+        (b"SQL", "the database is not a SQLite database"),
         (b"SQLite format 3\x00", "SQLite cannot read it|damaged SQLite database"),
         (b"SQLite format 3\x00" + b"\xff" * 5000, "SQLite cannot read it|damaged"),
     ],

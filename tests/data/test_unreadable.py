@@ -71,7 +71,7 @@ def make_odd_database(tmp_path):
             write_master("('view', 'v', 'v', 0, 'CREATE VIEW v AS SELECT * FROM port.berth')"),
             [
                 "the view v is left out: view v cannot reference objects in database port; "
-                "SQLite refuses every query until it is dropped"
+                "other programs refuse every query until it is dropped"
             ],
         ),
         (
@@ -80,7 +80,7 @@ def make_odd_database(tmp_path):
             ),
             [
                 'the trigger v is left out: near "x": syntax error; '
-                "SQLite refuses every query until it is dropped"
+                "other programs refuse every query until it is dropped"
             ],
         ),
     ],

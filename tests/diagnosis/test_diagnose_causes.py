@@ -179,16 +179,17 @@ def test_text_in_double_quotes_is_invented_where_it_may_be_a_name(predicted, exp
 @pytest.mark.parametrize(
     ("predicted", "word"),
     [
-        ("CREATE TABLE x (a INT)", "CREATE asks for no rows of the database"),
-        ("create view v as select name from singer", "CREATE asks for no rows of the database"),
-        ("INSERT INTO singer VALUES (1)", "INSERT asks for no rows of the database"),
+        ("CREATE TABLE x (a INT)", "CREATE changes the database, and is not run"),
+        ("create view v as select name from gone", "CREATE changes the database, and is not run"),
+        ("INSERT INTO gone VALUES (1)", "INSERT changes the database, and is not run"),
         ("PRAGMA table_info(singer)", "PRAGMA asks for no rows of the database"),
-        ("WITH x AS (SELECT 1) DELETE FROM singer", "DELETE changes the database"),
+        ("WITH x AS (SELECT 1) DELETE FROM gone", "DELETE changes the database, and is not run"),
+        ("/* so */ vacuum into 'x'", "VACUUM changes the database, and is not run"),
     ],
-)  # fmt: skip
-def test_what_is_no_query_is_called_so(predicted, word, execution):
-    text = message("SELECT name FROM singer", predicted, "invalid_sql", execution=execution)
-    assert text == f"it is no query: {word}, and is not run"
+)
+def test_what_is_no_query_is_called_so_and_nothing_else(predicted, word, execution):
+    findings = diagnose("SELECT name FROM singer", predicted, SCHEMA, execution=execution)
+    assert findings == [Finding("invalid_sql", f"it is no query: {word}")]
 
 
 @pytest.mark.parametrize(

@@ -148,12 +148,18 @@ def _meaning(pair: AlignedPair, atom: Atom) -> tuple:
 
 
 def _right(pair: AlignedPair, atom: Atom) -> Term | None:
-    right = atom.right and pair.key(atom.right)
-    # A column turns what it is compared with into its own type; COUNT(*) does not.
-    if isinstance(right, Literal) and atom.operator.endswith("LIKE") and not pair.strict:
-        return Literal(fold(right.value))  # LIKE looks at no upper and lower case.
-    is_typed = isinstance(right, Literal) and not isinstance(atom.left, ColumnTerm)
-    return right.typed if is_typed else right
+    if not isinstance(atom.right, Literal):
+        return atom.right and pair.key(atom.right)
+    if atom.operator.endswith("LIKE") and not pair.strict:
+        return Literal(fold(atom.right.value))  # LIKE looks at no upper and lower case.
+    if not isinstance(atom.left, ColumnTerm):
+        return atom.right.exact if pair.strict else atom.right.typed
+    # A column turns what it is compared with into its own type.
+    column = pair.schema.column(atom.left.table, atom.left.name)
+    if column is not None and not column.has_affinity:
+        return atom.right.typed
+    is_text = pair.strict and column is not None and column.type == "text"
+    return Literal(atom.right.written or atom.right.value) if is_text else atom.right
 
 
 def _queries(gold: Atom, predicted: Atom) -> tuple[Nested, Nested] | None:
@@ -232,7 +238,7 @@ def _left_class(gold: Term, predicted: Term) -> str:
 
 def _value_message(gold: Atom, predicted: Atom) -> str:
     message = f"compares {predicted.left} with {predicted.right}; gold with {gold.right}"
-    if gold.right == predicted.right:
+    if gold.right == predicted.right and gold.right.is_text != predicted.right.is_text:
         return message + " (one is a text, the other a number)"
     if fold(str(gold.right)) == fold(str(predicted.right)):
         return message + " (they differ in upper and lower case)"

@@ -12,7 +12,7 @@ def compare_items(pair: AlignedPair) -> Iterator[Finding]:
     """wrong_columns, wrong_aggregate, and DISTINCT inside of an aggregate."""
 
     def key(item: Term) -> Term:
-        return item.typed if isinstance(item, Literal) else pair.key(item)
+        return item.typed if isinstance(item, Literal) and not pair.strict else pair.key(item)
 
     missing, extra = leftovers(pair.gold.items, pair.predicted.items, key)
     for gold_item, predicted_item in _matched(pair, missing, extra):

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from t2sql.data.database import has_rows
+from t2sql.data.database import has_rows, skip_malformed
 from t2sql.evaluation.sandbox.results import ExecutionResult, Limits, Row, one_line, timeout_message
 
 _READING = frozenset(
@@ -137,6 +137,8 @@ def open_read_only(
     """
     uri = f"{database.absolute().as_uri()}?mode=ro&immutable=1"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, cached_statements=0)
+    with contextlib.suppress(sqlite3.Error):  # Each query meets the damage too, and tells it.
+        skip_malformed(connection)
     connection.text_factory = lambda raw: raw.decode(errors="ignore")
     # Sorting never spills to a file; SQLite's own allocations stay below the process's limit.
     connection.execute("PRAGMA temp_store = MEMORY")
@@ -156,7 +158,7 @@ def _rtree_tables(connection: sqlite3.Connection) -> list[str]:
         "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'"
         " AND (sql LIKE '%rtree%' OR sql LIKE '%geopoly%')"
     )
-    with contextlib.suppress(sqlite3.Error):  # Each query meets the error too, and tells it.
+    with contextlib.suppress(sqlite3.Error):
         return [name for (name,) in connection.execute(sql) if isinstance(name, str)]
     return []
 
