@@ -38,12 +38,13 @@ class AlignedPair:
     strict: bool = False
 
     def __post_init__(self):
+        object.__setattr__(self, "_meant", _meant_columns(self.gold, self.predicted))
         object.__setattr__(self, "_tied", _tied_columns(self))
 
     def key(self, term: Term) -> Term:
         """Equal for terms of gold and of the prediction that mean one value."""
         if isinstance(term, ColumnTerm):
-            return self._tied.get(term, term)
+            return self._tied.get(self._meant.get(term, term), self._meant.get(term, term))
         if isinstance(term, Nested):
             return _SUBQUERY
         if isinstance(term, Literal) and self.strict:
@@ -56,13 +57,31 @@ class AlignedPair:
         return term
 
 
+def _meant_columns(gold: Core, predicted: Core) -> dict[ColumnTerm, ColumnTerm]:
+    """Each name of the prediction that does not resolve -> gold's column of that name, if one."""
+    by_name = collections.defaultdict(set)
+    for column in gold.columns():
+        by_name[fold(column.name)].add(column)
+    unresolved = (column for column in predicted.columns() if not column.table)
+    return {
+        column: next(iter(by_name[fold(column.name)]))
+        for column in unresolved
+        if len(by_name[fold(column.name)]) == 1
+    }
+
+
 def _tied_columns(pair: AlignedPair) -> dict[ColumnTerm, ColumnTerm]:
     """Each column that joins make equal to others -> one representative of them.
 
-    Gold's joins tie columns; so do the prediction's where a foreign key backs them, and the
-    foreign key between a table that only gold reads and one that only the prediction reads.
+    Gold's joins tie columns; so do the prediction's where a foreign key backs them or one side
+    is of an invented table, and the foreign key between a table that only gold reads and one that
+    only the prediction reads.
     """
-    backed = (tie for tie in pair.predicted.ties if is_foreign_key(pair.schema, tie))
+    backed = (
+        tie
+        for tie in pair.predicted.ties
+        if is_foreign_key(pair.schema, tie) or any(_is_invented(pair, column) for column in tie)
+    )
     parent: dict[ColumnTerm, ColumnTerm] = {}
 
     def root(column: ColumnTerm) -> ColumnTerm:
@@ -76,6 +95,10 @@ def _tied_columns(pair: AlignedPair) -> dict[ColumnTerm, ColumnTerm]:
         )
         parent[last] = first
     return {column: root(column) for column in parent}
+
+
+def _is_invented(pair: AlignedPair, column: ColumnTerm) -> bool:
+    return pair.schema.table(column.table) is None
 
 
 def _mistaken_keys(pair: AlignedPair) -> Iterator[frozenset[ColumnTerm]]:

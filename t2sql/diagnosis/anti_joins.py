@@ -8,6 +8,7 @@ import collections
 import dataclasses
 from collections.abc import Iterator
 
+from t2sql.data.schema import Schema
 from t2sql.diagnosis import conditions, terms
 from t2sql.diagnosis.conditions import ALWAYS, Atom, Condition, columns_of, conjuncts
 from t2sql.diagnosis.description import Core, Query, Sorting, TableSource
@@ -124,15 +125,19 @@ def _is_used(core: Core, source: TableSource) -> bool:
     return tables.count(fold(source.table)) > 1 or any(_is_of(column, source) for column in used)
 
 
-def by_keys(core: Core) -> Core:
+def by_keys(core: Core, schema: Schema) -> Core:
     """The SELECT with `a.name IN (SELECT a.name FROM a JOIN b ON a.id = b.a_id)` by its key.
 
     That is `a.id IN (SELECT b.a_id FROM b)`, the same where no two rows of a share a name.
     """
-    return dataclasses.replace(core, where=conditions.map_atoms(core.where, _by_key))
+
+    def change(atom: Atom) -> Atom:
+        return _by_key(atom, schema)
+
+    return dataclasses.replace(core, where=conditions.map_atoms(core.where, change))
 
 
-def _by_key(atom: Atom) -> Atom:
+def _by_key(atom: Atom, schema: Schema) -> Atom:
     inner = atom.right.query if isinstance(atom.right, Nested) else None
     if atom.operator not in ("IN", "NOT IN") or not isinstance(inner, Core):
         return atom
@@ -145,6 +150,8 @@ def _by_key(atom: Atom) -> Atom:
     if len(own) != 1 or len(ties) != 1 or _asks_of(inner, own[0]):
         return atom
     key, other = sorted(ties[0], key=lambda column: not _is_of(column, own[0]))
+    if not schema.is_primary_key(key.table, key.name):
+        return atom
     query = dataclasses.replace(
         inner,
         sources=tuple(source for source in inner.sources if source is not own[0]),
@@ -201,11 +208,54 @@ def _membership(part: Condition, core: Core) -> Core | None:
         computes = any(map(terms.aggregates_of, core.items))
         is_plain = not core.group and core.sorting == Sorting() and not computes
     else:
-        is_plain = part.operator == "IN" and (not inner.group or not core.group)
+        # `=` takes one row; that the subquery returns one is clear where it takes an extreme.
+        is_one = part.operator == "=" and _takes_extreme(inner)
+        is_plain = (part.operator == "IN" or is_one) and (not inner.group or not core.group)
         # Grouped by more or less than it returns, it is another question.
         is_plain &= inner.group in ((), inner.items)
         is_plain &= not inner.group or not _tables(core) & _tables(inner)
     return inner if is_plain and all(source.table for source in inner.sources) else None
+
+
+def _takes_extreme(core: Core) -> bool:
+    """Whether a condition tests a column against the MIN or MAX of a subquery."""
+    nested = (
+        atom.right.query
+        for atom in conjuncts(core.where)
+        if isinstance(atom, Atom) and isinstance(atom.right, Nested) and atom.operator == "="
+    )
+    return any(
+        isinstance(item, Call) and item.name in ("MIN", "MAX")
+        for query in nested
+        if isinstance(query, Core)
+        for item in query.items
+    )
+
+
+def extreme_by_key(core: Core) -> Iterator[Core]:
+    """The SELECT with `a.b_id = (SELECT b.id FROM b ORDER BY b.x LIMIT 1)` on a joined b.
+
+    That is `... JOIN b ON a.b_id = b.id WHERE b.id = (SELECT ...)`.
+    """
+    for part in conjuncts(core.where):
+        inner = part.right.query if isinstance(part, Atom) and isinstance(part.right, Nested) else 0
+        if not isinstance(inner, Core) or part.operator not in ("=", "IN"):
+            continue
+        columns = (part.left, *inner.items)
+        is_plain = len(inner.sources) == 1 and inner.sources[0].table and inner.sorting.limit
+        if not is_plain or not all(isinstance(column, ColumnTerm) for column in columns):
+            continue
+        if part.left.table_use[0] == inner.items[0].table_use[0] or len(columns) != 2:
+            continue
+        joined = with_later_uses(inner, core)
+        rest = [other for other in conjuncts(core.where) if other is not part]
+        taken = Atom(joined.items[0], part.operator, part.right)
+        yield dataclasses.replace(
+            core,
+            sources=core.sources + inner.sources,
+            ties=core.ties | {frozenset((part.left, joined.items[0]))},
+            where=conditions.junction("AND", (*rest, taken)),
+        )
 
 
 def _tables(core: Core) -> set[str]:

@@ -120,6 +120,20 @@ def _by_counting(left: Core, right: Core, other: Core) -> Core | None:
     return dataclasses.replace(left, where=where, group=other.group, having=having)
 
 
+def with_conditions_of_both(operation: SetOperation) -> Iterator[Core]:
+    """Yields SELECTs that put the conditions of both sides into one WHERE.
+
+    They ask another question. A query that does this has no condition beyond gold's.
+    """
+    left, right = operation.left, operation.right
+    if not isinstance(left, Core) or not isinstance(right, Core) or right.where == ALWAYS:
+        return
+    part = conditions.negate(right.where) if operation.operator == "EXCEPT" else right.where
+    yield _filtered(operation, left, part)
+    if operation.operator == "EXCEPT":
+        yield dataclasses.replace(right, where=part, sorting=operation.sorting)
+
+
 def _filtered(operation: SetOperation, core: Core, part: Condition) -> Core:
     where = conditions.junction("AND", (core.where, part))
     return dataclasses.replace(core, where=where, sorting=operation.sorting)

@@ -8,11 +8,12 @@ from typing import NamedTuple
 from t2sql.data.schema import Schema
 from t2sql.diagnosis import conditions, flatten_subqueries
 from t2sql.diagnosis.align import AlignedPair, leftovers, renumberings
-from t2sql.diagnosis.as_one_select import as_one_select
+from t2sql.diagnosis.as_one_select import as_one_select, with_conditions_of_both
 from t2sql.diagnosis.comparisons import filters, grouping, ordering, selection, tables
 from t2sql.diagnosis.description import Core, Query, SetOperation, Sorting, cores, listed
 from t2sql.diagnosis.equivalences import Equivalence, EquivalenceFinder
 from t2sql.diagnosis.findings import Finding
+from t2sql.diagnosis.lookup_joins import without_lookups
 from t2sql.diagnosis.terms import Nested, aggregates_of, nested_of
 
 
@@ -79,7 +80,15 @@ class Comparer:
             if not self.strict and both_compute and any(counts):
                 ways.append(self._closest_cores(counts[0] or gold, counts[1] or predicted, context))
             ways.append(self._wrapped(gold, predicted, context))
-        return _fewest(ways)
+        return _fewest([*ways, *self._without_lookups(gold, predicted, context)])
+
+    def _without_lookups(
+        self, gold: Core, predicted: Core, context: _Context
+    ) -> Iterator[list[Finding]]:
+        """Compares the SELECTs without joins that most often change nothing."""
+        cores = [without_lookups(core, self.schema) for core in (gold, predicted)]
+        if not self.strict and (cores[0] is not gold or cores[1] is not predicted):
+            yield self._closest_cores(*cores, context)
 
     def _equivalence(self, pair: Equivalence, context: _Context) -> list[Finding]:
         findings = list(map(context.put, pair.said))
@@ -142,6 +151,8 @@ class Comparer:
         else:
             message = f"combines two SELECTs by {predicted.operator}; gold is one"
             sides = [(gold, side) for side in (predicted.left, predicted.right)]
+        if isinstance(gold, SetOperation) and not self.strict:
+            sides += [(mixed, predicted) for mixed in with_conditions_of_both(gold)]
         combined = _set_finding(context, message)
         apart = [[combined, *self._queries(*side, context)] for side in sides]
         return _fewest([*apart, *self._as_one(gold, predicted, context, combined)])

@@ -2,12 +2,19 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from t2sql.diagnosis import conditions
 from t2sql.diagnosis.conditions import ALWAYS, Condition, Junction
-from t2sql.diagnosis.terms import ColumnTerm, Literal, Term, nested_of, replace_columns
+from t2sql.diagnosis.terms import (
+    ColumnTerm,
+    Literal,
+    Term,
+    columns_of,
+    nested_of,
+    replace_columns,
+)
 
 _MOST_LISTED = 8
 
@@ -104,6 +111,16 @@ class Core:
             late=conditions.replace_columns(self.late, change),
             sorting=dataclasses.replace(self.sorting, order=order),
         )
+
+    def terms(self) -> Iterator[Term]:
+        """Yields what it returns, groups by, sorts by and compares."""
+        atoms = (*conditions.atoms(self.where), *conditions.atoms(self.having))
+        yield from (side for atom in atoms for side in (atom.left, atom.right) if side)
+        yield from (*self.items, *self.group, *(key.term for key in self.sorting.order))
+
+    def columns(self) -> Iterator[ColumnTerm]:
+        """Yields the columns in its terms, those of subqueries left out."""
+        return (column for term in self.terms() for column in columns_of(term))
 
     def __str__(self) -> str:
         """The query on one line, as messages show it."""

@@ -88,6 +88,9 @@ class EquivalenceFinder:
             core = self._grouped_alike(core, joined, atom)
             pair = (core, predicted) if nested is gold else (gold, core)
             yield Equivalence(gold=pair[0], predicted=pair[1], said=said)
+        for core in itertools.islice(anti_joins.extreme_by_key(nested), _MAX_JOINS):
+            pair = (core, predicted) if nested is gold else (gold, core)
+            yield Equivalence(gold=pair[0], predicted=pair[1])
 
     def _grouped_alike(self, core: Core, joined: Core, atom: Atom) -> Core:
         """The IN as a join, grouped as the other SELECT where that groups by the row tested."""
@@ -130,7 +133,7 @@ class EquivalenceFinder:
 
     def _keys(self, gold: Core, predicted: Core) -> Iterator[Equivalence]:
         """Where one reads a table in a subquery once more, to test another column than its key."""
-        sides = anti_joins.by_keys(gold), anti_joins.by_keys(predicted)
+        sides = [anti_joins.by_keys(core, self.schema) for core in (gold, predicted)]
         if (sides[0] == gold) != (sides[1] == predicted):
             message = "tests membership by another column than gold, where it may not be unique"
             said = (Finding("wrong_nesting", message),) if self.strict else ()
@@ -150,6 +153,11 @@ def _rows(gold: Extreme, predicted: Extreme) -> tuple[Core, tuple[Core, ...]] | 
     inner = predicted.inner
     if inner is None or not all(source.table for source in inner.sources):
         return None
+    again = superlatives.taken(inner)
+    while again and superlatives.is_of_one(again, predicted):
+        # The extreme among the rows that have the extreme.
+        inner = again.rest
+        again = superlatives.taken(inner)
     rows = Core(sources=inner.sources, ties=inner.ties, where=inner.where)
     if gold.inner is not None:
         gold = dataclasses.replace(gold, rest=gold.inner)

@@ -70,6 +70,11 @@ def spelled_alike(one: Extreme, other: Extreme) -> bool:
     return one.form == other.form and one.form != VALUE
 
 
+def is_of_one(extreme: Extreme, other: Extreme) -> bool:
+    """Whether both are the same extreme of one column."""
+    return extreme.function == other.function and bare(extreme.term) == bare(other.term)
+
+
 def foreign_keys_as_one(schema: Schema) -> Callable[[ColumnTerm], ColumnTerm]:
     """A function that gives one column for all that foreign keys tie to it."""
     roots: dict[ColumnTerm, ColumnTerm] = {}
@@ -83,7 +88,8 @@ def foreign_keys_as_one(schema: Schema) -> Callable[[ColumnTerm], ColumnTerm]:
 
 def taken(core: Core) -> Extreme | None:
     """The extreme that the SELECT itself takes, one row or value of it; None where it does not."""
-    extreme = _of_sorting(core)
+    computes = any(map(terms.aggregates_of, core.items)) and not core.group
+    extreme = None if computes else _of_sorting(core)
     if extreme is not None:
         return extreme if core.sorting.limit == _ONE and not core.sorting.offset else None
     return next(_of_conditions(core), None) or _of_items(core)

@@ -169,6 +169,8 @@ def _queries(gold: Atom, predicted: Atom) -> tuple[Nested, Nested] | None:
 
 def _likeness(pair: AlignedPair, gold: Atom, predicted: Atom) -> int:
     score = _SAME_OPERATOR * (gold.operator == predicted.operator)
+    if {gold.operator[:1], predicted.operator[:1]} == {"<", ">"}:
+        score -= _SAME_RIGHT  # Of two bounds the lower one is meant to be the lower one.
     score += _SAME_LEFT * (pair.key(gold.left) == pair.key(predicted.left))
     if gold.right is None or predicted.right is None:
         return score

@@ -18,6 +18,7 @@ def compare_tables(pair: AlignedPair) -> Iterator[Finding]:
     missing, extra = leftovers(gold, predicted, lambda source: fold(source.table))
     missing = _without(missing, _joined(pair.predicted))
     extra = _without(extra, _joined(pair.gold))
+    missing, extra = _paired(pair, missing, extra)
     for gold_source, predicted_source in zip(missing, extra, strict=False):
         yield Finding(
             "wrong_table", f"reads {predicted_source.table}; gold reads {gold_source.table}"
@@ -30,6 +31,31 @@ def compare_tables(pair: AlignedPair) -> Iterator[Finding]:
         if _is_inside(source, pair.gold):
             why = f"joins {source.table}, which gold reads in a subquery"
         yield Finding("extra_join", why)
+
+
+def _paired(
+    pair: AlignedPair, missing: list[TableSource], extra: list[TableSource]
+) -> tuple[list[TableSource], list[TableSource]]:
+    """Both lists with the tables first, and at one place, that are most alike in their columns."""
+    likeness = {
+        (i, j): len(_columns(pair, gold_source) & _columns(pair, predicted_source))
+        for i, gold_source in enumerate(missing)
+        for j, predicted_source in enumerate(extra)
+    }
+    firsts, seconds = [], []
+    while likeness:
+        best = max(likeness, key=likeness.get)
+        firsts.append(best[0])
+        seconds.append(best[1])
+        likeness = {(i, j): n for (i, j), n in likeness.items() if i != best[0] and j != best[1]}
+    firsts += [i for i in range(len(missing)) if i not in firsts]
+    seconds += [j for j in range(len(extra)) if j not in seconds]
+    return [missing[i] for i in firsts], [extra[j] for j in seconds]
+
+
+def _columns(pair: AlignedPair, source: TableSource) -> set[str]:
+    table = pair.schema.table(source.table)
+    return {fold(column.name) for column in table.columns} if table else set()
 
 
 def _without(sources: Iterable[TableSource], tables: set[str]) -> list[TableSource]:
