@@ -152,7 +152,7 @@ class Comparer:
             message = f"combines two SELECTs by {predicted.operator}; gold is one"
             sides = [(gold, side) for side in (predicted.left, predicted.right)]
         if isinstance(gold, SetOperation) and not self.strict:
-            sides += [(mixed, predicted) for mixed in with_conditions_of_both(gold)]
+            sides = [*((mixed, predicted) for mixed in with_conditions_of_both(gold)), *sides]
         combined = _set_finding(context, message)
         apart = [[combined, *self._queries(*side, context)] for side in sides]
         return _fewest([*apart, *self._as_one(gold, predicted, context, combined)])

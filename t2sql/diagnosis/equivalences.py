@@ -69,7 +69,7 @@ class EquivalenceFinder:
             said = (ordering.another_extreme(*extremes),)
         elif self.strict:
             said = tuple(ordering.compare_ties(*extremes))
-        rows = _rows(*extremes)
+        rows = _rows(*extremes) if meanings[0] == meanings[1] else None
         rest = _returning(predicted, extremes[1], extremes[0])
         gold_rest = _returning(gold, *extremes)
         for core in superlatives.with_conditions_of(gold_rest, extremes[0].inner):

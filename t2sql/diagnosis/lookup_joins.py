@@ -1,20 +1,28 @@
-"""Joins that look a row up and do nothing with it.
+"""Joins that only look a row up, or look it up once more.
 
     SELECT friend.student_id FROM friend JOIN student ON friend.student_id = student.id
 
 Each friend has one student: where the foreign key holds, the rows are those of friend alone.
+
+    SELECT b.name FROM student AS a JOIN friend ON ... JOIN student AS b ON ...
+
+Where both uses of student are joined by their key to one column, they are one row.
 """
 
+import collections
 import dataclasses
+import itertools
 
 from t2sql.data.schema import Schema
+from t2sql.diagnosis import conditions
 from t2sql.diagnosis.description import Core, Query, TableSource, all_cores
-from t2sql.diagnosis.terms import ColumnTerm, nested_of
+from t2sql.diagnosis.terms import ColumnTerm, Nested, nested_of
 from t2sql.sql.names import fold
 
 
 def without_lookups(core: Core, schema: Schema) -> Core:
     """The SELECT without the tables that it joins by their key and asks nothing else of."""
+    core = _with_rows_once(core, schema)
     for number, source in enumerate(core.sources):
         same = [other for other in core.sources[:number] if fold(other.table) == fold(source.table)]
         shorter = _without(core, source, len(same), schema)
@@ -31,21 +39,61 @@ def _without(core: Core, source: TableSource, instance: int, schema: Schema) -> 
         return None
     (key, other) = sorted(ties[0], key=lambda column: column.table_use != use)
     is_used = any(column.table_use == use and column != key for column in core.columns())
+    # Extremes are compared by the key.
+    is_used |= any(
+        atom.left == key and isinstance(atom.right, Nested) for atom in conditions.atoms(core.where)
+    )
     if is_used or not _is_lookup(key, other, schema) or _seen_within(core, source.table):
         return None
-
-    def change(column: ColumnTerm) -> ColumnTerm:
-        if column == key:
-            return change(other)
-        is_later = column.table_use[0] == use[0] and column.instance > instance
-        return dataclasses.replace(column, instance=column.instance - is_later)
 
     kept = dataclasses.replace(
         core,
         sources=tuple(kept for kept in core.sources if kept is not source),
         ties=core.ties - set(ties),
     )
-    return kept.with_columns(change)
+    return kept.with_columns(lambda column: _closed_up(other if column == key else column, use))
+
+
+def _closed_up(column: ColumnTerm, gone: tuple[str, int]) -> ColumnTerm:
+    """The column where one use of a table is gone, and later ones move up."""
+    is_later = column.table_use[0] == gone[0] and column.instance > gone[1]
+    return ColumnTerm(column.table, column.name, column.instance - is_later)
+
+
+def _with_rows_once(core: Core, schema: Schema) -> Core:
+    """The SELECT with one use of a table where two are joined by their key to one column."""
+    keys = [
+        (column, other)
+        for tie in core.ties
+        for column, other in itertools.permutations(tie)
+        if schema.is_primary_key(column.table, column.name)
+        and sum(fold(ref.table) == fold(column.table) for ref in schema.primary_keys) == 1
+    ]
+    by_target = collections.defaultdict(set)
+    for key, other in keys:
+        by_target[fold(key.table), fold(key.name), other].add(key.instance)
+    for (table, _, _), instances in by_target.items():
+        first, *later = sorted(instances)
+        uses = [source for source in core.sources if fold(source.table) == table]
+        is_plain = not any(source.outer for source in uses) and len(uses) > max(instances)
+        if later and is_plain and not _seen_within(core, table):
+            shorter = _with_one_use(core, uses[later[0]], (table, first), (table, later[0]))
+            return _with_rows_once(shorter, schema)
+    return core
+
+
+def _with_one_use(
+    core: Core, source: TableSource, kept: tuple[str, int], gone: tuple[str, int]
+) -> Core:
+    def change(column: ColumnTerm) -> ColumnTerm:
+        if column.table_use == gone:
+            return ColumnTerm(column.table, column.name, kept[1])
+        return _closed_up(column, gone)
+
+    shorter = dataclasses.replace(
+        core, sources=tuple(other for other in core.sources if other is not source)
+    ).with_columns(change)
+    return dataclasses.replace(shorter, ties=frozenset(t for t in shorter.ties if len(t) == 2))
 
 
 def _is_lookup(key: ColumnTerm, other: ColumnTerm, schema: Schema) -> bool:
