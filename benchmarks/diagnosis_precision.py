@@ -1,17 +1,18 @@
 """How many findings of the diagnosis are right, by marks that people set.
 
-    python -m benchmarks.diagnosis_precision --data=SPIDER_DIR --runs=runs/a,runs/b > cases.txt
+    python -m benchmarks.diagnosis_precision --data=SPIDER_DIR --runs=runs/a,runs/b > cases.md
     python -m benchmarks.diagnosis_precision --data=SPIDER_DIR --runs=runs/a,runs/b \
-        --marks=benchmarks/diagnosis_marks_lenient.tsv,benchmarks/diagnosis_marks_strict.tsv
+        --marks=benchmarks/diagnosis_marks_1.tsv,benchmarks/diagnosis_marks_2.tsv
 
-The first prints wrong predictions with their findings: those of the runs, and gold queries of dev
-made wrong as models do it. A line of marks is `case findings marks`: the case's name, the digest of
-its findings, and a 1 or 0 for each finding in order (is what it says true, and a fault or a
-difference that matters?). The second counts the marks; a case whose findings have changed since is
-named and left out.
+The first prints wrong predictions with their findings, and how to mark them: predictions of the
+runs, by turns, and gold queries of dev made wrong as models do it. A line of marks is
+`case findings marks cause`: the case's name, the digest of its findings, a 1 or 0 for each finding
+in order, and a 1 or 0 for the main cause. The second counts the marks of each file and those that
+two files agree on; a case whose findings have changed since is named and left out.
 """
 
 import hashlib
+import itertools
 import json
 import pathlib
 import random
@@ -31,8 +32,23 @@ from t2sql.runtime import cli
 
 _DATA = flags.DEFINE_string("data", None, "Spider directory.", required=True)
 _RUNS = flags.DEFINE_list("runs", [], "Run directories whose wrong predictions are cases.")
-_MADE = flags.DEFINE_integer("made", 160, "How many made mistakes.", lower_bound=0)
+_OF_RUNS = flags.DEFINE_integer("of_runs", 110, "How many of the runs.", lower_bound=0)
+_MADE = flags.DEFINE_integer("made", 90, "How many made mistakes.", lower_bound=0)
 _MARKS = flags.DEFINE_list("marks", [], "Files of marks to count; none to print the cases.")
+
+RULE = """
+Each case is a question, the right query (gold), a predicted query that is wrong, how the results
+differ, and what the diagnosis says of it (findings). Mark without help, by reading.
+
+*   A finding is **1** if what it says is true of the two queries, and is a fault of the prediction
+    or a difference from gold that can change the result; **0** if it says something false, calls a
+    difference what is only another way of writing, or would lead a reader to the wrong part of the
+    query. In doubt: 0.
+*   The cause is **1** if some finding names what mainly makes the result differ; else **0**.
+
+For each case write one line: its number, a space, a 1 or 0 for each finding in order without
+spaces (`-` where there is no finding), a space, and the cause. For example `17 1101 1`.
+"""
 
 Mistake = Callable[[exp.Select], str | None]
 MISTAKES: dict[str, Mistake] = {}
@@ -186,16 +202,6 @@ def filter_as_case(tree):
 
 
 @_mistake
-def columns_as_one_text(tree):
-    plain = _select(tree) and all(isinstance(item, exp.Column) for item in tree.expressions)
-    if plain and len(tree.expressions) == 2 and not tree.find(exp.SetOperation):
-        items = ' || " " || '.join(map(_sql, tree.expressions))
-        changed = _sql(tree.select("xx", append=False))
-        return changed.replace("xx", items, 1)
-    return None
-
-
-@_mistake
 def more_groups(tree):
     group = _select(tree) and tree.args.get("group")
     columns = [c for c in tree.find_all(exp.Column) if c not in group.expressions] if group else []
@@ -237,16 +243,6 @@ def _is_text(node: exp.Expression) -> bool:
 
 
 @_mistake
-def words_after(tree):
-    return f"{_sql(tree)} This query returns the rows that were asked for."
-
-
-@_mistake
-def latex_after(tree):
-    return f"{_sql(tree)}\\end{{code}}"
-
-
-@_mistake
 def rows_of_one_table(tree):
     joins = _select(tree) and tree.args.get("joins")
     if joins:
@@ -257,19 +253,119 @@ def rows_of_one_table(tree):
 
 
 @_mistake
-def table_made(tree):
-    return f"CREATE TABLE answer AS {_sql(tree)}"
+def other_direction(tree):
+    order = _select(tree) and tree.args.get("order")
+    if not order:
+        return None
+    changed = tree.copy()
+    key = changed.args["order"].expressions[0]
+    key.set("desc", not key.args.get("desc"))
+    return _sql(changed)
+
+
+@_mistake
+def another_column(tree):
+    columns = [item for item in tree.expressions if isinstance(item, exp.Column)]
+    others = [c for c in tree.find_all(exp.Column) if _sql(c) not in map(_sql, tree.expressions)]
+    if not _select(tree) or not columns or not others:
+        return None
+    items = [others[0].copy() if item is columns[-1] else item for item in tree.expressions]
+    return _sql(tree.select(*items, append=False))
+
+
+@_mistake
+def and_for_or(tree):
+    either = _select(tree) and tree.find(exp.Or)
+    if not either:
+        return None
+    return _sql(tree.transform(lambda node: exp.And(**node.args) if node == either else node))
+
+
+@_mistake
+def one_bound_and_no_join(tree):
+    between = _select(tree) and tree.find(exp.Between)
+    if not between:
+        return None
+    bound = exp.GT(this=between.this.copy(), expression=between.args["high"].copy())
+    return _sql(tree.transform(lambda node: bound if node == between else node))
+
+
+@_mistake
+def every_row_for_each(tree):
+    counted = next(iter(tree.find_all(exp.Distinct)), None) if _select(tree) else None
+    if not isinstance(counted and counted.parent, exp.Count):
+        return None
+    first = counted.expressions[0].copy()
+    return _sql(tree.transform(lambda node: first if node == counted else node))
+
+
+@_mistake
+def equal_for_like(tree):
+    like = _select(tree) and tree.find(exp.Like)
+    if not like or not like.expression.name:
+        return None
+    plain = exp.EQ(this=like.this.copy(), expression=exp.Literal.string(like.expression.name))
+    return _sql(tree.transform(lambda node: plain if node == like else node)).replace("%", "")
+
+
+@_mistake
+def value_of_all_rows(tree):
+    inner = next(
+        (s for s in tree.find_all(exp.Select) if s is not tree and s.args.get("where")), None
+    )
+    if not _select(tree) or inner is None:
+        return None
+    changed = inner.copy()
+    changed.set("where", None)
+    return _sql(tree.transform(lambda node: changed if node == inner else node))
+
+
+@_mistake
+def mean_of_another_and_first_row(tree):
+    call = next(iter(tree.find_all(exp.Avg, exp.Sum, exp.Max, exp.Min)), None)
+    if not _select(tree) or call is None or tree.args.get("limit"):
+        return None
+    other = exp.Sum if isinstance(call, exp.Avg) else exp.Avg
+    changed = tree.transform(lambda node: other(this=node.this) if node == call else node)
+    return _sql(changed.limit(1))
+
+
+@_mistake
+def groups_of_more(tree):
+    having = _select(tree) and tree.args.get("having")
+    numbers = [x for x in having.find_all(exp.Literal) if x.is_int] if having else []
+    if not numbers:
+        return None
+    one_more = exp.Literal.number(int(numbers[0].this) + 1)
+    return _sql(tree.transform(lambda node: one_more if node == numbers[0] else node).distinct())
+
+
+@_mistake
+def one_side_alone(tree):
+    if isinstance(tree, exp.Intersect | exp.Except | exp.Union):
+        return _sql(tree.expression)
+    return None
+
+
+@_mistake
+def joined_by_names(tree):
+    joins = _select(tree) and tree.args.get("joins")
+    on = joins and joins[0].args.get("on")
+    if not isinstance(on, exp.EQ):
+        return None
+    right = next((c for c in tree.find_all(exp.Column) if c.table != on.this.table), None)
+    changed = tree.copy()
+    changed.args["joins"][0].set("on", exp.EQ(this=on.this.copy(), expression=right.copy()))
+    return _sql(changed) if right and right != on.expression else None
 
 
 def cases(root: pathlib.Path) -> Iterator[Case]:
-    """Yields predictions of the runs, then the made ones, the kinds by turns."""
-    for number, run in enumerate(_RUNS.value):
-        for path in sorted(pathlib.Path(run, "predictions").glob("*.jsonl")):
-            for line in path.read_text().splitlines():
-                row = json.loads(line)
-                yield _case(f"run{number}", row["db_id"], row["question"], row["gold"], row["sql"])
+    """Yields predictions of the runs, by turns, then the made ones, the kinds by turns."""
+    runs = [list(_of_run(number, run)) for number, run in enumerate(_RUNS.value)]
+    for group in itertools.zip_longest(*runs):
+        yield from filter(None, group)
     examples = json.loads((root / "dev.json").read_text())
-    random.Random(1).shuffle(examples)
+    random.Random(2).shuffle(examples)
     pools = {name: iter(examples) for name in MISTAKES}
     seen = set()
     # Some are right all the same, or a kind has no more.
@@ -286,6 +382,21 @@ def cases(root: pathlib.Path) -> Iterator[Case]:
                     break
 
 
+def _of_run(number: int, run: str) -> Iterator[Case]:
+    """Yields the half of a run's predictions that was not looked at when code was mended."""
+    rows = {}
+    for path in sorted(pathlib.Path(run, "predictions").glob("*.jsonl")):
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            case = _case(f"run{number}", row["db_id"], row["question"], row["gold"], row["sql"])
+            rows[case.name] = case
+    yield from (rows[name] for name in sorted(rows) if _is_unseen(rows[name]))
+
+
+def _is_unseen(case: Case) -> bool:
+    return int(hashlib.sha256((case.gold + case.predicted).encode()).hexdigest(), 16) % 2 == 1
+
+
 def _case(source: str, db_id: str, question: str, gold: str, predicted: str) -> Case:
     return Case(f"{source}/{_digest(gold + predicted)}", db_id, question, gold, predicted)
 
@@ -294,10 +405,19 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def wrong_cases(root: pathlib.Path) -> Iterator[tuple[Case, list[Finding]]]:
-    """Yields the cases that execution finds wrong, at most `--made` of the made ones."""
+class WrongCase(NamedTuple):
+    """A case that execution finds wrong, how the results differ, and the findings."""
+
+    case: Case
+    reason: str
+    findings: list[Finding]
+
+
+def wrong_cases(root: pathlib.Path) -> Iterator[WrongCase]:
+    """Yields the cases that execution finds wrong, each once, as many as are asked for."""
     schemas = read_tables(root)
-    made = 0
+    left = {"run": _OF_RUNS.value, "made": _MADE.value}
+    seen = set()
     candidates = list(cases(root))
     pairs = (
         QueryPair(
@@ -310,41 +430,91 @@ def wrong_cases(root: pathlib.Path) -> Iterator[tuple[Case, list[Finding]]]:
     )
     with Executor() as executor:
         for case, verdict in zip(candidates, evaluate_all(pairs, executor), strict=True):
-            if verdict.execution or (made == _MADE.value and not case.name.startswith("run")):
+            kind = "run" if case.name.startswith("run") else "made"
+            digest = case.name.rpartition("/")[2]
+            if verdict.execution or not left[kind] or digest in seen:
                 continue
-            made += not case.name.startswith("run")
-            yield case, diagnose(case.gold, case.predicted, schemas[case.db_id])
+            left[kind] -= 1
+            seen.add(digest)
+            findings = diagnose(
+                case.gold,
+                case.predicted,
+                schemas[case.db_id],
+                execution=verdict.predicted_result,
+            )
+            yield WrongCase(case, verdict.reason.message, findings)
 
 
 def main(argv) -> None:
     del argv
-    diagnosed = {
-        case.name: (case, findings) for case, findings in wrong_cases(pathlib.Path(_DATA.value))
-    }
+    root = pathlib.Path(_DATA.value)
+    wrong = {wrong.case.name: wrong for wrong in wrong_cases(root)}
     if not _MARKS.value:
-        for case, findings in diagnosed.values():
-            print(f"\n{case.name} {_of(findings)} {case.db_id}: {case.question}")
-            print(f"  gold      {case.gold}\n  predicted {case.predicted}")
-            for finding in findings:
-                print(f"  - {finding.error}: {finding.message}")
+        _print_cases(root, list(wrong.values()))
         return
-    files = [pathlib.Path(name).read_text().splitlines() for name in _MARKS.value]
-    for name, lines in zip(_MARKS.value, files, strict=True):
-        marks = dict(_marks(lines, diagnosed))
-        bits = "".join(marks.values())
-        print(f"{name}: {len(marks)} cases; findings right {bits.count('1')} of {len(bits)}")
+    marks = [_marks(pathlib.Path(name), wrong) for name in _MARKS.value]
+    for name, marked in zip(_MARKS.value, marks, strict=True):
+        print(f"{name}: {len(marked)} cases")
+        for source in ("run", "made", ""):
+            chosen = [mark for case, mark in marked.items() if _source(case).startswith(source)]
+            _print_counts(source or "all", chosen)
+    if len(marks) > 1:
+        shared = [(marks[0][case], marks[1][case]) for case in marks[0] if case in marks[1]]
+        bits = [pair for one, other in shared for pair in zip(one[0], other[0], strict=True)]
+        both = sum(pair == ("1", "1") for pair in bits)
+        same = sum(one == other for one, other in bits)
+        print(f"both readers: findings right {both} of {len(bits)}; they agree on {same}")
 
 
-def _marks(lines, diagnosed) -> Iterator[tuple[str, str]]:
-    stale = []
-    for line in lines:
-        name, digest, bits = line.split("\t")
-        if name not in diagnosed or _of(diagnosed[name][1]) != digest:
+def _source(name: str) -> str:
+    return "run" if name.startswith("run") else "made"
+
+
+def _print_counts(source: str, marks: list[tuple[str, str]]) -> None:
+    bits = "".join(bits for bits, _ in marks)
+    causes = [cause for _, cause in marks]
+    right = f"findings right {bits.count('1')} of {len(bits)}"
+    print(f"  {source:4}  {right}; main cause named in {causes.count('1')} of {len(causes)}")
+
+
+def _print_cases(root: pathlib.Path, wrong: list[WrongCase]) -> None:
+    """Prints all that a reader needs; what he needs not know, the cases' names, comes last."""
+    print(RULE)
+    for number, (case, reason, findings) in enumerate(wrong, start=1):
+        print(f"\n## {number}. {case.question} ({case.db_id})\n")
+        print(f"    gold       {case.gold}\n    predicted  {case.predicted}\n")
+        print(f"Results: {reason}\n")
+        for finding in findings:
+            print(f"*   {finding.error}: {finding.message}")
+    schemas = read_tables(root)
+    print("\n# The schemas\n")
+    for db_id in sorted({case.db_id for case, _, _ in wrong}):
+        schema = schemas[db_id]
+        print(f"{db_id}:")
+        for table in schema.tables:
+            print(f"    {table.name}({', '.join(column.name for column in table.columns)})")
+        primary = ", ".join(f"{key.table}.{key.column}" for key in schema.primary_keys)
+        print(f"    primary keys: {primary}")
+        for source, target in schema.foreign_keys:
+            ends = f"{source.table}.{source.column} -> {target.table}.{target.column}"
+            print(f"    foreign key {ends}")
+    print("\n# The names of the cases, to make lines of marks of\n")
+    for number, (case, _, findings) in enumerate(wrong, start=1):
+        print(f"{number}\t{case.name}\t{_of(findings)}")
+
+
+def _marks(path: pathlib.Path, wrong: dict[str, WrongCase]) -> dict[str, tuple[str, str]]:
+    """By case, its marks and whether the cause is named; names the cases that have changed."""
+    marks, stale = {}, []
+    for line in path.read_text().splitlines():
+        name, digest, bits, cause = line.split("\t")
+        if name not in wrong or _of(wrong[name].findings) != digest:
             stale.append(name)
         else:
-            yield name, bits.replace("-", "")
+            marks[name] = bits.replace("-", ""), cause
     if stale:
-        print(f"{len(stale)} marks are of other findings: {' '.join(stale)}")
+        print(f"{path}: {len(stale)} marks are of other findings: {' '.join(stale)}")
+    return marks
 
 
 def _of(findings: list[Finding]) -> str:

@@ -38,13 +38,12 @@ class AlignedPair:
     strict: bool = False
 
     def __post_init__(self):
-        object.__setattr__(self, "_meant", _meant_columns(self.gold, self.predicted))
         object.__setattr__(self, "_tied", _tied_columns(self))
 
     def key(self, term: Term) -> Term:
         """Equal for terms of gold and of the prediction that mean one value."""
         if isinstance(term, ColumnTerm):
-            return self._tied.get(self._meant.get(term, term), self._meant.get(term, term))
+            return self._tied.get(term, term)
         if isinstance(term, Nested):
             return _SUBQUERY
         if isinstance(term, Literal) and self.strict:
@@ -55,19 +54,6 @@ class AlignedPair:
                 args = (Star(),)
             return terms.call(term.name, *args, distinct=term.distinct)
         return term
-
-
-def _meant_columns(gold: Core, predicted: Core) -> dict[ColumnTerm, ColumnTerm]:
-    """Each name of the prediction that does not resolve -> gold's column of that name, if one."""
-    by_name = collections.defaultdict(set)
-    for column in gold.columns():
-        by_name[fold(column.name)].add(column)
-    unresolved = (column for column in predicted.columns() if not column.table)
-    return {
-        column: next(iter(by_name[fold(column.name)]))
-        for column in unresolved
-        if len(by_name[fold(column.name)]) == 1
-    }
 
 
 def _tied_columns(pair: AlignedPair) -> dict[ColumnTerm, ColumnTerm]:

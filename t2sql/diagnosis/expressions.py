@@ -64,12 +64,14 @@ class ExpressionReader:
         sql: str,
         schema: Schema,
         read_query: Callable[[exp.Expression, NameScope], Query],
+        likely: tuple[str, ...] = (),
     ):
         self.scope = scope
         self.problems = problems
         self._sql = sql
         self._schema = schema
         self._read_query = read_query
+        self._likely = likely
 
     def term(self, node: exp.Expression | None) -> Term:
         """Reads a value; sqlglot gives None where the text leaves out what SQL asks for."""
@@ -158,7 +160,7 @@ class ExpressionReader:
         if as_text and not _NAME.fullmatch(node.name):
             return terms.literal(node.name, is_text=True)
         self.problems.append(NameProblem("column", node.name, self.scope.tables(), as_text))
-        return ColumnTerm("", node.name)
+        return self._elsewhere(node.name) or ColumnTerm("", node.name)
 
     def _qualified(self, node: exp.Column) -> Term:
         entry, inside = self.scope.entry(node.table)
@@ -167,8 +169,15 @@ class ExpressionReader:
         term = entry.get(node.name)
         if term is None:
             self.problems.append(NameProblem("column", node.name, (entry.name,)))
-            return ColumnTerm(entry.name, node.name)
+            return self._elsewhere(node.name) or ColumnTerm(entry.name, node.name)
         return term if inside else outside(term)
+
+    def _elsewhere(self, name: str) -> ColumnTerm | None:
+        """The column of that name of the one likely table that has one: what it lacks is a join."""
+        owners = [table for table in self._schema.tables_with(name) if table.name in self._likely]
+        if len(owners) != 1:
+            return None
+        return ColumnTerm(owners[0].name, owners[0].column(name).name)
 
     def _unread(self, node: exp.Column) -> Term:
         """A column of something that FROM does not name: a missing join, or an invention."""
@@ -176,7 +185,8 @@ class ExpressionReader:
         if column is not None:
             return ColumnTerm(self._schema.table(node.table).name, column.name)
         self.problems.append(NameProblem("qualifier", node.table, self.scope.tables()))
-        return self.scope.find(node.name)[0] or ColumnTerm("", node.name)
+        term = self.scope.find(node.name)[0] or self._elsewhere(node.name)
+        return term or ColumnTerm("", node.name)
 
     def value(self, node: exp.Expression) -> Term:
         """Reads what a column is compared with: an unknown name in double quotes is text."""

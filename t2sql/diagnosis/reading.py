@@ -76,6 +76,7 @@ class QueryReader:
             self.sql,
             self.schema,
             lambda node, scope: self.read(node, scope, ctes),
+            self.likely,
         )
 
     def _set_operation(
