@@ -24,7 +24,9 @@ from t2sql.data.values import ColumnValue, ValueIndex, words_of
 _MAX_WORDS = 4
 _LEAST_INFLECTED = 3  # letters of a word without its ending
 _LEAST_JOINED = 6  # letters of a value run together
-_LEAST_MISSPELT = 5  # letters of a value that is off by one
+# Letters of a value that is off by one, and values of its column: each takes an entry a letter.
+_LEAST_MISSPELT, _MOST_MISSPELT = 5, 30
+_MAX_MISSPELT_VALUES = 5000
 _MAX_FLAG_VALUES = 4
 _MAX_COLUMNS = 2  # that a value in another form is given for
 _SEXES = {
@@ -67,7 +69,7 @@ class WrittenValues:
         self._schema_stems = frozenset().union(*self._mentions.values(), *self._of_tables.values())
         self._by_stems: dict[tuple[str, ...], list[ColumnValue]] = collections.defaultdict(list)
         self._joined: dict[str, list[ColumnValue]] = collections.defaultdict(list)
-        self._by_sound: dict[str, list[ColumnValue]] = collections.defaultdict(list)
+        self._by_deletion: dict[str, list[ColumnValue]] = collections.defaultdict(list)
         self._flags: dict[ColumnRef, list[str]] = {}
         self._short: dict[ColumnRef, dict[str, str]] = collections.defaultdict(dict)
         for ref, column_values in values.items():
@@ -86,9 +88,10 @@ class WrittenValues:
             joined = "".join(words)
             if len(joined) >= _LEAST_JOINED:
                 self._joined[joined].append(match)
-            if len(joined) >= _LEAST_MISSPELT:
+            few = len(column_values) <= _MAX_MISSPELT_VALUES
+            if few and _LEAST_MISSPELT <= len(joined) <= _MOST_MISSPELT:
                 for key in _deletions(joined):
-                    self._by_sound[key].append(match)
+                    self._by_deletion[key].append(match)
 
     def find(self, question: str) -> list[list[ColumnValue]]:
         """The columns of each value that is named, the likeliest column first.
@@ -173,7 +176,7 @@ class WrittenValues:
         close = {
             match: None
             for key in _deletions(joined)
-            for match in self._by_sound.get(key, ())
+            for match in self._by_deletion.get(key, ())
             if _is_one_edit(joined, "".join(words_of(match.value)))
         }
         return [*close]
