@@ -22,13 +22,14 @@ _DATABASES = flags.DEFINE_integer(
 
 def main(argv) -> None:
     del argv
+    from t2sql.data import dataset
     from t2sql.training import config as config_lib
     from t2sql.training import data as data_lib
 
     root = pathlib.Path(_DATA.value).absolute()
     output = storage.local_folder(_OUTPUT.value, "--output")
     count = _DATABASES.value or config_lib.default_config().train.held_out_databases
-    split = data_lib.read_split(root, ("train",), compact=False, held_out=count)
+    split = data_lib.read_split(dataset.as_folder(root), ("train",), compact=False, held_out=count)
     try:
         output.mkdir(parents=True)
         for name in ("database", "tables.json"):

@@ -11,16 +11,16 @@ from typing import Any
 
 from t2sql import errors
 from t2sql.choose.vote import Choice, ChooseQuery
-from t2sql.data import database, sources
+from t2sql.data import database
 from t2sql.data.compact import CompactDatabase
 from t2sql.data.examples import Example
 from t2sql.evaluation.sandbox.executor import Executor, Limits
 from t2sql.report import predictions, spider_files
 from t2sql.report.case import Answer
-from t2sql.report.questions import Questions, read_questions
+from t2sql.report.questions import DataSource, Questions, read_questions
 from t2sql.runs import reader
 from t2sql.runtime.progress import counted
-from t2sql.storage import local_cache, output_files
+from t2sql.storage import output_files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,9 +117,9 @@ def _read_questions(runs: Mapping[str, reader.RunContents], data: str) -> list[Q
             f"--candidates: {first} answers {len(asked[first]['only'])} examples of the split "
             "only (data.only); the first run has to answer all of them"
         )
-    root = sources.resolve_data(data, cache_dir=local_cache.default_dir())
+    folder = DataSource(path=data).open(runs[first].manifest.get("recorded", {}))
     read = functools.partial(
-        read_questions, root, split=split, limit=None, gold=None, required=True
+        read_questions, folder, split=split, limit=None, gold=None, required=True
     )
     whole = read()
     return [read(only=of_run["only"]) if "only" in of_run else whole for of_run in asked.values()]
@@ -149,14 +149,14 @@ def _choices(
 
     @functools.lru_cache(maxsize=4)
     def database_of(db_id: str) -> CompactDatabase:
-        return CompactDatabase(database.database_path(questions.root, db_id))
+        return CompactDatabase(database.database_path(questions.folder, db_id))
 
     def tasks() -> Iterator[ChooseQuery]:
         for question in _side_by_side(questions, answers):
             waiting.append(question)
             example = question.example
             yield ChooseQuery(
-                database.database_path(questions.root, example.db_id),
+                database.database_path(questions.folder, example.db_id),
                 question.sqls,
                 database_of(example.db_id).named(example.question),
                 question.logprobs,

@@ -13,13 +13,12 @@ from pathlib import Path
 
 from t2sql import errors
 from t2sql.data import notices
+from t2sql.data.dataset import SPIDER, DataFolder
 from t2sql.sql.names import quoted
 
 _MAGIC = b"SQLite format 3\x00"
 # One object that SQLite cannot parse makes it refuse all queries: that object, and why.
 _MALFORMED = re.compile(r"malformed database schema \((?P<name>.*?)\) - (?P<reason>.*)", re.DOTALL)
-# The full release keeps the databases of its test split in a folder of their own.
-_FOLDERS = ("database", "test_database")
 MAX_SECONDS = 60.0
 # Steps of SQLite's machine; one may read a value of many megabytes.
 _STEPS_PER_CHECK = 20
@@ -30,22 +29,27 @@ def is_plain_name(name: str) -> bool:
     return name not in ("", ".", "..") and not any(char in name for char in "/\\\0")
 
 
-def database_path(root: Path, db_id: str) -> Path:
-    """`<root>/database/<db_id>/<db_id>.sqlite`, whether it exists or not.
+def database_path(root: Path | DataFolder, db_id: str) -> Path:
+    """`<folder>/<db_id>/<db_id>.sqlite`, whether it exists or not.
 
-    Where only `<root>/test_database/<db_id>` exists it is the one under that.
+    Args:
+      root: the data set; of a plain directory, Spider's folders: `database`, or
+        `test_database` where only that has it.
+      db_id: the database.
 
     Raises:
       InputError: `db_id` is not a plain folder name, so it could lead out of `root`.
     """
     if not is_plain_name(db_id):
         raise errors.InputError(f"db_id {db_id!r} is not a plain folder name")
-    folders = [root / folder / db_id for folder in _FOLDERS]
+    if isinstance(root, Path):
+        root = DataFolder(root=root, dataset=SPIDER)
+    folders = [folder / db_id for folder in root.database_folders()]
     folder = next((folder for folder in folders if folder.is_dir()), folders[0])
     return folder / f"{db_id}.sqlite"
 
 
-def database_paths(root: Path, db_id: str) -> list[Path]:
+def database_paths(root: Path | DataFolder, db_id: str) -> list[Path]:
     """All SQLite files of a database: the canonical one, then the distilled test suite's.
 
     A file beside the canonical one that is no database is left out, and told.

@@ -1,4 +1,4 @@
-"""Examples in the Spider layout: a question, its gold SQL if any, and its database's schema."""
+"""Examples of a data set: a question, its gold SQL if any, and its database's schema."""
 
 import dataclasses
 import functools
@@ -7,18 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from t2sql import errors
-from t2sql.data import records
+from t2sql.data import dataset, notices, records
 from t2sql.data.compact import CompactDatabase
 from t2sql.data.database import database_path, is_plain_name
+from t2sql.data.dataset import DataFolder
+from t2sql.data.descriptions import read_descriptions
 from t2sql.data.read_schema import read_db_definitions
 from t2sql.runtime import progress
-
-SPLIT_FILES = {
-    "dev": "dev.json",
-    "train": "train_spider.json",
-    "train_others": "train_others.json",
-    "test": "test.json",
-}
 
 
 class UnknownExamplesError(errors.InputError):
@@ -37,6 +32,10 @@ class Example:
       db_definitions: the CREATE TABLE statements, see `read_schema.read_db_definitions`, or
         the text of `compact.CompactDatabase`.
       values: what of the question is in the database, as conditions; for compact prompts only.
+      hint: what one has to know beside the question (BIRD's evidence); "" where there is none.
+      difficulty: the level that the data set gives the question; None where it gives none.
+      other_queries: more gold SQL, where the data has several queries; any of them is right.
+      source_id: the data set's own id of the record; "" where it has none.
     """
 
     example_id: str
@@ -45,10 +44,14 @@ class Example:
     query: str | None
     db_definitions: str
     values: tuple[str, ...] = ()
+    hint: str = ""
+    difficulty: str | None = None
+    other_queries: tuple[str, ...] = ()
+    source_id: str = ""
 
 
 def read_examples(
-    root: Path,
+    root: Path | DataFolder,
     split: str,
     *,
     limit: int | None = None,
@@ -56,18 +59,20 @@ def read_examples(
     with_schema: bool = True,
     compact: bool = False,
     written: bool = False,
+    described: bool = False,
 ) -> list[Example]:
     """Reads a split in file order.
 
     Args:
-      root: a directory in the Spider layout.
-      split: one of `SPLIT_FILES`. Fields of a record besides `db_id`, `question` and `query`
-        are ignored.
+      root: a data set; a plain directory is recognised by its files.
+      split: one of the set's, or the name of a file there. Fields of a record that the set does
+        not describe are ignored.
       limit: the first so many examples only; None for all.
       only: the ids of the examples to read; None for all.
       with_schema: False leaves `db_definitions` empty and the databases unread.
       compact: the schemas in few tokens, and the values that the questions name.
       written: whether these are named in other forms than theirs too.
+      described: whether the schemas end with what the data set says of their columns.
 
     Raises:
       InputError: the directory, the split or a database is missing or broken, the records are
@@ -77,52 +82,75 @@ def read_examples(
     """
     if limit is not None and limit < 1:
         raise errors.InputError(f"the limit is {limit}; it has to be at least 1, or None for all")
-    path = _split_path(root, split)
-    split_records = records.read_records(path)
-    if not split_records:
-        raise errors.InputError(f"{path}: holds no examples")
-    examples = [
-        _example(path, split, index, record) for index, record in enumerate(split_records[:limit])
-    ]
+    folder = dataset.as_folder(root)
+    examples = _read_split(folder, split, limit)
     if only is not None:
         unknown = set(only) - {example.example_id for example in examples}
         if unknown:
             raise UnknownExamplesError(
-                f"{path} has no example {min(unknown)!r} "
+                f"{folder.root}, split {split} has no example {min(unknown)!r} "
                 f"({len(unknown)} of {len(only)} are not there)"
             )
         chosen = frozenset(only)
         examples = [example for example in examples if example.example_id in chosen]
     if not with_schema:
         return examples
-    return with_schemas(root, examples, compact=compact, written=written)
+    return with_schemas(folder, examples, compact=compact, written=written, described=described)
 
 
-def split_names(root: Path) -> list[str]:
-    """The splits whose file lies in a directory.
+def _read_split(folder: DataFolder, split: str, limit: int | None) -> list[Example]:
+    examples: list[Example] = []
+    first_use: dict[str, str] = {}
+    for path in folder.split_files(split):
+        split_records = records.read_records(path)
+        if not split_records:
+            raise errors.InputError(f"{path}: holds no examples")
+        _check_names(path, folder.dataset, split_records)
+        for index, record in enumerate(split_records[:limit]):
+            example = _example(path, index, record, folder.dataset)
+            where = f"{path}: record {index}"
+            if example.source_id:
+                other = first_use.setdefault(example.source_id, where)
+                if other != where:
+                    raise errors.InputError(
+                        f"{where}: field {folder.dataset.fields.id!r} is {example.source_id!r}, as "
+                        f"in {other}: an id may stand only once"
+                    )
+            example_id = f"{split}/{len(examples):04d}"
+            examples.append(dataclasses.replace(example, example_id=example_id))
+    return examples[:limit]
+
+
+def _check_names(path: Path, described: dataset.DataSet, read: list[dict[str, Any]]) -> None:
+    """Refuses a field that the user named and no record has; tells a hint that is not read.
 
     Raises:
-      InputError: there is no such directory.
+      InputError: names the field.
     """
-    if not root.is_dir():
-        raise errors.InputError(f"{root}: no such data directory")
-    return [split for split, file in SPLIT_FILES.items() if (root / file).exists()]
+    fields = described.fields
+    for field in sorted(described.named):
+        name = getattr(fields, field)
+        if not any(name in record for record in read):
+            names = ", ".join(sorted(read[0])) or "none"
+            raise errors.InputError(
+                f"{path}: record 0 has no field {name!r}, nor has any other, though "
+                f"config.data.fields.{field} names it (its fields: {names})"
+            )
+    hints = dict.fromkeys(one.fields.hint for one in dataset.SETS.values() if one.fields.hint)
+    for name in hints:
+        if not fields.hint and any(record.get(name) for record in read):
+            notices.tell(
+                f"{path}: the field {name!r} of its records is not read; "
+                f"--config.data.fields.hint={name} gives it to the model"
+            )
 
 
-def _split_path(root: Path, split: str) -> Path:
-    present = split_names(root)
-    if split not in SPLIT_FILES:
-        raise errors.InputError(f"no split is called {split!r}; there are {', '.join(SPLIT_FILES)}")
-    if split not in present:
-        raise errors.InputError(
-            f"{root}: no split {split!r}: {SPLIT_FILES[split]} is not there "
-            f"(splits there: {', '.join(present) or 'none'})"
-        )
-    return root / SPLIT_FILES[split]
-
-
-def _example(path: Path, split: str, index: int, record: dict[str, Any]) -> Example:
-    records.check_layout(path, index, record)
+def _example(path: Path, index: int, record: dict[str, Any], described: dataset.DataSet) -> Example:
+    """A record as an example, without its id and schema."""
+    fields = described.fields
+    records.check_layout(path, index, record, fields.query)
+    if name := dataset.gold_elsewhere(described, record):
+        raise errors.InputError(f"{path}: record {index} {dataset.advice(described, name)}")
 
     def text(name: str) -> str:
         value = records.field(path, index, record, name, str)
@@ -130,22 +158,52 @@ def _example(path: Path, split: str, index: int, record: dict[str, Any]) -> Exam
             raise errors.InputError(f"{path}: record {index}: field {name!r} is empty")
         return value
 
-    db_id = text("db_id")
+    def optional(name: str) -> str:
+        value = record.get(name) if name else None
+        if value is None or isinstance(value, int) and not isinstance(value, bool):
+            return "" if value is None else str(value)
+        return records.field(path, index, record, name, str)
+
+    db_id = text(fields.db_id)
     if not is_plain_name(db_id):
         raise errors.InputError(
-            f"{path}: record {index}: db_id {db_id!r} is not a plain folder name"
+            f"{path}: record {index}: {fields.db_id} {db_id!r} is not a plain folder name"
         )
+    queries = _gold(path, index, record, fields.query)
     return Example(
-        example_id=f"{split}/{index:04d}",
+        example_id="",
         db_id=db_id,
-        question=text("question"),
-        query=None if record.get("query") is None else text("query"),
+        question=text(fields.question),
+        query=queries[0] if queries else None,
         db_definitions="",
+        hint=optional(fields.hint).strip(),
+        difficulty=optional(fields.difficulty) or None,
+        other_queries=queries[1:],
+        source_id=optional(fields.id),
     )
 
 
+def _gold(path: Path, index: int, record: dict[str, Any], name: str) -> tuple[str, ...]:
+    """The gold queries of a record; none where its field is missing or null."""
+    value = record.get(name)
+    if value is None:
+        return ()
+    queries = value if isinstance(value, list) else [value]
+    if not queries:
+        raise errors.InputError(f"{path}: record {index}: field {name!r} is an empty list")
+    for query in queries:
+        if not records.field(path, index, {name: query}, name, str).strip():
+            raise errors.InputError(f"{path}: record {index}: field {name!r} is empty")
+    return tuple(queries)
+
+
 def with_schemas(
-    root: Path, examples: Sequence[Example], *, compact: bool = False, written: bool = False
+    folder: DataFolder,
+    examples: Sequence[Example],
+    *,
+    compact: bool = False,
+    written: bool = False,
+    described: bool = False,
 ) -> list[Example]:
     """The examples with what their databases say, in their order; one database at a time.
 
@@ -160,9 +218,15 @@ def with_schemas(
     for db_id in progress.track(positions, console, "reading databases"):
         asked = [examples[position] for position in positions[db_id]]
         try:
-            of_database = complete(database_path(root, db_id), asked)
+            path = database_path(folder, db_id)
+            of_database = complete(path, asked)
         except errors.InputError as error:
-            raise errors.InputError(f"{error} (the database of {asked[0].example_id})") from error
+            hint = "" if path.exists() else folder.missing_databases
+            raise errors.InputError(
+                f"{error} (the database of {asked[0].example_id}){hint}"
+            ) from error
+        if described and (text := read_descriptions(folder, db_id)):
+            of_database = [_with_descriptions(example, text) for example in of_database]
         for position, example in zip(positions[db_id], of_database, strict=True):
             examples[position] = example
     return examples
@@ -177,7 +241,14 @@ def _compact_examples(path: Path, examples: list[Example], *, written: bool) -> 
     database = CompactDatabase(path, written=written)
     return [
         dataclasses.replace(
-            example, db_definitions=database.text, values=database.matches(example.question)
+            example,
+            db_definitions=database.text,
+            # A hint spells values as the database does.
+            values=database.matches(f"{example.question}\n{example.hint}".rstrip("\n")),
         )
         for example in examples
     ]
+
+
+def _with_descriptions(example: Example, text: str) -> Example:
+    return dataclasses.replace(example, db_definitions=f"{example.db_definitions}\n{text}")

@@ -7,8 +7,9 @@ import ml_collections
 
 from t2sql import config as config_lib
 from t2sql import errors, storage
+from t2sql.data import dataset, prompts, sources
 from t2sql.data import examples as examples_lib
-from t2sql.data import prompts, sources
+from t2sql.data.dataset import DataFolder
 from t2sql.data.examples import Example
 
 
@@ -17,12 +18,13 @@ def read_examples(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> 
     only = _read_ids(config)
     try:
         return examples_lib.read_examples(
-            resolve_data(config, config.data.path),
+            open_data(config),
             config.data.split,
             limit=config.data.limit,
             only=only,
             compact=prompt.compact,
             written=config.data.named_values == "written",
+            described=config.data.descriptions,
         )
     except examples_lib.UnknownExamplesError as error:
         raise errors.InputError(f"--config.data.only={config.data.only}: {error}") from None
@@ -35,6 +37,17 @@ def make_prompt(config: ml_collections.ConfigDict) -> prompts.Prompt:
     root = resolve_data(config, config.shots.path)
     shots = examples_lib.read_examples(root, config.shots.split, limit=config.shots.count)
     return prompts.make_prompt(config.prompt, shots)
+
+
+def open_data(config: ml_collections.ConfigDict) -> DataFolder:
+    """The data set that the config names, on this machine's disk."""
+    databases = config.data.databases
+    return dataset.open_folder(
+        resolve_data(config, config.data.path),
+        format=config.data.format,
+        fields=config.data.fields,
+        databases=resolve_data(config, databases) if databases else None,
+    )
 
 
 def resolve_data(config: ml_collections.ConfigDict, path: str) -> Path:

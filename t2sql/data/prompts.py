@@ -23,6 +23,9 @@ _CONTROL = re.compile(
     r"|\[(?=(?:multimodal|@BOS@)\])"
 )
 
+# Before what one has to know beside the question, such as BIRD's evidence.
+_HINT = "Hint: "
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prompt:
@@ -46,9 +49,7 @@ class Prompt:
 
     def text(self, example: Example) -> str:
         """The prompt for an example; its question and schema cannot change its structure."""
-        question = example.question
-        if self.compact:
-            question = _with_values(question, example.values)
+        question = _compact_question(example) if self.compact else _with_hint(example)
         return self.write(without_control(example.db_definitions), without_control(question))
 
     def sql_text(self, answer: str) -> str:
@@ -154,8 +155,15 @@ def _compact(schema: str, question: str) -> str:
     return f"{schema}\n\n-- {question}\nSELECT"
 
 
-def _with_values(question: str, values: Sequence[str]) -> str:
-    return "\n-- ".join(filter(None, (" ".join(question.split()), "; ".join(values))))
+def _with_hint(example: Example) -> str:
+    return f"{example.question}\n{_HINT}{example.hint}" if example.hint else example.question
+
+
+def _compact_question(example: Example) -> str:
+    """A line each: the question, its hint, and the values of the database that it names."""
+    lines = (example.question, example.hint and f"{_HINT}{example.hint}")
+    one_line_each = [" ".join(line.split()) for line in lines]
+    return "\n-- ".join(filter(None, (*one_line_each, "; ".join(example.values))))
 
 
 def _show(shots: Sequence[Example]) -> str:
@@ -166,5 +174,5 @@ def _show(shots: Sequence[Example]) -> str:
         if shot.db_definitions != schema:
             schema = shot.db_definitions
             parts.append(schema)
-        parts.append(f"{_question(shot.question)}\n{shot.query.strip().rstrip(';')};")
+        parts.append(f"{_question(_with_hint(shot))}\n{shot.query.strip().rstrip(';')};")
     return "\n\n".join(map(without_control, parts)) + "\n\n"

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from t2sql import errors
 from t2sql.data import ddl, notices
 from t2sql.data.database import database_path, open_database
+from t2sql.data.dataset import DataFolder
 from t2sql.data.schema import Column, ColumnRef, ForeignKey, Schema, Table, natural_name
 from t2sql.data.tables_json import read_tables
 from t2sql.sql.names import fold, quoted
@@ -21,7 +22,7 @@ from t2sql.sql.names import fold, quoted
 _NAMES_SHOWN = 10
 
 
-def read_schemas(root: Path, db_ids: Iterable[str]) -> dict[str, Schema]:
+def read_schemas(root: Path | DataFolder, db_ids: Iterable[str]) -> dict[str, Schema]:
     """The schemas of `db_ids`: from `tables.json`, else (no file, or not in it) from SQLite.
 
     Where the database has columns that `tables.json` lacks they are added, so that queries
@@ -30,7 +31,7 @@ def read_schemas(root: Path, db_ids: Iterable[str]) -> dict[str, Schema]:
     Raises:
       InputError: `tables.json` is malformed, or a database is needed and cannot be read.
     """
-    listed = read_tables(root) if (root / "tables.json").exists() else {}
+    listed = read_tables(root)
     schemas = {}
     for db_id in sorted(set(db_ids)):
         database = database_path(root, db_id)

@@ -1,4 +1,4 @@
-"""JSON files that hold a list of records, with errors that name file, line, index and field."""
+"""JSON and JSONL files of records, with errors that name file, line, index and field."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,13 @@ from t2sql import errors
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Reads a JSON list of objects.
+    """Reads a JSON list of objects; of a `.jsonl` file, an object a line.
 
     Raises:
       InputError: the file is missing, unreadable, not UTF-8, not JSON, or not a list of objects.
     """
-    records = _parse(path, _read_text(path))
+    text = _read_text(path)
+    records = _parse_lines(path, text) if path.suffix == ".jsonl" else _parse(path, text)
     if not isinstance(records, list):
         raise errors.InputError(f"{path}: expected a JSON list of records, found {_kind(records)}")
     for index, record in enumerate(records):
@@ -46,9 +47,8 @@ def field(path: Path, index: int, record: dict[str, Any], name: str, kind: type)
     return value
 
 
-# Fields of the records of other data sets -> whose they are, and what to do.
+# Fields of records that are laid out in another way -> whose they are, and what to do.
 _OTHER_LAYOUTS = (
-    (("SQL",), "BIRD's layout: rename the field SQL to query"),
     (("interaction",), "SParC's or CoSQL's layout: write each turn as a record of its own"),
     (("sentences", "sql"), "the layout of text2sql-data: write each sentence as a record"),
     (("table_id", "sql"), "WikiSQL's layout: write the SQL as text into query"),
@@ -56,18 +56,24 @@ _OTHER_LAYOUTS = (
 )
 
 
-def check_layout(path: Path, index: int, record: dict[str, Any]) -> None:
-    """Refuses a record of a data set that is known and laid out in another way than Spider.
+def check_layout(path: Path, index: int, record: dict[str, Any], query: str) -> None:
+    """Refuses a record that is known to be laid out in another way than one question a record.
+
+    Args:
+      path: the file, for the message.
+      index: of the record.
+      record: its fields.
+      query: the field of the gold SQL; a record that has it is none of these.
 
     Raises:
       InputError: names the field and the layout.
     """
-    if "query" in record:
+    if query in record:
         return
     for names, layout in _OTHER_LAYOUTS:
         if record.keys() >= set(names):
             raise errors.InputError(
-                f"{path}: record {index} has {' and '.join(names)}, not query: this looks like "
+                f"{path}: record {index} has {' and '.join(names)}, not {query}: this looks like "
                 f"{layout}"
             )
 
@@ -120,11 +126,22 @@ def _parse(path: Path, text: str) -> Any:
         raise errors.InputError(f"{path}: {error}") from None
 
 
+def _parse_lines(path: Path, text: str) -> list[Any]:
+    lines = ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+    values = []
+    for number, line in lines:
+        try:
+            values.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise errors.InputError(f"{path}, line {number}: not valid JSON: {error}") from None
+    return values
+
+
 def _other_format(text: str) -> str:
     """What a text that is not JSON looks like, and what to do; "" if nobody knows."""
     first, _, rest = text.lstrip().partition("\n")
     if _is_object(first) and (not rest.strip() or _is_object(rest.lstrip().partition("\n")[0])):
-        return ". This is JSON lines, a record a line: write them as one list, [..., ...]"
+        return ". This is JSON lines, a record a line: call the file .jsonl"
     separator = "\t" if "\t" in first else ","
     names = [name.strip().strip('"').lower() for name in first.split(separator)]
     if "question" in names and len(names) > 1:

@@ -4,7 +4,7 @@ import itertools
 from pathlib import Path
 
 from t2sql import errors
-from t2sql.data.examples import SPLIT_FILES
+from t2sql.data.dataset import DATABASES, FILES
 from t2sql.storage import kaggle
 from t2sql.storage.base import StorageConfig
 
@@ -15,11 +15,10 @@ _GCS = "gs://"
 _FORMS = "give sample, a directory, gs://BUCKET/DIR or kaggle:OWNER/DATASET"
 # Archives put the layout under a top folder, sometimes two.
 _DEPTHS = ("", "*/", "*/*/")
-_DATABASES = "database"
 
 
 def resolve_data(path: str, *, cache_dir: Path, storage: StorageConfig | None = None) -> Path:
-    """The local directory, in the Spider layout, that `path` stands for.
+    """The local directory that `path` stands for, in the layout of one of `dataset.SETS`.
 
     Args:
       path: "sample" for the data set in this package; a directory; `gs://bucket/dir`, copied
@@ -57,13 +56,12 @@ def _local(path: str) -> Path:
 
 
 def _layout_root(path: str, directory: Path) -> Path:
-    """The directory at or below `directory` that holds the split files, or else databases only.
+    """The directory at or below `directory` that holds a split's file, or else databases only.
 
     Raises:
       InputError: there is none, or there are several.
     """
-    splits = tuple(SPLIT_FILES.values())
-    for contents, depth in itertools.product((splits, (_DATABASES,)), _DEPTHS):
+    for contents, depth in itertools.product((FILES, DATABASES), _DEPTHS):
         holders = {path.parent for name in contents for path in directory.glob(depth + name)}
         # What a Mac adds to an archive.
         holders = {holder for holder in holders if "__MACOSX" not in holder.parts}
@@ -72,8 +70,10 @@ def _layout_root(path: str, directory: Path) -> Path:
             raise errors.InputError(f"{path}: several data sets lie there, name one: {names}")
         if holders:
             return holders.pop()
+    if any(path.suffix in (".json", ".jsonl") for path in directory.iterdir()):
+        return directory  # one's own questions, whose file `data.split` names
     entries = ", ".join(sorted(entry.name for entry in directory.iterdir())[:10]) or "nothing"
     raise errors.InputError(
-        f"{path}: none of {', '.join(splits)} and no folder {_DATABASES} is in {directory} or two "
-        f"folders below (there is: {entries})"
+        f"{path}: none of {', '.join(FILES)} and no folder {' or '.join(DATABASES)} is in "
+        f"{directory} or two folders below (there is: {entries})"
     )

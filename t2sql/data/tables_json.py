@@ -5,22 +5,29 @@ from typing import Any
 
 from t2sql import errors
 from t2sql.data import records
+from t2sql.data.dataset import SPIDER, DataFolder
 from t2sql.data.schema import Column, ColumnRef, ForeignKey, Schema, Table, natural_name
 
 
-def read_tables(root: Path) -> dict[str, Schema]:
-    """Reads `tables.json`, and `test_tables.json` where there is one: db_id -> schema.
+def read_tables(root: Path | DataFolder) -> dict[str, Schema]:
+    """Reads a data set's files of schemas: db_id -> schema; {} where it has none.
 
     The format is Spider's (https://github.com/taoyds/spider#tables): `column_names_original`
     is a list of [table index, name] that starts with [-1, "*"]; `column_types` aligns with
     it; keys are indices into it (a primary key of several columns may be a list).
 
+    Args:
+      root: the data set; a plain directory is read as Spider's.
+
     Raises:
-      InputError: the file is missing or malformed, or an index points nowhere.
+      InputError: a file is malformed, or an index points nowhere.
     """
-    test_tables = root / "test_tables.json"
-    schemas = _read_file(test_tables) if test_tables.exists() else {}
-    return schemas | _read_file(root / "tables.json")
+    if isinstance(root, Path):
+        root = DataFolder(root=root, dataset=SPIDER)
+    schemas: dict[str, Schema] = {}
+    for path in root.table_files():
+        schemas = _read_file(path) | schemas
+    return schemas
 
 
 def _read_file(path: Path) -> dict[str, Schema]:

@@ -11,6 +11,7 @@ import sys
 
 from absl import flags
 
+from t2sql import errors
 from t2sql.runtime import cli, signals
 
 _PREDICTIONS = flags.DEFINE_string(
@@ -21,7 +22,18 @@ _PREDICTIONS = flags.DEFINE_string(
     required=True,
 )
 _DATA = flags.DEFINE_string(
-    "data", None, "Spider directory, gs://..., kaggle:HANDLE, or 'sample'.", required=True
+    "data", None, "Data directory, gs://..., kaggle:HANDLE, or 'sample'.", required=True
+)
+_FORMAT = flags.DEFINE_string(
+    "format", "", "Data set, such as bird (config.data.format); default: the run's, else by files."
+)
+_FIELDS = flags.DEFINE_list(
+    "fields",
+    [],
+    "What records call their fields, as query:gold_sql,question:text; default: the run's.",
+)
+_DATABASES = flags.DEFINE_string(
+    "databases", "", "Folder of the data set whose databases are asked about, if not --data."
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Directory for the report.", required=True)
 _GOLD = flags.DEFINE_string(
@@ -67,8 +79,21 @@ def main(argv: list[str]) -> int:
             allow_incomplete=_ALLOW_INCOMPLETE.value,
             workers=_WORKERS.value,
             timeout=_TIMEOUT.value,
+            format=_FORMAT.value,
+            fields=_field_names(),
+            databases=_DATABASES.value,
         )
     )
+
+
+def _field_names() -> dict[str, str]:
+    names = {}
+    for pair in _FIELDS.value:
+        field, colon, name = pair.partition(":")
+        if not (field and colon and name):
+            raise errors.InputError(f"--fields: {pair!r} is not FIELD:NAME, such as query:gold_sql")
+        names[field] = name
+    return names
 
 
 if __name__ == "__main__":

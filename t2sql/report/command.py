@@ -12,15 +12,15 @@ from rich import progress
 from rich.console import Console
 
 from t2sql import errors
-from t2sql.data import database, notices, read_schema, sources
+from t2sql.data import database, notices, read_schema
 from t2sql.diagnosis.findings import ERROR_CLASSES
 from t2sql.report import evaluate, markdown, page, report_json, spider_files, terminal, wording
 from t2sql.report import predictions as predictions_lib
 from t2sql.report.case import Case
 from t2sql.report.predictions import Predictions
-from t2sql.report.questions import Questions, read_questions
+from t2sql.report.questions import DataSource, Questions, read_questions
 from t2sql.runs import reader
-from t2sql.storage import local_cache, output_files
+from t2sql.storage import output_files
 
 DEFAULT_SPLIT = "dev"
 
@@ -39,6 +39,16 @@ class Options:
     allow_incomplete: bool = False
     workers: int | None = None
     timeout: float = 10.0
+    format: str = ""
+    fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    databases: str = ""
+
+    @property
+    def data_source(self) -> DataSource:
+        """The data to read the questions from."""
+        return DataSource(
+            path=self.data, format=self.format, fields=self.fields, databases=self.databases
+        )
 
     @property
     def systems(self) -> list[str]:
@@ -113,7 +123,7 @@ def _read_questions(options: Options, runs: Mapping[str, reader.RunContents]) ->
         )
     limited = options.predictions in runs
     return read_questions(
-        sources.resolve_data(options.data, cache_dir=local_cache.default_dir()),
+        options.data_source.open(run.manifest.get("recorded", {}) if run else {}),
         split=options.split or data.get("split") or DEFAULT_SPLIT,
         limit=data.get("limit") if limited else None,
         only=data.get("only") if limited else None,
@@ -129,12 +139,12 @@ def _write(
     systems: list[Predictions],
 ) -> dict:
     """Streams all cases into the files, and returns what `report.json` holds."""
-    root, db_ids = questions.root, questions.db_ids
-    databases = {db_id: tuple(database.database_paths(root, db_id)) for db_id in db_ids}
+    folder, db_ids = questions.folder, questions.db_ids
+    databases = {db_id: tuple(database.database_paths(folder, db_id)) for db_id in db_ids}
     cases = evaluate.evaluate(
         questions,
         systems,
-        schemas=read_schema.read_schemas(root, db_ids),
+        schemas=read_schema.read_schemas(folder, db_ids),
         databases=databases,
         shown=page.sample(len(questions)),
         workers=options.workers,

@@ -1,13 +1,17 @@
 """What was asked: the examples of a split, or the lines of a gold file."""
 
 import dataclasses
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from t2sql import errors
 from t2sql.data import database as database_lib
 from t2sql.data import examples as examples_lib
+from t2sql.data import sources
+from t2sql.data.dataset import DataFolder, as_folder, open_folder
 from t2sql.report import spider_files
+from t2sql.storage import local_cache
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,7 +19,7 @@ class Questions:
     """The examples to evaluate, in the order of the data; iterates over them anew each time.
 
     Attributes:
-      root: the data directory; holds the databases.
+      folder: the data set; knows where the databases are.
       split: the split's name; None for a gold file that is no split of the data.
       gold: the gold file that replaces the split's gold queries, or None.
       examples: of the split, all or some; empty where a gold file stands alone.
@@ -23,7 +27,7 @@ class Questions:
       db_ids: the databases in use, sorted.
     """
 
-    root: Path
+    folder: DataFolder
     split: str | None
     gold: spider_files.LineFile | None
     examples: Sequence[examples_lib.Example]
@@ -42,13 +46,56 @@ class Questions:
         return (dataclasses.replace(example, query=line.query) for example, line in pairs)
 
     @property
+    def root(self) -> Path:
+        """The data directory."""
+        return self.folder.root
+
+    @property
     def described(self) -> str:
         """How messages name them."""
         return str(self.gold.path) if self.gold is not None else f"{self.root}, split {self.split}"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """Which data the user names, and how it is read.
+
+    Attributes:
+      path: "sample", a directory, gs:// or kaggle:.
+      format: one of `dataset.SETS`; "" for the run's, or to recognise it.
+      fields: what records call their fields, by the names in `dataset.Fields`; {} for the run's.
+      databases: where the databases lie, if not there; "" for the run's.
+    """
+
+    path: str
+    format: str = ""
+    fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    databases: str = ""
+
+    def open(self, recorded: Mapping[str, Any]) -> DataFolder:
+        """The data set on this machine's disk.
+
+        Args:
+          recorded: of the run that answered it, which fills what is left empty; {} for none.
+
+        Raises:
+          InputError: there is no such data, format or field.
+        """
+        databases = self.databases or recorded.get("data_databases", "")
+        return open_folder(
+            _resolved(self.path),
+            format=self.format or recorded.get("data_format", ""),
+            fields=self.fields or recorded.get("data_fields", {}),
+            databases=_resolved(databases) if databases else None,
+        )
+
+
+def _resolved(path: str) -> Path:
+    return sources.resolve_data(path, cache_dir=local_cache.default_dir())
+
+
 def read_questions(
-    root: Path,
+    root: Path | DataFolder,
     *,
     split: str,
     limit: int | None,
@@ -62,7 +109,7 @@ def read_questions(
     and example ids; any other gold file stands alone, its ids count its lines.
 
     Args:
-      root: the data directory.
+      root: the data set; a plain directory is recognised by its files.
       split: the split's name.
       limit: how many examples of the split; None for all.
       gold: a gold file in the official format.
@@ -72,15 +119,16 @@ def read_questions(
     Raises:
       InputError: a file is missing or malformed, or a database is missing.
     """
+    folder = as_folder(root)
     file = spider_files.LineFile(gold) if gold else None
     examples, split_size = [], 0
-    if file is None or required or split in examples_lib.split_names(root):
+    if file is None or required or split in folder.split_names():
         examples = examples_lib.read_examples(
-            root, split, limit=limit, only=only, with_schema=False
+            folder, split, limit=limit, only=only, with_schema=False
         )
         split_size = len(examples)
         if limit is not None or only is not None:
-            split_size = len(examples_lib.read_examples(root, split, with_schema=False))
+            split_size = len(examples_lib.read_examples(folder, split, with_schema=False))
     if file is not None:
         aligned = align(file, examples, split_size)
         if aligned is not None and _same_databases(aligned, examples):
@@ -93,12 +141,12 @@ def read_questions(
         else:
             examples, split_size = [], 0
     return Questions(
-        root=root,
+        folder=folder,
         split=split if file is None or examples else None,
         gold=file,
         examples=examples,
         split_size=split_size,
-        db_ids=_databases(root, file, examples),
+        db_ids=_databases(folder, file, examples),
     )
 
 
@@ -139,7 +187,7 @@ def _gold_examples(file: spider_files.LineFile) -> Iterator[examples_lib.Example
 
 
 def _databases(
-    root: Path, file: spider_files.LineFile | None, examples: Sequence[examples_lib.Example]
+    folder: DataFolder, file: spider_files.LineFile | None, examples: Sequence[examples_lib.Example]
 ) -> tuple[str, ...]:
     """The databases in use; each must exist, and the first use of a missing one is named."""
     first_use: dict[str, str] = {}
@@ -147,11 +195,12 @@ def _databases(
         where = f"{file.path}, line {index + 1}" if file and not examples else example.example_id
         first_use.setdefault(example.db_id, where)
     if not first_use:
-        raise errors.InputError(f"{root if file is None else file.path}: holds no examples")
+        raise errors.InputError(f"{folder.root if file is None else file.path}: holds no examples")
     for db_id, where in first_use.items():
-        database = database_lib.database_path(root, db_id)
+        database = database_lib.database_path(folder, db_id)
         if not database.is_file():
             raise errors.InputError(
                 f"{where}: there is no database {db_id!r} in the data ({database} is missing)"
+                f"{folder.missing_databases}"
             )
     return tuple(sorted(first_use))

@@ -22,6 +22,8 @@ from t2sql.storage import local_cache
 
 # Values of sampling that came after others had begun runs.
 _LATER_VALUES = ("samples", "logprobs", "choose")
+# What of an example decides the bytes of its row, besides a hint where it has one.
+_DECISIVE_FIELDS = ("example_id", "db_id", "question", "query", "db_definitions", "values")
 RECORDED_PACKAGES = ("jax", "jaxlib", "gemma", "grain", "orbax-checkpoint", "numpy")
 
 
@@ -71,7 +73,10 @@ def _sampling(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> dict
 def _digest(examples: Sequence[Example]) -> str:
     digest = hashlib.sha256()
     for example in examples:
-        digest.update(repr(dataclasses.astuple(example)).encode("utf-8", "surrogatepass"))
+        decisive = tuple(getattr(example, name) for name in _DECISIVE_FIELDS)
+        if example.hint:
+            decisive += (example.hint,)
+        digest.update(repr(decisive).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
@@ -82,6 +87,7 @@ def make_record(config: ml_collections.ConfigDict, process: distributed.Process)
         "commit": _commit(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "data": config.data.path,
+        **_data_format(config),
         "model_source": config.model.source,
         "model_adapter": config.model.adapter,
         "output": config.output,
@@ -89,6 +95,17 @@ def make_record(config: ml_collections.ConfigDict, process: distributed.Process)
         "hosts": process.count,
         "versions": {name: metadata.version(name) for name in RECORDED_PACKAGES},
     }
+
+
+def _data_format(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """How the data is read, where it is not recognised: a report reads it in that way too."""
+    named = {field: name for field, name in config.data.fields.items() if name}
+    values = {
+        "data_format": config.data.format,
+        "data_fields": named,
+        "data_databases": config.data.databases,
+    }
+    return {name: value for name, value in values.items() if value}
 
 
 def _commit() -> str | None:

@@ -110,14 +110,14 @@ def _with_guides(
     factory: LLMModuleFactory,
 ) -> list[sampling.PromptGroup]:
     """The groups, each with the guide of its schema."""
-    root = from_config.resolve_data(config, config.data.path)
+    folder = from_config.open_data(config)
     vocabulary = constraint.Vocabulary(
         Path(factory.tokenizer_path).read_bytes(), stops.Stops(factory.tokenizer).end_ids
     )
     db_ids = {example.db_id for group in groups for example in group.tag.examples}
     guides = constraint.Guides(
         vocabulary,
-        {db_id: schema_from_sqlite(database_path(root, db_id)) for db_id in sorted(db_ids)},
+        {db_id: schema_from_sqlite(database_path(folder, db_id)) for db_id in sorted(db_ids)},
         prompt.answer_prefix,
         keyed=config.sampling.constrain == "keys",
     )

@@ -10,7 +10,6 @@ import hashlib
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import grain
 import ml_collections
@@ -19,6 +18,7 @@ import rich.console
 
 from t2sql import errors
 from t2sql.data import database, examples, records
+from t2sql.data.dataset import DataFolder
 from t2sql.data.examples import Example
 from t2sql.runtime import progress
 from t2sql.training import packing, sampled_softmax, tokenise
@@ -43,7 +43,7 @@ class Split:
 
 
 def read_split(
-    root: Path,
+    folder: DataFolder,
     names: Sequence[str],
     *,
     compact: bool,
@@ -74,18 +74,18 @@ def read_split(
     read = [
         example
         for name in names
-        for example in examples.read_examples(root, name, compact=compact, written=written)
+        for example in examples.read_examples(folder, name, compact=compact, written=written)
     ]
     without_query = next((example.example_id for example in read if example.query is None), None)
     if without_query:
         raise errors.InputError(
-            f"{root}: {without_query} has no query; training needs gold SQL for all"
+            f"{folder.root}: {without_query} has no query; training needs gold SQL for all"
         )
     by_hash = sorted(
         {example.db_id for example in read},
         key=lambda db_id: hashlib.sha256(db_id.encode()).hexdigest(),
     )
-    with_rows = (db_id for db_id in by_hash if _has_rows(root, db_id))
+    with_rows = (db_id for db_id in by_hash if _has_rows(folder, db_id))
     chosen = set(itertools.islice(with_rows, held_out))
     split = Split(
         train=tuple(example for example in read if example.db_id not in chosen),
@@ -93,14 +93,14 @@ def read_split(
     )
     if len(split.train) < MIN_QUESTIONS or len(chosen) < held_out:
         raise errors.InputError(
-            f"{root}: {len(read)} questions on {len(by_hash)} databases are too few to train on "
-            f"at least {MIN_QUESTIONS} and hold {held_out} databases with rows out "
+            f"{folder.root}: {len(read)} questions on {len(by_hash)} databases are too few to "
+            f"train on at least {MIN_QUESTIONS} and hold {held_out} databases with rows out "
             "(--config.train.held_out_databases)"
         )
     if not rephrasings:
         return split
     added = rephrased(Path(rephrasings).expanduser(), split.train)
-    added = examples.with_schemas(root, added, compact=compact, written=written)
+    added = examples.with_schemas(folder, added, compact=compact, written=written)
     return dataclasses.replace(split, train=(*split.train, *added))
 
 
@@ -137,8 +137,8 @@ def _squeezed(question: str) -> str:
     return "".join(question.split()).casefold()
 
 
-def _has_rows(root: Path, db_id: str) -> bool:
-    with database.open_database(database.database_path(root, db_id)) as connection:
+def _has_rows(folder: DataFolder, db_id: str) -> bool:
+    with database.open_database(database.database_path(folder, db_id)) as connection:
         return database.has_rows(lambda query: connection.execute(query).fetchall())
 
 

@@ -162,13 +162,13 @@ def steps(
 def make_validator(parts: setup.Parts) -> validation.Validator:
     """A validator over the held-out databases."""
     ids = {example.db_id for example in parts.split.held_out}
-    schemas = read_schema.read_schemas(parts.root, ids)
+    schemas = read_schema.read_schemas(parts.folder, ids)
 
     def pair(example: Example, predicted: str) -> QueryPair:
         return QueryPair(
             gold=example.query,
             predicted=predicted,
-            databases=tuple(database.database_paths(parts.root, example.db_id)),
+            databases=tuple(database.database_paths(parts.folder, example.db_id)),
             schema=schemas[example.db_id],
         )
 

@@ -2,14 +2,15 @@
 
 import dataclasses
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import ml_collections
 import optax
 import rich.console
 
+from t2sql import errors
 from t2sql.data import from_config, prompts
+from t2sql.data.dataset import DataFolder
 from t2sql.model import factory as factory_lib
 from t2sql.runtime.progress import counted
 from t2sql.training import config as config_lib
@@ -24,7 +25,7 @@ class Parts:
       config: of the training.
       factory: of the model.
       prompt: as at inference.
-      root: of the data.
+      folder: of the data.
       split: the examples.
       steps: the plan of the data.
       method: what is trained.
@@ -35,7 +36,7 @@ class Parts:
     config: ml_collections.ConfigDict
     factory: factory_lib.LLMModuleFactory
     prompt: prompts.Prompt
-    root: Path
+    folder: DataFolder
     split: data.Split
     steps: data.TrainingSteps
     method: methods.Method
@@ -54,9 +55,11 @@ def prepare(config: ml_collections.ConfigDict, console: rich.console.Console) ->
     factory = factory_lib.make_factory(config)
     prompt = from_config.make_prompt(config)
     method = methods.make(config, factory)
-    root = from_config.resolve_data(config, config.data.path)
+    if config.data.descriptions:
+        raise errors.InputError("--config.data.descriptions: a training has no use for it yet")
+    folder = from_config.open_data(config)
     split = data.read_split(
-        root,
+        folder,
         train.splits,
         compact=prompt.compact,
         held_out=train.held_out_databases,
@@ -64,7 +67,7 @@ def prepare(config: ml_collections.ConfigDict, console: rich.console.Console) ->
         rephrasings=train.rephrasings,
     )
     tokeniser = tokenise.SchemaTokeniser(
-        root=root,
+        folder=folder,
         prompt=prompt,
         tokenizer=factory.tokenizer,
         capacity=packing.Capacity(tokens=train.sequence_tokens, answers=train.sequence_answers),
@@ -76,7 +79,7 @@ def prepare(config: ml_collections.ConfigDict, console: rich.console.Console) ->
         config=config,
         factory=factory,
         prompt=prompt,
-        root=root,
+        folder=folder,
         split=split,
         steps=steps,
         method=method,

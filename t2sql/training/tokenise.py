@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from t2sql import errors
 from t2sql.data.compact import CompactDatabase
 from t2sql.data.database import database_path
+from t2sql.data.dataset import DataFolder
 from t2sql.data.examples import Example
 from t2sql.data.prompts import Prompt
 from t2sql.data.read_schema import schema_from_sqlite
@@ -44,13 +44,13 @@ class SchemaTokeniser:
     """Tokenises databases with their questions.
 
     Attributes:
-      root: of the data.
+      folder: of the data.
       prompt: as at inference.
       tokenizer: gemma's.
       capacity: of a sequence.
     """
 
-    root: Path
+    folder: DataFolder
     prompt: Prompt
     tokenizer: Any
     capacity: packing.Capacity
@@ -61,7 +61,7 @@ class SchemaTokeniser:
         Raises:
           InputError: a gold query does not begin as the prompt's answers do.
         """
-        path = database_path(self.root, examples[0].db_id)
+        path = database_path(self.folder, examples[0].db_id)
         schema = schema_from_sqlite(path)
         prompts = [self._encode_prompt(example) for example in examples]
         shared = shared_length(prompts)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from t2sql import errors
-from t2sql.data import examples, read_schema
+from t2sql.data import dataset, examples, read_schema
 
 
 def write_split(root, records, file="dev.json"):
@@ -39,7 +39,7 @@ def test_split_files(data_root, split, file):
     write_split(data_root, [{"db_id": "fleet", "question": "Names?"}], file)
     (example,) = examples.read_examples(data_root, split)
     assert (example.example_id, example.question) == (f"{split}/0000", "Names?")
-    assert split in examples.split_names(data_root)
+    assert split in dataset.open_folder(data_root).split_names()
 
 
 def test_ids_do_not_depend_on_the_limit(data_root):
@@ -84,7 +84,7 @@ def test_no_such_directory(tmp_path):
 def test_split_without_its_file_names_those_there(data_root):
     with pytest.raises(
         errors.InputError,
-        match=r"no split 'train': train_spider\.json is not there \(splits there: dev\)",
+        match=r"no split 'train': train_spider\.json is not there \(splits of Spider there: dev\)",
     ):
         examples.read_examples(data_root, "train")
 
@@ -114,7 +114,10 @@ def test_limit_below_one(data_root, limit):
         ({"question": None}, "field 'question' is null"),
         ({"question": 7}, "field 'question' is a number"),
         ({"query": "  "}, "field 'query' is empty"),
-        ({"query": ["SELECT"]}, "field 'query' is a list"),
+        ({"query": 7}, "field 'query' is a number"),
+        ({"query": []}, "field 'query' is an empty list"),
+        ({"query": ["SELECT 1", 7]}, "field 'query' is a number"),
+        ({"query": ["SELECT 1", " "]}, "field 'query' is empty"),
         ({"db_id": ""}, "field 'db_id' is empty"),
         ({"db_id": ".."}, "db_id '..' is not a plain folder name"),
         ({"db_id": "../fleet"}, "db_id '../fleet' is not a plain"),

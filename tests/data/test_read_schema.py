@@ -105,9 +105,8 @@ def test_the_test_split_has_tables_of_its_own(tmp_path):
     assert sorted(read_schema.read_tables(tmp_path)) == ["fleet", "unseen"]
 
 
-def test_no_tables_json(tmp_path):
-    with pytest.raises(errors.InputError, match=r"tables\.json: no such file"):
-        read_schema.read_tables(tmp_path)
+def test_without_a_file_of_schemas_there_are_none(tmp_path):
+    assert read_schema.read_tables(tmp_path) == {}
 
 
 def test_schema_from_sqlite(tmp_path, make_database):

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from t2sql.data import dataset
 from t2sql.data.examples import Example
 from t2sql.diagnosis.findings import Finding
 from t2sql.evaluation.hardness import HARDNESS
@@ -102,7 +103,7 @@ def report(cases: list[Case], tmp_path: Path, source: str = "predict.txt") -> di
         counts.add(one)
     system = Predictions(source=source, manifest=None, cleaned=False, _answers=file)
     questions = Questions(
-        root=tmp_path,
+        folder=dataset.as_folder(tmp_path),
         split=None,
         gold=file,
         examples=(),
