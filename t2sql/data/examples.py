@@ -88,7 +88,7 @@ def read_examples(
         unknown = set(only) - {example.example_id for example in examples}
         if unknown:
             raise UnknownExamplesError(
-                f"{folder.root}, split {split} has no example {min(unknown)!r} "
+                f"{folder.split_files(split)[0]} has no example {min(unknown)!r} "
                 f"({len(unknown)} of {len(only)} are not there)"
             )
         chosen = frozenset(only)

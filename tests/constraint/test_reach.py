@@ -50,3 +50,46 @@ def test_a_thousand_random_answers_are_queries_that_sqlite_prepares(spider_root)
                 except sqlite3.Error as error:
                     refused.append((db_id, seed, str(error), text))
     assert not refused
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT CAST(SUM(IIF(name = 'x', 1, 0)) AS REAL) * 100 / COUNT(singer_id) FROM singer",
+        "SELECT SUM(name = 'x') - SUM(age > 3) FROM singer",
+        "SELECT STRFTIME('%Y', CURRENT_TIMESTAMP) - STRFTIME('%Y', year) FROM concert",
+        "SELECT DATETIME() - year span FROM concert",
+        "SELECT REPLACE(name, 'a', 'b'), CASE WHEN age > 3 THEN true ELSE false END FROM singer",
+        "SELECT name, RANK() OVER (ORDER BY age DESC) AS place FROM singer",
+        "SELECT DENSE_RANK() OVER (PARTITION BY age ORDER BY COUNT(name)) FROM singer GROUP BY age",
+        "SELECT COUNT(T.name) FROM singer AS T WHERE T.age > 3",
+        "SELECT T.name FROM (SELECT name, age FROM singer ORDER BY age LIMIT 3) AS T",
+        "SELECT T1.name FROM singer AS T1 JOIN (SELECT singer_id FROM concert) AS T2 "
+        "ON T1.singer_id = T2.singer_id",
+        "SELECT name FROM (SELECT name, ROW_NUMBER() OVER (ORDER BY age) AS place FROM singer) "
+        "ranked WHERE place <= 5",
+    ],
+)
+def test_what_bird_asks_in_is_within_the_schema(singers, sql):
+    assert samples.is_query(singers, sql)
+    samples.make_database(samples.SINGERS).execute(f"EXPLAIN {sql}")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT name FROM singer WHERE RANK() OVER (ORDER BY age) = 1",
+        "SELECT SUM(RANK() OVER (ORDER BY age)) FROM singer",
+        "SELECT RANK() OVER (ORDER BY RANK() OVER (ORDER BY age)) FROM singer",
+        "SELECT RANK() OVER (ORDER BY age) AS place FROM singer GROUP BY age HAVING place = 1",
+        "SELECT name label FROM singer",
+    ],
+)
+def test_a_window_stands_where_sqlite_takes_one(singers, sql):
+    assert not samples.is_query(singers, sql)
+
+
+@pytest.fixture(scope="module")
+def singers():
+    vocabulary = samples.dummy_vocabulary()
+    return constraint.SchemaConstraint(vocabulary, samples.make_schema(samples.SINGERS))
