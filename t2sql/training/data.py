@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import grain
 import ml_collections
@@ -57,7 +58,7 @@ def read_split(
     nearly every query is right.
 
     Args:
-      root: of the data.
+      folder: of the data.
       names: of the splits.
       compact: as for `examples.read_examples`.
       held_out: how many databases.
