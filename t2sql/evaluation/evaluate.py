@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from t2sql.evaluation import exact_set_match, hardness
+from t2sql.evaluation import bird, exact_set_match, hardness
 from t2sql.evaluation.execution_accuracy import results_match
 from t2sql.evaluation.reasons import explain_difference
 from t2sql.evaluation.sandbox.executor import Executor
@@ -51,19 +51,22 @@ class EvaluatePair:
     def __call__(self, sandbox: Sandbox, steps: StepGuard) -> Verdict:
         """Runs both queries, compares the results and the clauses."""
         pair, runner = self.pair, _Runner(sandbox, steps)
-        execution = _execution(pair, runner)
+        pair, execution = _best_execution(pair, runner)
         database = execution.database
 
         # The page shows results of the queries as they are written, DISTINCT included.
         predicted = execution.predicted
         written = preprocess.runnable(pair.predicted)
-        if written != preprocess.comparable(preprocess.fill_values(pair.predicted)):
+        if pair.metric == "bird":
+            written = pair.predicted
+        elif written != preprocess.comparable(preprocess.fill_values(pair.predicted)):
             as_written = runner.predicted(database, written)
             if as_written.ok or not predicted.ok:
                 predicted = as_written
         gold = None
         if pair.gold is not None:
-            gold = runner.gold(database, preprocess.runnable(pair.gold)).shown(sandbox.limits)
+            text = pair.gold if pair.metric == "bird" else preprocess.runnable(pair.gold)
+            gold = runner.gold(database, text).shown(sandbox.limits)
 
         clauses = _compare_clauses(pair)
         return Verdict(
@@ -79,6 +82,8 @@ class EvaluatePair:
             gold_failed_on=execution.gold_failed_on,
             reason=execution.reason,
             notes=execution.notes + clauses.notes,
+            soft_f1=execution.soft_f1,
+            ves=execution.ves,
         )
 
 
@@ -152,6 +157,20 @@ class _Runner:
         except StepFailedError:
             return Reason("values", "the results differ; it takes too long to say in what")
 
+    @property
+    def seconds(self) -> float:
+        """How long a query may run."""
+        return self._sandbox.limits.seconds
+
+    def reward(self, database: Path, gold: str, predicted: str) -> float:
+        """R-VES of a right answer."""
+        return bird.reward(
+            bird.timed_ratios(
+                lambda: self._begin("timing gold", database) or self._sandbox.run(database, gold),
+                lambda: self._begin("timing", database) or self._sandbox.run(database, predicted),
+            )
+        )
+
     def _begin(self, step: str, database: Path) -> ExecutionResult | None:
         try:
             self._steps.begin(f"{step} on {database}")
@@ -171,6 +190,8 @@ class _Execution:
       gold_failed_on: the files on which the gold query fails.
       reason: why they do not agree; None where they do, or without a gold query.
       notes: what else a reader should know.
+      soft_f1: as in `Verdict`.
+      ves: as in `Verdict`.
     """
 
     agree: bool | None
@@ -179,6 +200,20 @@ class _Execution:
     gold_failed_on: tuple[Path, ...] = ()
     reason: Reason | None = None
     notes: tuple[str, ...] = ()
+    soft_f1: float | None = None
+    ves: float | None = None
+
+
+def _best_execution(pair: QueryPair, runner: _Runner) -> tuple[QueryPair, _Execution]:
+    """The first gold query that the prediction agrees with, else the first one of all."""
+    first = None
+    for gold in (pair.gold, *pair.other_golds):
+        one = dataclasses.replace(pair, gold=gold)
+        execution = _execution(one, runner)
+        if execution.agree:
+            return one, execution
+        first = first or (one, execution)
+    return first
 
 
 def _execution(pair: QueryPair, runner: _Runner) -> _Execution:
@@ -193,6 +228,8 @@ def _execution(pair: QueryPair, runner: _Runner) -> _Execution:
 
 
 def _execution_on(database: Path, pair: QueryPair, runner: _Runner) -> _Execution:
+    if pair.metric == "bird":
+        return _bird_execution_on(database, pair, runner)
     sql = preprocess.comparable(preprocess.fill_values(pair.predicted))
     predicted = runner.predicted(database, sql)
     if pair.gold is None:
@@ -229,6 +266,37 @@ def _execution_on(database: Path, pair: QueryPair, runner: _Runner) -> _Executio
         gold_failed_on=gold_failed_on,
         reason=reason,
         notes=tuple(notes),
+    )
+
+
+def _bird_execution_on(database: Path, pair: QueryPair, runner: _Runner) -> _Execution:
+    predicted = runner.predicted(database, pair.predicted)
+    if pair.gold is None:
+        return _Execution(agree=None, database=database, predicted=predicted)
+    gold, seconds = runner.gold(database, pair.gold), runner.seconds
+    if not gold.ok:
+        reason = Reason("gold_fails", f"the gold query fails on {database.name}: {gold.message}")
+        return _Execution(
+            agree=False,
+            database=database,
+            predicted=predicted,
+            gold_failed_on=(database,),
+            reason=reason,
+            notes=(reason.message,),
+            soft_f1=0.0,
+        )
+    agree = bird.results_agree(gold, predicted, seconds)
+    in_time = predicted.ok and gold.seconds + predicted.seconds <= seconds
+    ves = None
+    if pair.timed:
+        ves = runner.reward(database, pair.gold, pair.predicted) if agree else 0.0
+    return _Execution(
+        agree=agree,
+        database=database,
+        predicted=predicted,
+        reason=None if agree else bird.explain(gold, predicted, seconds),
+        soft_f1=bird.soft_f1(gold.rows, predicted.rows) if in_time else 0.0,
+        ves=ves,
     )
 
 
@@ -287,6 +355,10 @@ class _Clauses:
 def _compare_clauses(pair: QueryPair) -> _Clauses:
     if pair.gold is None:
         return _Clauses()
+    if pair.metric == "bird":
+        # Most of its gold is outside Spider's dialect, and has levels of its own.
+        matches = _compare_clauses(dataclasses.replace(pair, metric="spider")).exact_match
+        return _Clauses(exact_match=matches)
     try:
         gold = read_query(pair.gold, pair.schema)
     except UnreadableError as error:

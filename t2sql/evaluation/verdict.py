@@ -17,12 +17,18 @@ class QueryPair:
       databases: the SQLite files of the db_id, the canonical one first; the results must agree
         on all of them.
       schema: the schema from `tables.json`: names and foreign keys.
+      other_golds: more gold queries; a prediction is right if any of them says so.
+      metric: "spider" or "bird": whose rules compare the results.
+      timed: whether a right answer's R-VES is measured (BIRD's; takes 100 runs of both queries).
     """
 
     gold: str | None
     predicted: str
     databases: tuple[Path, ...]
     schema: Schema
+    other_golds: tuple[str, ...] = ()
+    metric: str = "spider"
+    timed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +67,8 @@ class Verdict:
         it fails makes `execution` False.
       reason: why `execution` is False; None where it is not.
       notes: what else a reader should know, one sentence each.
+      soft_f1: BIRD's Soft-F1, 0 to 1; None where BIRD's rules do not compare.
+      ves: BIRD's R-VES, 0 to 1.12; None where it is not measured.
     """
 
     hardness: str | None
@@ -75,3 +83,5 @@ class Verdict:
     gold_failed_on: tuple[Path, ...] = ()
     reason: Reason | None = None
     notes: tuple[str, ...] = ()
+    soft_f1: float | None = None
+    ves: float | None = None

@@ -71,6 +71,11 @@ class Answer:
             "valid": self.verdict.valid,
             "reason": self.verdict.reason and dataclasses.asdict(self.verdict.reason),
             "errors": list(self.errors),
+            **{
+                name: value
+                for name in ("soft_f1", "ves")
+                if (value := getattr(self.verdict, name)) is not None
+            },
             "findings": [dataclasses.asdict(finding) for finding in self.findings],
         }
 

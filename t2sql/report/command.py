@@ -14,7 +14,17 @@ from rich.console import Console
 from t2sql import errors
 from t2sql.data import database, notices, read_schema
 from t2sql.diagnosis.findings import ERROR_CLASSES
-from t2sql.report import evaluate, markdown, page, report_json, spider_files, terminal, wording
+from t2sql.evaluation import bird
+from t2sql.report import (
+    bird_files,
+    evaluate,
+    markdown,
+    page,
+    report_json,
+    spider_files,
+    terminal,
+    wording,
+)
 from t2sql.report import predictions as predictions_lib
 from t2sql.report.case import Case
 from t2sql.report.predictions import Predictions
@@ -23,6 +33,8 @@ from t2sql.runs import reader
 from t2sql.storage import output_files
 
 DEFAULT_SPLIT = "dev"
+# That a query may run, by the metric of the data set.
+_SECONDS = {"spider": 10.0, "bird": bird.SECONDS}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +50,8 @@ class Options:
     clean: bool = False
     allow_incomplete: bool = False
     workers: int | None = None
-    timeout: float = 10.0
+    timeout: float | None = None
+    ves: bool = False
     format: str = ""
     fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
     databases: str = ""
@@ -75,6 +88,7 @@ def report(options: Options) -> int:
         }
         _check(options, runs)
         questions = _read_questions(options, runs)
+        _check_metric(options, questions)
         systems = [
             predictions_lib.gather_run(source, runs[source], questions, partial=index > 0)
             if source in runs
@@ -89,6 +103,10 @@ def report(options: Options) -> int:
 
 def _check(options: Options, runs: Mapping[str, reader.RunContents]) -> None:
     """Refuses flags that do not go together."""
+    if options.ves and options.workers != 1:
+        raise errors.InputError(
+            "--ves times each query 100 times: give --workers=1, on a quiet machine"
+        )
     if options.clean and all(source in runs for source in options.systems):
         raise errors.InputError(
             "--clean: there is no predictions file to clean; a run is evaluated by its field "
@@ -132,6 +150,15 @@ def _read_questions(options: Options, runs: Mapping[str, reader.RunContents]) ->
     )
 
 
+def _check_metric(options: Options, questions: Questions) -> None:
+    """Refuses R-VES of a data set that is not judged by BIRD's rules."""
+    if options.ves and questions.folder.dataset.metric != "bird":
+        raise errors.InputError(
+            f"--ves is BIRD's measure, and {questions.described} is judged as "
+            f"{questions.folder.dataset.title}; give --format=bird"
+        )
+
+
 def _write(
     options: Options,
     files: output_files.OutputFiles,
@@ -148,8 +175,10 @@ def _write(
         databases=databases,
         shown=page.sample(len(questions)),
         workers=options.workers,
-        timeout=options.timeout,
+        timeout=options.timeout or _SECONDS[questions.folder.dataset.metric],
+        timed=options.ves,
     )
+    is_bird = questions.folder.dataset.metric == "bird"
     counts = report_json.Summary(compared=len(systems) > 1)
     shown = page.Page()
     console = Console(stderr=True)
@@ -164,8 +193,13 @@ def _write(
         ):
             counts.add(case)
             write_case(files, case)
+            if is_bird:
+                answer = bird_files.line(case.position, case.answer.sql, case.example.db_id)
+                files.write("predict.json", ("" if case.position else "{\n") + answer)
             if case.details is not None:
                 shown.add(case)
+    if is_bird:
+        files.write("predict.json", "\n}\n")
     definitions = {
         db_id: read_schema.read_db_definitions(canonical)
         for db_id, (canonical, *_) in databases.items()

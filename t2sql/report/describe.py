@@ -71,11 +71,17 @@ def describe(case: Case, schema: Schema, *, shown: bool) -> Case:
         case,
         answer=_diagnosed(example, case.answer, schema),
         baseline=case.baseline and _diagnosed(example, case.baseline, schema),
-        features=features(example.query) if example.query is not None else {},
+        features=_features(example),
     )
     if not (shown or described.change):
         return described
     return dataclasses.replace(described, details=_details(described, schema))
+
+
+def _features(example: Example) -> dict[str, str]:
+    """What the report groups by: the level of the data set, and what the gold query needs."""
+    level = {"difficulty": example.difficulty} if example.difficulty else {}
+    return level | (features(example.query) if example.query is not None else {})
 
 
 def _diagnosed(example: Example, answer: Answer, schema: Schema) -> Answer:

@@ -31,6 +31,7 @@ def evaluate(
     shown: Container[int],
     workers: int | None,
     timeout: float,
+    timed: bool = False,
 ) -> Iterator[Case]:
     """Yields every question with its answers evaluated, in order; holds only a few at a time.
 
@@ -44,10 +45,11 @@ def evaluate(
       shown: positions of the questions that the page shows in any case.
       workers: processes of each pool; None for one per core.
       timeout: seconds that one query may run.
+      timed: whether BIRD's R-VES is measured.
     """
     workers = workers or cores()
     with Executor(Limits(seconds=timeout), workers=workers) as executor:
-        cases = _evaluated(questions, sources, schemas, databases, executor)
+        cases = _evaluated(questions, sources, schemas, databases, executor, timed)
         yield from _described(cases, schemas, shown, workers)
 
 
@@ -57,6 +59,7 @@ def _evaluated(
     schemas: Mapping[str, Schema],
     databases: Mapping[str, tuple[Path, ...]],
     executor: Executor,
+    timed: bool,
 ) -> Iterator[Case]:
     waiting: collections.deque[tuple[Example, Sequence[Answer]]] = collections.deque()
 
@@ -70,6 +73,9 @@ def _evaluated(
                     predicted=answer.sql,
                     databases=databases[example.db_id],
                     schema=schemas[example.db_id],
+                    other_golds=example.other_queries,
+                    metric=questions.folder.dataset.metric,
+                    timed=timed,
                 )
 
     verdicts = evaluate_all(pairs(), executor)

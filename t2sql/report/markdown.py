@@ -22,6 +22,8 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         yield ""
         yield f"> {'**Warning.** ' if notice.alarm else ''}{_cell(notice.text)}"
     yield from _measures(report)
+    for line in wording.means(report):
+        yield from ["", line]
     if report["baseline"]:
         yield from _baseline(report["baseline"])
     split = bool(report["data"]["empty_databases"])

@@ -16,7 +16,7 @@ from typing import Any
 
 from t2sql import errors
 from t2sql.data.examples import Example
-from t2sql.report import spider_files, wording
+from t2sql.report import bird_files, spider_files, wording
 from t2sql.report.case import MISSING, Answer
 from t2sql.report.questions import Questions, align
 from t2sql.runs import predictions as rows_lib
@@ -144,7 +144,10 @@ def gather_file(source: str, questions: Questions, *, cleaned: bool) -> Predicti
     Raises:
       InputError: the file is missing, not UTF-8, or has more or fewer lines.
     """
-    file = spider_files.LineFile(Path(source).expanduser())
+    path = Path(source).expanduser()
+    if bird_files.is_bird_file(path) and questions.gold is None:
+        return _gather_bird_file(source, path, questions, cleaned)
+    file = spider_files.LineFile(path)
     size = questions.split_size or len(questions)
     aligned = align(file, questions.examples or range(len(questions)), size)
     if aligned is None:
@@ -173,6 +176,27 @@ def gather_file(source: str, questions: Questions, *, cleaned: bool) -> Predicti
         )
     return Predictions(
         source=source, manifest=None, cleaned=cleaned, notes=tuple(notes), _answers=aligned
+    )
+
+
+def _gather_bird_file(source: str, path: Path, questions: Questions, cleaned: bool) -> Predictions:
+    """Takes a file in BIRD's format; a question that it does not answer counts as wrong."""
+    answers = _AnswersOnDisk(len(questions))
+    for position, text in bird_files.read_predictions(path, questions.examples).items():
+        sql = clean.clean_sql(text) if cleaned else text
+        answers.put(position, Answer(sql=sql, text=text if sql != text else None))
+    missing = [
+        example.example_id
+        for position, example in enumerate(questions.examples)
+        if position not in answers
+    ]
+    problems = (_problem("missing_examples", "example", " missing", "counted as wrong", missing),)
+    return Predictions(
+        source=source,
+        manifest=None,
+        cleaned=cleaned,
+        problems=problems if missing else (),
+        _answers=answers,
     )
 
 

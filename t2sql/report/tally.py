@@ -9,6 +9,9 @@ from t2sql.evaluation.verdict import Verdict
 from t2sql.report.case import Answer, Case
 from t2sql.report.statistics import Share, mcnemar
 
+# BIRD's measures that are no share of the examples but a mean over them, 0 to 1.
+_MEANS = ("soft_f1", "ves")
+
 
 @dataclasses.dataclass
 class Scores:
@@ -21,6 +24,8 @@ class Scores:
     execution_with_rows: int = 0
     exact_match: int = 0
     valid: int = 0
+    soft_f1: list[float] = dataclasses.field(default_factory=list)
+    ves: list[float] = dataclasses.field(default_factory=list)
 
     def add(self, verdict: Verdict) -> None:
         """Counts one verdict."""
@@ -32,6 +37,9 @@ class Scores:
             self.execution_with_rows += verdict.execution is True
         self.exact_match += verdict.exact_match is True
         self.valid += verdict.valid
+        for name in _MEANS:
+            if (value := getattr(verdict, name)) is not None:
+                getattr(self, name).append(value)
 
     def to_json(self) -> dict[str, Any]:
         """Counts, shares and intervals; examples without gold are in `valid` only."""
@@ -41,7 +49,7 @@ class Scores:
             "execution_with_rows": Share(self.execution_with_rows, self.with_rows).to_json(),
             "exact_match": Share(self.exact_match, self.evaluated).to_json(),
             "valid": Share(self.valid, self.examples).to_json(),
-        }
+        } | {name: sum(values) / len(values) for name in _MEANS if (values := getattr(self, name))}
 
 
 class Tally:

@@ -23,6 +23,8 @@ def show(report: dict[str, Any], console: Console | None = None) -> None:
             continue
         console.print(Text(notice.text, style="bold red" if notice.alarm else "yellow"))
     console.print(_summary(report))
+    for line in wording.means(report):
+        console.print(Text(line))
     if report["errors"]:
         console.print(_errors(report))
     if report["baseline"]:
@@ -36,7 +38,8 @@ def _summary(report: dict[str, Any]) -> Table:
     _add_scores(table, "all", report["accuracy"]["all"], split)
     if split:
         _add_scores(table, "with rows", report["accuracy"]["with_rows"], split)
-    for name, scores in report["by"]["hardness"].items():
+    levels = report["by"]["feature"].get("difficulty", {})
+    for name, scores in (report["by"]["hardness"] | levels).items():
         _add_scores(table, name, scores, split)
     return table
 

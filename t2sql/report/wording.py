@@ -199,3 +199,18 @@ def some(names: Sequence[str], most: int = 5) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def means(report: dict[str, Any]) -> list[str]:
+    """BIRD's Soft-F1 and R-VES, where they were measured; all examples, then each level."""
+    groups = {"all": report["accuracy"]["all"]} | report["by"]["feature"].get("difficulty", {})
+    lines = []
+    for measure, title in (("soft_f1", "Soft-F1"), ("ves", "R-VES")):
+        values = [
+            f"{name} {percent(scores[measure])}"
+            for name, scores in groups.items()
+            if measure in scores
+        ]
+        if values:
+            lines.append(f"{title} %: {', '.join(values)}")
+    return lines

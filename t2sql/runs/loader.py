@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import grain
@@ -14,6 +14,7 @@ from t2sql.data.database import database_path
 from t2sql.data.examples import Example
 from t2sql.data.prompts import Prompt
 from t2sql.data.read_schema import schema_from_sqlite
+from t2sql.data.schema import Schema
 from t2sql.model.factory import LLMModuleFactory
 from t2sql.runs.units import Unit, plan_units
 from t2sql.runtime import distributed
@@ -103,6 +104,25 @@ def load(
     return iter(dataset.to_iter_dataset())
 
 
+def make_guides(
+    schemas: Mapping[str, Schema],
+    config: ml_collections.ConfigDict,
+    prompt: Prompt,
+    factory: LLMModuleFactory,
+) -> constraint.Guides:
+    """The guides of the answers over each schema, by db_id.
+
+    Raises:
+      InputError: a schema has no table with a column.
+    """
+    vocabulary = constraint.Vocabulary(
+        Path(factory.tokenizer_path).read_bytes(), stops.Stops(factory.tokenizer).end_ids
+    )
+    return constraint.Guides(
+        vocabulary, schemas, prompt.answer_prefix, keyed=config.sampling.constrain == "keys"
+    )
+
+
 def _with_guides(
     config: ml_collections.ConfigDict,
     groups: Sequence[sampling.PromptGroup],
@@ -111,16 +131,9 @@ def _with_guides(
 ) -> list[sampling.PromptGroup]:
     """The groups, each with the guide of its schema."""
     folder = from_config.open_data(config)
-    vocabulary = constraint.Vocabulary(
-        Path(factory.tokenizer_path).read_bytes(), stops.Stops(factory.tokenizer).end_ids
-    )
     db_ids = {example.db_id for group in groups for example in group.tag.examples}
-    guides = constraint.Guides(
-        vocabulary,
-        {db_id: schema_from_sqlite(database_path(folder, db_id)) for db_id in sorted(db_ids)},
-        prompt.answer_prefix,
-        keyed=config.sampling.constrain == "keys",
-    )
+    schemas = {db_id: schema_from_sqlite(database_path(folder, db_id)) for db_id in sorted(db_ids)}
+    guides = make_guides(schemas, config, prompt, factory)
     return [
         dataclasses.replace(group, guide=guides.of(group.tag.examples[0].db_id)) for group in groups
     ]

@@ -1,0 +1,1 @@
+"""Questions about one SQLite file, answered as they are typed: `python -m t2sql.ask`."""
