@@ -84,21 +84,7 @@ def default_config() -> ml_collections.ConfigDict:
     """The defaults. A key that is not here is refused on the command line."""
     config = ml_collections.ConfigDict()
 
-    config.data = ml_collections.ConfigDict()
-    config.data.path = "sample"  # "sample", a directory, gs://bucket/dir, or kaggle:owner/name
-    # spider, spider_syn, spider_realistic, spider_dk, kaggle_dbqa, bird; empty: by the files there
-    config.data.format = ""
-    # What records call their fields, where the format calls them otherwise; empty: as there.
-    config.data.fields = ml_collections.ConfigDict(
-        dict.fromkeys(("db_id", "question", "query", "hint", "difficulty", "id"), "")
-    )
-    # Where the databases lie, if not beside the questions: as path, such as Spider's folder.
-    config.data.databases = ""
-    config.data.descriptions = False  # whether prompts hold what the data says of its columns
-    config.data.split = "dev"  # a split of the format, or NAME of the file NAME.json or NAME.jsonl
-    config.data.limit = config_dict.placeholder(int)  # the first so many examples; None: all
-    config.data.named_values = "stored"  # or "written": values in other forms too; compact only
-    config.data.only = ""  # file of example ids to answer, a line each, local or gs://; empty: all
+    config.data = _data_config()
 
     config.model = ml_collections.ConfigDict()
     config.model.name = "gemma3_270m"
@@ -142,6 +128,26 @@ def default_config() -> ml_collections.ConfigDict:
     )
     config.grace_seconds = 20.0  # from SIGTERM until the process ends whatever it does
     return config
+
+
+def _data_config() -> ml_collections.ConfigDict:
+    """Which questions are asked, and how they are read."""
+    data = ml_collections.ConfigDict()
+    data.path = "sample"  # "sample", a directory, gs://bucket/dir, or kaggle:owner/name
+    # spider, spider_syn, spider_realistic, spider_dk, kaggle_dbqa, bird; empty: by the files there
+    data.format = ""
+    # What records call their fields, where the format calls them otherwise; empty: as there.
+    data.fields = ml_collections.ConfigDict(
+        dict.fromkeys(("db_id", "question", "query", "hint", "difficulty", "id"), "")
+    )
+    # Where the databases lie, if not beside the questions: as path, such as Spider's folder.
+    data.databases = ""
+    data.descriptions = False  # whether prompts hold what the data says of its columns
+    data.split = "dev"  # a split of the format, or NAME of the file NAME.json or NAME.jsonl
+    data.limit = config_dict.placeholder(int)  # the first so many examples; None: all
+    data.named_values = "stored"  # or "written": values in other forms too; compact only
+    data.only = ""  # file of example ids to answer, a line each, local or gs://; empty: all
+    return data
 
 
 def check_keys(

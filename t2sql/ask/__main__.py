@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     from t2sql.ask import command  # JAX and its threads
 
     return command.ask(
-        command.Options(
+        command.AskOptions(
             database=_DATABASE.value,
             question=argv[1] if len(argv) == 2 else None,
             adapter=_ADAPTER.value,

@@ -31,7 +31,7 @@ _LEAVE = frozenset(("", "exit", "quit", ".exit", ".quit", "\\q"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class AskOptions:
     """The flags of the command; `python -m t2sql.ask --help` describes them.
 
     Attributes:
@@ -48,7 +48,7 @@ class Options:
     timeout: float = 10.0
 
 
-def ask(options: Options) -> int:
+def ask(options: AskOptions) -> int:
     """Answers the question, or all that are typed.
 
     Returns:
@@ -61,17 +61,17 @@ def ask(options: Options) -> int:
     # A wrong file is told before the weights are read.
     schema_from_sqlite(path)
     console = progress.make_console()
-    model = Model(path, _config(options), progress.Console(stderr=True))
+    answerer = Answerer(path, _config(options), progress.Console(stderr=True))
     limits = Limits(seconds=options.timeout, shown_rows=options.rows)
     with Executor(limits, workers=1) as executor:
         answers = [
-            answer(question, path, model.predict, executor, console)
+            answer(question, path, answerer.predict, executor, console)
             for question in _questions(options.question)
         ]
     return 0 if all(answers) else errors.RefusedError.exit_code
 
 
-def _config(options: Options) -> ml_collections.ConfigDict:
+def _config(options: AskOptions) -> ml_collections.ConfigDict:
     config = config_lib.default_config()
     config.model.source, config.model.name = options.source, options.model
     config.model.adapter, config.prompt = options.adapter, options.prompt
@@ -81,7 +81,7 @@ def _config(options: Options) -> ml_collections.ConfigDict:
     return config
 
 
-class Model:
+class Answerer:
     """A model that answers questions about one database.
 
     Args:

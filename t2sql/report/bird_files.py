@@ -1,4 +1,4 @@
-"""Predictions in BIRD's format: a JSON object of question number -> `SQL\\t----- bird -----\\tdb_id`."""
+"""BIRD's file of predictions: a JSON object, question number -> SQL, separator, db_id."""
 
 import json
 from collections.abc import Mapping, Sequence
