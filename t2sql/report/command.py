@@ -17,7 +17,7 @@ from t2sql.diagnosis.findings import ERROR_CLASSES
 from t2sql.evaluation import bird
 from t2sql.report import (
     bird_files,
-    evaluate,
+    cases,
     markdown,
     page,
     report_json,
@@ -168,7 +168,7 @@ def _write(
     """Streams all cases into the files, and returns what `report.json` holds."""
     folder, db_ids = questions.folder, questions.db_ids
     databases = {db_id: tuple(database.database_paths(folder, db_id)) for db_id in db_ids}
-    cases = evaluate.evaluate(
+    evaluated = cases.evaluate(
         questions,
         systems,
         schemas=read_schema.read_schemas(folder, db_ids),
@@ -182,9 +182,9 @@ def _write(
     counts = report_json.Summary(compared=len(systems) > 1)
     shown = page.Page()
     console = Console(stderr=True)
-    with contextlib.closing(cases):
+    with contextlib.closing(evaluated):
         for case in progress.track(
-            cases,
+            evaluated,
             "evaluating",
             total=len(questions),
             console=console,
