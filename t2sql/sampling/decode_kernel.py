@@ -132,6 +132,8 @@ def _call(layer: Layer, entry, query, key_value, factors, turns, prefix, suffix,
 
     tile = pl.BlockSpec((_SLOTS, _ENTRIES, size), lambda i, entry: (i, entry[0] // _ENTRIES, 0))
     arrays = (query, key_value, factors, turns, prefix, suffix, ring)
+    # Else a v6e takes the ring into its fast memory before each call, and all of it back after it.
+    in_hbm = jax.ShapeDtypeStruct if layer.interpret else pltpu.HBM
     ring_keys = 1 + len(jax.tree.leaves(arrays[:-1]))
     return pl.pallas_call(
         functools.partial(_kernel, layer),
@@ -148,7 +150,10 @@ def _call(layer: Layer, entry, query, key_value, factors, turns, prefix, suffix,
             ],
             out_specs=[of_slots(query), tile, tile],
         ),
-        out_shape=[jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (query, *ring[:2])],
+        out_shape=[
+            jax.ShapeDtypeStruct(query.shape, query.dtype),
+            *(in_hbm(x.shape, x.dtype) for x in ring[:2]),
+        ],
         input_output_aliases={ring_keys: 1, ring_keys + 1: 2},  # it is written in place
         compiler_params=pltpu.CompilerParams(vmem_limit_bytes=_VMEM_BYTES),
         interpret=layer.interpret,
