@@ -57,6 +57,7 @@ class Pods:
             "--config.batch_size=8",
             "--config.prefill_tokens=64",
             "--config.prompt_buckets=(64, 128)",
+            "--config.compilation_cache=auto",  # not beside each run: tests share theirs
         ]
 
     def flags(self, output) -> list[str]:
