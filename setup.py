@@ -53,6 +53,9 @@ setuptools.setup(
         "gpu": ["jax[cuda13]"],
         "dev": [
             "hypothesis",
+            # Schemas of Kubernetes and of JobSet, for the manifest of launch/gke.
+            "kubeflow-trainer-api",
+            "kubernetes-validate",
             "playwright",
             "pytest",
             "pytest-timeout",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from t2sql.storage import local_cache
 _LATER_VALUES = ("samples", "logprobs", "choose")
 # What of an example decides the bytes of its row, besides a hint where it has one.
 _DECISIVE_FIELDS = ("example_id", "db_id", "question", "query", "db_definitions", "values")
+COMMIT = "T2SQL_COMMIT"  # of the code, where that is no git checkout
 RECORDED_PACKAGES = ("jax", "jaxlib", "gemma", "grain", "orbax-checkpoint", "numpy")
 
 
@@ -109,7 +111,9 @@ def _data_format(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the code, None outside a git checkout."""
+    """The commit of the code, None outside a git checkout; an image names the one it holds."""
+    if commit := os.environ.get(COMMIT):
+        return commit
     here = Path(__file__).parent
     command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
     try:

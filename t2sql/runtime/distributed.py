@@ -57,6 +57,8 @@ def start(environ: Mapping[str, str] = os.environ) -> Process:
     if environ.get(RESTARTS, "0") != "0":
         # The others have left the coordinator, and may be done.
         return _process(replica, job.index, job.count, job.kind, "again after a crash")
+    if _meeting_seconds(environ) == 0:
+        return _process(replica, job.index, job.count, job.kind, "meeting nobody")
     _initialize(job, environ)
     _leave()
     return _process(replica, job.index, job.count, job.kind, f"met at {job.address}")
@@ -76,6 +78,8 @@ def join(environ: Mapping[str, str] = os.environ) -> Process:
         raise errors.InputError(f"{cluster.NUM_REPLICAS} is given, but a training has no replicas")
     if job is None:
         return ALONE
+    if _meeting_seconds(environ) == 0:
+        raise errors.InputError(f"{MEETING_SECONDS} is 0, but the hosts of a training have to meet")
     _initialize(job, environ)
     return _process(cluster.Replica(), job.index, job.count, job.kind, "in step")
 
@@ -125,11 +129,11 @@ def _initialize(job: cluster.Cluster, environ: Mapping[str, str]) -> None:
 def _meeting_seconds(environ: Mapping[str, str]) -> float:
     given = environ.get(MEETING_SECONDS, "300")
     try:
-        if 0 < float(given) < threading.TIMEOUT_MAX:
+        if 0 <= float(given) < threading.TIMEOUT_MAX:
             return float(given)
     except ValueError:
         pass
-    raise errors.InputError(f"{MEETING_SECONDS} is {given!r}; expected a number above 0")
+    raise errors.InputError(f"{MEETING_SECONDS} is {given!r}; expected a number of seconds")
 
 
 def _give_up(job: cluster.Cluster, seconds: float) -> None:

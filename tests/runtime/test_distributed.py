@@ -156,10 +156,22 @@ def test_a_meeting_that_somebody_misses_ends_in_try_again(tmp_path, index):
     assert f"not all 2 processes (given explicitly) came to {address} within 1.5 s" in error
 
 
-@pytest.mark.parametrize("seconds", ["soon", "0", "-1", "nan", "inf"])
+@pytest.mark.parametrize("seconds", ["soon", "-1", "nan", "inf"])
 def test_a_time_for_the_meeting_that_is_no_number_is_bad_input(seconds):
     with pytest.raises(errors.InputError, match=f"T2SQL_MEETING_SECONDS is '{seconds}'"):
         distributed.start(EXPLICIT | {"T2SQL_MEETING_SECONDS": seconds})
+
+
+def test_a_process_that_is_to_meet_nobody_waits_for_nobody():
+    environ = EXPLICIT | {"T2SQL_MEETING_SECONDS": "0"}
+    process = distributed.start(environ)
+    assert (process.index, process.count) == (
+        int(EXPLICIT["T2SQL_PROCESS_ID"]),
+        int(EXPLICIT["T2SQL_NUM_PROCESSES"]),
+    )
+    assert process.description.endswith("meeting nobody")
+    with pytest.raises(errors.InputError, match="the hosts of a training have to meet"):
+        distributed.join(environ)
 
 
 def test_the_flags_of_the_job_say_where_it_is(tmp_path):
