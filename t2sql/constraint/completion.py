@@ -15,7 +15,7 @@ _ALIASES = tuple(b"t%d" % number for number in range(1, 100))
 
 
 def parts(position: Position, count: Callable[[bytes], int]) -> Iterator[bytes]:
-    """Yields texts that end the statement one after the other; none where it is complete.
+    """Yields texts that together end the statement; none where it is complete.
 
     Args:
       position: where the query stands.
@@ -31,12 +31,12 @@ def parts(position: Position, count: Callable[[bytes], int]) -> Iterator[bytes]:
 
 
 def bound(position: Position, count: Callable[[bytes], int]) -> int:
-    """Tokens that `parts` take, about, at most."""
+    """Tokens that `parts` take; at most by a few more."""
     return min(count(text) + cost for text, cost in _ends(position))
 
 
 def fits(position: Position, count: Callable[[bytes], int], limit: int) -> bool:
-    """Whether `bound` is within a limit; far quicker where that is high."""
+    """Whether `bound` is within a limit: far quicker where the limit is high."""
     state, mode, part = position
     if mode in _KINDS and (option := state.first_option(_KINDS[mode], part)) is not None:
         lexeme, cost = option
@@ -44,14 +44,6 @@ def fits(position: Position, count: Callable[[bytes], int], limit: int) -> bool:
         if len(lexeme) - len(part) + cost <= limit:
             return True
     return any(cost <= limit and count(text) + cost <= limit for text, cost in _ends(position))
-
-
-def words_fit(state: ParserState, part: bytes, limit: int) -> bool:
-    """Whether `fits` holds after any token that goes on to spell a known word after `part`."""
-    return all(
-        len(word) - len(part) + state.cost_after("word", word) <= limit
-        for word in state.beginning("word", part)
-    )
 
 
 def _ends(position: Position) -> Iterator[tuple[bytes, int]]:

@@ -2,262 +2,214 @@
 
 `lexer`, `parser` and `scope` say, byte by byte, whether a query goes on: they refuse a column
 whose table is not, and can no longer be, in FROM, and all else that SQLite would refuse. Here
-that is asked of tokens: of one, or, for a mask, of the whole vocabulary. What a position and
-a token lead to, and a position's masks, are kept for all answers over the schema.
+that is asked of tokens: of one, or, for a mask, of the whole vocabulary. What a position and a
+token lead to is kept for all answers over the schema (`node.py`), so that most tokens of an
+answer take one look-up.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import numpy as np
-from jaxtyping import Bool
-
-from t2sql.constraint import identifiers, lexer
+from t2sql.constraint import completion, identifiers, lexer, tokens
+from t2sql.constraint.canonical import CanonicalTokens
 from t2sql.constraint.foreign_keys import Links
 from t2sql.constraint.lexer import Position
-from t2sql.constraint.masks import Mask
-from t2sql.constraint.parser import Parser, ParserState
+from t2sql.constraint.next_tokens import NextTokens, TokenFinder
+from t2sql.constraint.node import NEVER, Node
+from t2sql.constraint.parser import Parser
 from t2sql.constraint.scope import ScopeCheck
 from t2sql.constraint.vocabulary import Vocabulary
 from t2sql.data.schema import Schema
 
-# Kept for a schema: masks, of some 2 kB, or 64 kB within quotes; steps, of 0.3 kB; and states,
-# of 2 to 3 kB with their names. Fifty answers of dev have about 600 states.
-_MAX_MASKS = 64
-_MAX_STEPS = 20_000
+# Kept for a schema: masks, of some 2 kB, or 64 kB within quotes; nodes, of 0.7 kB; and states
+# of the parser, of 2 to 3 kB with their names. Fifty answers of dev have about 600 states.
+_MAX_NEXT = 64
+_MAX_NODES = 20_000
 _MAX_STATES = 3_000
+# Tokens by which `completion.bound` may be too low.
+_BOUND_ERROR = 4
 
 
 class SchemaConstraint:
     """The queries over one schema, token by token. Build it once a schema, and share it.
 
+    Tokens left are those that an answer may still have, the end token included.
+
     Args:
       vocabulary: of the model's tokenizer.
       schema: tables and columns.
       prefix: how every answer begins, where the prompt says it: "SELECT" or nothing.
-      keyed: whether tables are joined along the schema's keys only.
+      along_keys: whether tables are joined along the schema's foreign keys only.
 
     Attributes:
       vocabulary: of the model's tokenizer.
       db_id: the schema's.
-      keyed: whether tables are joined along the schema's keys only.
-      begin: the position before the prefix.
-      start: the position where an answer begins, behind the prefix.
-      encoded: the tokens of a text.
+      along_keys: whether tables are joined along the schema's foreign keys only.
+      before_prefix: the position before the prefix.
+      start: where an answer begins, behind the prefix.
+      end: behind the end token.
+      encode: the tokens of a text.
+      finder: finds the tokens that may follow a position.
 
     Raises:
       InputError: the schema has no table with a column.
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, schema: Schema, prefix: str = "", *, keyed: bool = False
+        self, vocabulary: Vocabulary, schema: Schema, prefix: str = "", *, along_keys: bool = False
     ):
         tables = identifiers.tables_of(schema)
         names = frozenset(tables).union(*tables.values())
         plain = identifiers.plain_names(names)
+        links = Links(tables, identifiers.keys_of(schema)) if along_keys else None
         self.vocabulary = vocabulary
-        self.encoded = functools.cache(vocabulary.encode)
+        self.encode = functools.cache(vocabulary.encode)
         self.db_id = schema.db_id
-        self.keyed = keyed
-        self._spellings = identifiers.spellings(schema)
-        self._needs_quotes = bool(names - plain)
-        self._is_ascii = all(name.isascii() for name in names)
-        links = Links(tables, identifiers.keys_of(schema)) if keyed else None
+        self.along_keys = along_keys
+        self._canonical = CanonicalTokens(
+            vocabulary,
+            self.encode,
+            identifiers.spellings(schema),
+            needs_quotes=bool(names - plain),
+        )
+        is_ascii = all(name.isascii() for name in names)
+        self.finder = TokenFinder(vocabulary, self._canonical, is_ascii=is_ascii)
         self._parser = Parser(ScopeCheck(tables, links), plain, self.count)
-        self.begin = Position(self._parser.start, lexer.GAP, b"")
-        self.start = lexer.steps(self.begin, prefix.encode())
-        if self.start is None:
+        self._nodes: dict[Position, Node] = {}
+        self._next: dict[Position, NextTokens] = {}
+        self.before_prefix = Position(self._parser.start, lexer.GAP, b"")
+        position = lexer.steps(self.before_prefix, prefix.encode())
+        if position is None:
             raise ValueError(f"no query begins with {prefix!r}")
-        self._cuts = functools.cache(self._find_cuts)
-        for name in names:
-            self._cuts(name)  # now, so that no mask waits for all of them
-        self._steps: dict[tuple[Position, int], Position | None] = {}
-        self._masks: dict[Position, Mask] = {}
-        self._usual_masks: dict[Position, Mask] = {}
+        self.start, self.end = Node(position), Node(None)
 
     def count(self, text: bytes) -> int:
         """How many tokens a text takes."""
-        return len(self.encoded(text))
+        return len(self.encode(text))
 
-    def step(self, position: Position, token: int) -> Position | None:
-        """The position after a token; None where it is no text or does not go on with a query."""
-        key = (position, token)
-        try:
-            return self._steps[key]
-        except KeyError:
-            if len(self._steps) >= _MAX_STEPS or len(self._parser) >= _MAX_STATES:
-                self._forget()
-            after = self._steps[key] = self._find_step(position, token)
-            return after
-
-    def _forget(self) -> None:
-        for kept in (self._steps, self._masks, self._usual_masks):
-            kept.clear()
+    def forget(self) -> None:
+        """Drops what is kept. Answers that are on their way can go on."""
+        for node in (self.start, *self._nodes.values()):
+            node.forget()
+        self._nodes.clear()
+        self._next.clear()
         self._parser.forget()
 
-    def _find_step(self, position: Position, token: int) -> Position | None:
-        vocabulary = self.vocabulary
-        literal = lexer.open_quote(position) is not None
-        if not (vocabulary.in_literals if literal else vocabulary.outside_literals)[token]:
-            return None
-        if lexer.is_long_enough(position) and vocabulary.words[b""][token]:
-            return None
-        piece = vocabulary.pieces[token]
-        if vocabulary.words[b""][token]:
-            return lexer.add_word(position, piece.lower())
-        if vocabulary.words[b" "][token]:
-            apart = lexer.step(position, ord(" "))
-            return None if apart is None else lexer.add_word(apart, piece[1:].lower())
-        return lexer.steps(position, piece) if piece else None
+    def after(self, node: Node, token: int) -> Node | None:
+        """The node after a token; None where it is no text or does not go on with a query."""
+        try:
+            return node.after[token]
+        except KeyError:
+            after = node.after[token] = self._find_after(node.position, token)
+            return after
 
-    def mask(self, position: Position) -> Mask:
-        """The tokens that may follow, the end tokens among them where the query is whole."""
-        return _kept(self._masks, position, lambda: Mask.of(self._allowed(position)))
+    def own(self, node: Node, token: int) -> Node | None:
+        """As `after`, for a token of the model's own.
 
-    def usual_mask(self, position: Position) -> Mask:
-        """Of `mask`, keywords and names only as the tokenizer cuts them, spelt as usual.
-
-        Quotes are for names that need them, and a space is one space. A model knows a name
-        as these tokens. Made to spell it by others ("S", "InGer_ID" for "Singer_ID"), it is
-        soon lost. Where no name goes on so, nothing is taken out.
+        Where joins follow keys, which may change an answer anyway, it has to be canonical: a first
+        letter of a name that is out of place ("T" for "T2") would have to become another's
+        ("TReatments").
         """
+        after = self.after(node, token)
+        if after is None or after is self.end or not self.along_keys:
+            return after
+        return after if self._canonical.may_hold(node.position, token, after.position) else None
 
-        def narrow() -> Mask:
-            allowed = self._allowed(position)
-            for state, part, space in lexer.word_states(position):
-                words = allowed & self.vocabulary.words[space]
-                usual = self._usual(state, part, space)
-                usual = [token for token in usual if words[token]]
-                if usual:
-                    allowed &= ~words
-                    allowed[usual] = True
-            if lexer.open_quote(position) is None:
-                usual = allowed & ~self._unusual_marks(position)
-                allowed = usual if usual.any() else allowed
-            return Mask.of(allowed)
+    def keep(self, node: Node, token: int, left: int) -> Node | None:
+        """As `own`; None too where the query could not be ended after the token.
 
-        return _kept(self._usual_masks, position, narrow)
-
-    def is_usual(self, position: Position, token: int) -> bool:
-        """Whether a token that may follow is one of `usual_mask`; quicker, and not as strict."""
-        if token in self.vocabulary.end_ids or lexer.open_quote(position) is not None:
-            return True
-        if self.vocabulary.marked[token] and self._unusual_marks(position)[token]:
-            return False
-        state, mode, part = self.step(position, token)
-        if mode != lexer.WORD or state.takes_fresh or state.may_be("word", part):
-            return True
-        key = (part, b"")
-        return any(
-            key in self._cuts(word) and state.may_be("word", word)
-            for word in state.candidates("word", part)
-        )
-
-    def _unusual_marks(self, position: Position) -> Bool[np.ndarray, "V"]:
-        """Tokens with needless quotes or white space."""
-        state = lexer.settle(position)
-        # The tokenizer sets a space apart before a number only.
-        lone = state is not None and not (state.may_be("<number>") or state.may_be("<integer>"))
-        text = state is None or state.may_be("<text>")
-        return self.vocabulary.unusual(lone_space=lone, quotes=not self._needs_quotes, text=text)
-
-    def _usual(self, state: ParserState, part: bytes, space: bytes) -> set[int]:
-        """The tokens that words are cut into which may follow: those that come after `part`."""
-        key = (part, space)
-        return set().union(
-            *(self._cuts(word).get(key, ()) for word in state.beginning("word", part))
-        )
-
-    def _find_cuts(self, word: bytes) -> dict[tuple[bytes, bytes], set[int]]:
-        """The tokens that a word is cut into.
-
-        Returns:
-          By the beginning of the word, folded, and what comes before it: b" " or nothing.
+        Args:
+          node: where the answer stands.
+          token: that the model has drawn.
+          left: tokens left before it.
         """
-        cuts: dict[tuple[bytes, bytes], set[int]] = {}
-        for spelling in self._spellings.get(word, (word.upper(), word)):
-            for space in (b"", b" "):
-                begun = 0
-                for token in self.encoded(space + spelling):
-                    key = spelling[:begun].lower(), b"" if begun else space
-                    cuts.setdefault(key, set()).add(token)
-                    begun += len(self.vocabulary.pieces[token]) - (0 if begun else len(space))
-        return cuts
+        try:
+            after, least = node.kept[token]
+        except KeyError:
+            after, least = node.kept[token] = self.own(node, token), NEVER
+        if left >= least:
+            return after
+        if after is None or not self.leaves_room(node, token, after, left):
+            return None
+        node.kept[token] = after, left
+        return after
 
-    def _allowed(self, position: Position) -> Bool[np.ndarray, "V"]:
-        """Whether each token may follow."""
-        vocabulary = self.vocabulary
-        if (quote := lexer.open_quote(position)) is not None:
-            allowed = vocabulary.in_text(quote)
-            allowed[vocabulary.with_quote(quote).walk(position)] = True
-            allowed &= vocabulary.in_literals
-        else:
-            allowed = np.zeros(vocabulary.size, bool)
-            for space in (b"", b" "):
-                self._add_words(allowed, position, space)
-            if (quote := lexer.name_quote(position)) is not None:
-                self._add_quoted(allowed, position)
-                allowed[vocabulary.with_quote(quote).walk(position)] = True
-            else:
-                allowed[vocabulary.with_marks.walk(position)] = True
-                if not self._is_ascii:
-                    allowed[vocabulary.with_marks_beyond_ascii.walk(position)] = True
-            allowed &= vocabulary.outside_literals
-            if lexer.is_long_enough(position):
-                allowed &= ~vocabulary.words[b""]
-        allowed[list(vocabulary.end_ids)] = lexer.is_complete(position)
-        return allowed
+    def leaves_room(self, node: Node, token: int, after: Node, left: int) -> bool:
+        """Whether the query can be ended after a token that goes on with it.
 
-    def _add_words(self, allowed: Bool[np.ndarray, "V"], position: Position, space: bytes) -> None:
-        """Adds the tokens that are a word, or a part of one, after `space`."""
-        begun = lexer.steps(position, space)
-        word = None if begun is None else lexer.word_at(begun)
-        if word is None:
-            return
-        state, part = word
-        if state.takes_fresh:
-            fits = self.vocabulary.word_lengths[space] <= lexer.MAX_FRESH - len(part)
-            allowed |= fits
-        rests = (known[len(part) :] for known in state.beginning("word", part))
-        self._add_beginnings(allowed, rests, space)
-
-    def _add_quoted(self, allowed: Bool[np.ndarray, "V"], position: Position) -> None:
-        """Adds the tokens that go on with a quoted name and do not end it."""
-        self._add_beginnings(allowed, lexer.quoted_rests(position), b"")
-
-    def _add_beginnings(
-        self, allowed: Bool[np.ndarray, "V"], texts: Iterator[bytes], space: bytes
-    ) -> None:
-        folded = self.vocabulary.folded
-        beginnings = {text[:length] for text in texts for length in range(1, len(text) + 1)}
-        tokens = [token for text in beginnings for token in folded.get(space + text, ())]
-        allowed[tokens] = True
-
-    def sure(self, position: Position) -> Bool[np.ndarray, "V"]:
-        """Tokens that leave as much room as the position itself: within a text or a free name."""
-        if (quote := lexer.open_quote(position)) is not None:
-            return ~self.vocabulary.quotes[quote]
-        sure = np.zeros(self.vocabulary.size, bool)
-        if lexer.takes_any_word(position):
-            sure |= self.vocabulary.words[b""]
-        if lexer.takes_any_word_after_space(position):
-            sure |= self.vocabulary.words[b" "]
-        return sure
-
-    def is_sure(self, position: Position, token: int) -> bool:
-        """Whether a token is one of `sure`."""
-        if (quote := lexer.open_quote(position)) is not None:
-            return not self.vocabulary.quotes[quote][token]
-        words = self.vocabulary.words
-        if lexer.takes_any_word(position) and words[b""][token]:
+        Args:
+          node: where the answer stands.
+          token: comes next.
+          after: the node that it leads to.
+          left: tokens left before it.
+        """
+        if after is self.end:
+            return left > 0
+        if tokens.is_free_text(self.vocabulary, node.position, token):
+            if self._free_text_leaves_room(node, left):
+                return True
+        elif self.fits(after, left - 1):
             return True
-        return bool(lexer.takes_any_word_after_space(position) and words[b" "][token])
+        return self.any_token_leaves_room(node, left)
 
+    def any_token_leaves_room(self, node: Node, left: int) -> bool:
+        """Whether the query can be ended after any token that goes on with it."""
+        state = node.position.state
+        # The lexeme at hand and the next token.
+        return left > state.cost + 2 * state.growth + 1
 
-def _kept(masks: dict[Position, Mask], position: Position, make: Callable[[], Mask]) -> Mask:
-    """The mask of a position, made if need be; those that were asked for last are kept."""
-    mask = masks.pop(position, None) or make()
-    masks[position] = mask
-    if len(masks) > _MAX_MASKS:
-        del masks[next(iter(masks))]
-    return mask
+    def fits(self, node: Node, left: int) -> bool:
+        """Whether so many tokens end the query from here."""
+        return completion.fits(node.position, self.count, left - 1 - _BOUND_ERROR)
+
+    def is_complete(self, node: Node) -> bool:
+        """Whether the query may end here."""
+        return lexer.is_complete(node.position)
+
+    def shortest_end(self, node: Node) -> Iterator[int]:
+        """The tokens of the shortest end of the query that is found, without the end token."""
+        for text in completion.parts(node.position, self.count):
+            yield from self.encode(text)
+
+    def next_tokens(self, node: Node) -> NextTokens:
+        """The canonical tokens that may follow; all that may, where none of these does."""
+        tokens = self._next.pop(node.position, None) or self.finder.canonical(node.position)
+        self._next[node.position] = tokens  # those that were asked for last are kept
+        if len(self._next) > _MAX_NEXT:
+            del self._next[next(iter(self._next))]
+        return tokens
+
+    def with_room(self, tokens: NextTokens, node: Node, left: int) -> NextTokens:
+        """Of the tokens that may follow a node those after which the query can still be ended."""
+        has_room = functools.cache(
+            lambda position: completion.fits(position, self.count, left - 2 - _BOUND_ERROR)
+        )
+        free_text_fits = self._free_text_leaves_room(node, left)
+        after = {
+            token: position
+            for token, position in tokens.after.items()
+            if position is None or has_room(position)
+        }
+        return NextTokens(after, tokens.free_text if free_text_fits else None)
+
+    def _free_text_leaves_room(self, node: Node, left: int) -> bool:
+        """As `leaves_room`, of any token within a text or a name of the answer's own choice."""
+        if lexer.open_quote(node.position) is not None:
+            return self.fits(node, left - 1)
+        states = node.position.state, lexer.settle(node.position)
+        costs = (state.cost_after_fresh for state in states if state and state.takes_fresh)
+        # A word that is taken, or a keyword, needs a letter more.
+        return left > max(costs, default=0) + 2 + _BOUND_ERROR
+
+    def _find_after(self, position: Position, token: int) -> Node | None:
+        if token in self.vocabulary.end_ids:
+            return self.end if lexer.is_complete(position) else None
+        after = tokens.step(self.vocabulary, position, token)
+        if after is None:
+            return None
+        node = self._nodes.get(after)
+        if node is None:
+            if len(self._nodes) >= _MAX_NODES or len(self._parser) >= _MAX_STATES:
+                self.forget()
+            node = self._nodes[after] = Node(after)
+        return node

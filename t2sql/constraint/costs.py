@@ -30,7 +30,7 @@ class Costs:
         self._missing = check.missing
         # What one token asks for may come with tables that link it.
         self._leap = MAX_LEAP + (MAX_MORE if check.links else 0)
-        self._closed = "!free" if check.links else "!keyed"
+        self._closed = "!free" if check.links else "!along_keys"
         self._table = table + count(b" JOIN") + (link if check.links else 0)
         self._column = column + count(b",")
         self._classes = {

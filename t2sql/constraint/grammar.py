@@ -27,7 +27,7 @@ result_name   : naming | !aliasable <alias>
 naming        : !plain | !aliasable AS <alias> | <short>
 joins         : | !free !joinable "," source joins | !joinable join source on joins
 join          : JOIN | INNER JOIN | CROSS JOIN | LEFT JOIN | LEFT OUTER JOIN
-on            : !free | !free ON !on condition !off | !keyed ON !on link links !off
+on            : !free | !free ON !on condition !off | !along_keys ON !on link links !off
 link          : <end> "." <key> "=" <end> "." <key>
 links         : | !again AND link links
 where         : | WHERE condition

@@ -30,7 +30,8 @@ NOT_IN_QUOTES = frozenset([*range(32), 127, ord(";")]) - {9}
 # The longest name of an answer's own choice, and how much of it one token may be.
 MAX_FRESH = 48
 MAX_PIECE = 24
-_MAX_SPACE = 12
+# White space between two lexemes.
+MAX_SPACE = 12
 _MAX_DIGITS = 15
 # What quoted text is once it is no name of the schema.
 _NO_NAME = b"\0"
@@ -125,7 +126,10 @@ def quoted_rests(position: Position) -> Iterator[bytes]:
 
 
 def word_at(position: Position) -> tuple[ParserState, bytes] | None:
-    """Where a word may go on or begin: the state before it, and its letters so far."""
+    """The state before the word that goes on or begins here, and its letters so far.
+
+    None where no word may stand.
+    """
     state, mode, part = position
     if mode == WORD:
         return state, part
@@ -142,24 +146,9 @@ def takes_any_word(position: Position) -> bool:
 
 
 def takes_any_word_after_space(position: Position) -> bool:
-    """The same after one space."""
+    """Whether a name of the answer's own choice may begin here after one space."""
     state = settle(position)
-    return state is not None and state.takes_fresh and len(position.part) < _MAX_SPACE
-
-
-def word_states(position: Position) -> Iterator[tuple[ParserState, bytes, bytes]]:
-    """Where only known words may come: the state, the word so far, and what comes before it.
-
-    Before it comes nothing or one space.
-    """
-    state, mode, part = position
-    after = settle(position)
-    if mode == WORD and not state.takes_fresh:
-        yield state, part, b""
-    elif mode in (GAP, MARK, STRING_END, TEXT_END, TICK_END) and after and not after.takes_fresh:
-        yield after, b"", b""
-    if after is not None and not after.takes_fresh and len(part) < _MAX_SPACE:
-        yield after, b"", b" "
+    return state is not None and state.takes_fresh and len(position.part) < MAX_SPACE
 
 
 def is_long_enough(position: Position) -> bool:
@@ -183,7 +172,7 @@ def _boundary(position: Position, byte: int) -> Position | None:
 def _in_gap(position: Position, byte: int) -> Position | None:
     state, _, part = position
     if byte in _SPACE:
-        fits = len(part) < _MAX_SPACE and not (byte == 10 and b"\n" in part)
+        fits = len(part) < MAX_SPACE and not (byte == 10 and b"\n" in part)
         fits = fits and state.goes_on and not state.is_start
         return Position(state, GAP, part + bytes((byte,))) if fits else None
     if byte in _LETTERS:

@@ -1,6 +1,7 @@
 """Sets of tokens: packed as the device wants them, small where they are few."""
 
 import dataclasses
+from collections.abc import Collection
 
 import numpy as np
 from jaxtyping import Bool, Int32, UInt32
@@ -27,6 +28,15 @@ class Mask:
         packed = np.packbits(padded, bitorder="little").view("<u4")
         places = np.flatnonzero(packed).astype(np.int32)
         return cls(places, packed[places])
+
+    @classmethod
+    def of_few(cls, tokens: Collection[int]) -> "Mask":
+        """The mask with these tokens, far quicker where they are few."""
+        ids = np.fromiter(tokens, np.int64, len(tokens))
+        places, word = np.unique(ids // _BITS, return_inverse=True)
+        words = np.zeros(len(places), "<u4")
+        np.bitwise_or.at(words, word, np.uint32(1) << (ids % _BITS).astype(np.uint32))
+        return cls(places.astype(np.int32), words)
 
     def unpacked(self, size: int) -> Bool[np.ndarray, "V"]:
         """Whether each of `size` tokens is in the mask."""

@@ -279,6 +279,8 @@ class Parser:
 
     def forget(self) -> None:
         """Drops the states but for the first; who holds one may go on with it."""
+        for state in filter(None, self._states.values()):
+            state.forget()  # they refer to each other: else only a collection frees them
         self._states.clear()
         self.check.forget()
         self.start.forget()
@@ -310,7 +312,7 @@ class Parser:
     def cost(self, ways: Iterable[Way]) -> int:
         """How many tokens the shortest completion of one of the ways takes, about, at most."""
         return min(
-            self._stack_cost(way.stack) + self.costs.of_scopes(self._begun(way)) for way in ways
+            self._stack_cost(way.stack) + self.costs.of_scopes(self._scopes(way)) for way in ways
         )
 
     def _stack_cost(self, stack: Stack | None) -> int:
@@ -320,10 +322,10 @@ class Parser:
             self._stack_costs[stack] = cost
         return cost
 
-    def _begun(self, way: Way) -> Scopes:
-        """A way's scopes; where another arm is next, with what it has to repeat."""
+    def _scopes(self, way: Way) -> Scopes:
+        """A way's scopes; where another arm of a compound is next, with what that has to repeat."""
         stack = way.stack
         if stack and stack.symbol == "ALL":
             stack = stack.rest
-        begins = stack is not None and stack.symbol == "!arm"
-        return self.check.act("arm", way.scopes) if begins else way.scopes
+        is_arm = stack is not None and stack.symbol == "!arm"
+        return self.check.act("arm", way.scopes) if is_arm else way.scopes

@@ -92,8 +92,8 @@ class ScopeCheck:
             "listed": self._listed,
             "derivable": self._derivable,
             "plain": self._plain,
-            "free": lambda scopes: None if self._is_keyed(scopes) else scopes,
-            "keyed": lambda scopes: scopes if self._is_keyed(scopes) else None,
+            "free": lambda scopes: None if self._follows_keys(scopes) else scopes,
+            "along_keys": lambda scopes: scopes if self._follows_keys(scopes) else None,
             "again": lambda scopes: scopes if self._open_ends(scopes[-1]) else None,
             "joined": self._joined,
             "joinable": self._joinable,
@@ -262,7 +262,7 @@ class ScopeCheck:
             produced=scope.produced if scope.later else _produced(scope),
         )
 
-    def _is_keyed(self, scopes: Scopes) -> bool:
+    def _follows_keys(self, scopes: Scopes) -> bool:
         """Whether FROM is joined along keys; what a query in FROM gives has none."""
         return bool(self.links) and None not in tables_of(scopes[-1].from_items)
 
@@ -319,14 +319,14 @@ class ScopeCheck:
             return Names((), lambda table: ())
         follows = scope.repeat if scope.star else ()
         missing = self.choices.missing(scope.refs, scope.from_items)
-        keyed, present = self._is_keyed(scopes), frozenset(tables_of(scope.from_items))
+        follows_keys, present = self._follows_keys(scopes), frozenset(tables_of(scope.from_items))
 
         def after(table: Name) -> tuple[Scopes, ...]:
             item = FromItem(None, self.choices.tables[table], table)
             from_items = (*scope.from_items, item)
             if follows and tables_of(from_items) != follows[: len(from_items)]:
                 return ()
-            if keyed and not self.links.joins(present, table):
+            if follows_keys and not self.links.joins(present, table):
                 return ()
             needed = self.choices.fewest(scope.refs, from_items)
             if needed is None or (missing and needed >= missing and len(from_items) > MAX_IDLE):

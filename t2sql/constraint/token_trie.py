@@ -39,18 +39,19 @@ class TokenTrie:
         while len(open_nodes) > depth:
             self._ends[open_nodes.pop()] = len(self._bytes)
 
-    def walk(self, position: Position) -> list[int]:
-        """The tokens that may follow a position."""
-        step, tokens = lexer.step, []
+    def walk(self, position: Position) -> dict[int, Position]:
+        """The tokens that may follow a position, each with the position after it."""
+        step, after = lexer.step, {}
         positions = [position] * (max(self._depths, default=0) + 2)
-        node = 0
-        while node < len(self._bytes):
+        node, count = 0, len(self._bytes)
+        while node < count:
             depth = self._depths[node]
-            after = step(positions[depth], self._bytes[node])
-            if after is None:
+            its = step(positions[depth], self._bytes[node])
+            if its is None:
                 node = self._ends[node]
             else:
-                positions[depth + 1] = after
-                tokens += self._tokens[node]
+                positions[depth + 1] = its
+                for token in self._tokens[node]:
+                    after[token] = its
                 node += 1
-        return tokens
+        return after

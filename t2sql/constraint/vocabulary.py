@@ -3,7 +3,8 @@
 import functools
 import itertools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import sentencepiece
@@ -19,6 +20,20 @@ _QUOTES = b"'\"`]"
 _ANY_QUOTE = re.compile(rb"['\"`\[]")
 
 
+class Needless(NamedTuple):
+    """A kind of tokens outside of literals: those that hold more white space than a space.
+
+    Attributes:
+      lone_space: or are a space.
+      quotes: or open a quoted name.
+      text: in brackets or backticks, and not in double quotes, which may be text.
+    """
+
+    lone_space: bool
+    quotes: bool
+    text: bool
+
+
 class Vocabulary:
     """The pieces of a SentencePiece model.
 
@@ -29,29 +44,34 @@ class Vocabulary:
     Attributes:
       pieces: the bytes of each token; b"" for one that is no text.
       end_ids: tokens that end a text.
-      unusual: those that nobody needs outside of literals; see `_find_unusual`.
-      with_quote: those that hold a quote, as a trie.
-      marked: which tokens are ever one of `unusual`, [V] bool.
+      needless: which tokens are of that kind, [V] bool.
+      is_ever_needless: which tokens are of one of these kinds, [V] bool.
+      short_words: which of `words` after a space, or nothing, are of so many letters, [V] bool.
+      in_text: which tokens go on with a text in such quotes and do not end it, [V] bool.
+      with_quote: a trie of the tokens that may stand in text and hold its quote.
+      with_marks: a trie of the tokens that are not only letters and digits and may stand outside
+        of literals, without needless ones; those with other bytes than ASCII's, where no quote is
+        among them, are a trie of their own: for names beyond ASCII.
     """
 
     def __init__(self, model: bytes, end_ids: Iterable[int]):
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         self.end_ids = tuple(sorted(end_ids))
-        self.unusual = functools.cache(self._find_unusual)
+        self.needless = functools.cache(self._find_needless)
+        self.short_words = functools.lru_cache(maxsize=8)(self._find_short_words)
+        self.in_text = functools.cache(self._find_in_text)
         self.with_quote = functools.cache(self._find_with_quote)
+        self.with_marks = functools.cache(self._find_with_marks)
         self._matching = functools.cache(self._find_matching)
         self.pieces = [self._bytes(token) for token in range(self._processor.vocab_size())]
         # What a token or a mask may need is made now, so that none waits for it.
-        for name in ("in_literals", "outside_literals", "word_lengths", "folded", "with_marks"):
+        for name in ("in_literals", "outside_literals", "_word_lengths", "folded"):
             getattr(self, name)
         for quote in _QUOTES:
             self.with_quote(quote)
-        variants = itertools.product((False, True), repeat=3)
-        unusual = [
-            self.unusual(lone_space=lone, quotes=quotes, text=text)
-            for lone, quotes, text in variants
-        ]
-        self.marked = np.logical_or.reduce(unusual)
+            self.in_text(quote)
+        variants = [Needless(*flags) for flags in itertools.product((False, True), repeat=3)]
+        self.is_ever_needless = np.logical_or.reduce(list(map(self.needless, variants)))
 
     @property
     def size(self) -> int:
@@ -73,20 +93,11 @@ class Vocabulary:
         """Which tokens may stand outside of literals at all, [V] bool."""
         return np.array([_NEVER.search(piece) is None for piece in self.pieces])
 
-    def _find_unusual(self, *, lone_space: bool, quotes: bool, text: bool) -> np.ndarray:
-        """Which tokens nobody needs outside of literals, [V] bool.
-
-        They hold more white space than a space.
-
-        Args:
-          lone_space: or are a space.
-          quotes: or open a quoted name.
-          text: in brackets or backticks, and not in double quotes, which may be text.
-        """
+    def _find_needless(self, needless: Needless) -> np.ndarray:
         patterns = [rb"[\t\n]|  "]
-        patterns += [rb"^ $"] * lone_space
-        patterns += [rb"[`\[]|\.\""] * quotes
-        patterns += [rb"^ ?\""] * (quotes and not text)
+        patterns += [rb"^ $"] * needless.lone_space
+        patterns += [rb"[`\[]|\.\""] * needless.quotes
+        patterns += [rb"^ ?\""] * (needless.quotes and not needless.text)
         return np.logical_or.reduce([self._matching(pattern) for pattern in patterns])
 
     def _find_matching(self, pattern: bytes) -> np.ndarray:
@@ -118,44 +129,39 @@ class Vocabulary:
         }
 
     @functools.cached_property
-    def word_lengths(self) -> dict[bytes, np.ndarray]:
-        """How long the word of each of `words` is, without its space, [V]; of others 255."""
+    def _word_lengths(self) -> dict[bytes, np.ndarray]:
         lengths = np.array([len(piece) for piece in self.pieces])
         return {
             space: np.where(is_word, lengths - len(space), 255).astype(np.uint8)
             for space, is_word in self.words.items()
         }
 
-    def in_text(self, quote: int) -> np.ndarray:
-        """Which tokens go on with a text in such quotes and do not end it, [V] bool; a copy."""
-        return self._harmless & ~self.quotes[quote]
+    def _find_short_words(self, space: bytes, longest: int) -> np.ndarray:
+        return self._word_lengths[space] <= longest
+
+    def _find_in_text(self, quote: int) -> np.ndarray:
+        return self._harmless & ~self.quotes[quote] & self.in_literals
 
     @functools.cached_property
     def _harmless(self) -> np.ndarray:
         allowed = frozenset(range(256)) - lexer.NOT_IN_QUOTES
         return np.array([bool(piece) and allowed.issuperset(piece) for piece in self.pieces])
 
-    @functools.cached_property
-    def with_marks(self) -> TokenTrie:
-        """The tokens that are not only letters and digits, and ASCII where no quote is."""
-        return self._trie(lambda piece: piece.isascii() or _ANY_QUOTE.search(piece) is not None)
-
-    @functools.cached_property
-    def with_marks_beyond_ascii(self) -> TokenTrie:
-        """The others that are not only letters and digits: for names beyond ASCII."""
-        return self._trie(lambda piece: not piece.isascii() and _ANY_QUOTE.search(piece) is None)
-
-    def _trie(self, holds: Callable[[bytes], bool]) -> TokenTrie:
+    def _find_with_marks(self, needless: Needless | None, *, ascii: bool = True) -> TokenTrie:
         words = self.words[b""] | self.words[b" "]
+        fitting = self.outside_literals & ~words
+        if needless is not None:
+            fitting &= ~self.needless(needless)
+        fitting[list(self.end_ids)] = False
+        tokens = ((self.pieces[token], token) for token in np.flatnonzero(fitting).tolist())
         return TokenTrie(
             (piece, token)
-            for token, piece in enumerate(self.pieces)
-            if piece and not words[token] and holds(piece)
+            for piece, token in tokens
+            if piece and ascii == (piece.isascii() or _ANY_QUOTE.search(piece) is not None)
         )
 
     def _find_with_quote(self, quote: int) -> TokenTrie:
-        """The tokens that hold a quote."""
-        tokens = np.flatnonzero(self.quotes[quote]).tolist()
+        tokens = np.flatnonzero(self.quotes[quote] & self.in_literals).tolist()
         return TokenTrie((self.pieces[token], token) for token in tokens)
 
     def _bytes(self, token: int) -> bytes:

@@ -14,7 +14,7 @@ from t2sql.model.factory import LLMModuleFactory
 from t2sql.runs.predictions import Candidate, Prediction
 from t2sql.runs.summary import Stopwatch
 from t2sql.runs.units import Unit
-from t2sql.runtime import statuses
+from t2sql.runtime import garbage, statuses
 from t2sql.runtime.compilation_cache import CompilationCache
 from t2sql.sampling import memory as memory_lib
 from t2sql.sql.clean import clean_sql
@@ -138,9 +138,10 @@ def predict(
       on_step: called every few steps; what it raises ends the inference.
     """
     answers = sampler.generate(sampling.in_order(groups), on_finished=on_finished, on_step=on_step)
-    for group, generations in answers:
-        rows = zip(group.tag.examples, group.prompt_tokens, generations, strict=True)
-        yield group.tag, [_row(*row, prompt) for row in rows]
+    with garbage.short_collections():
+        for group, generations in answers:
+            rows = zip(group.tag.examples, group.prompt_tokens, generations, strict=True)
+            yield group.tag, [_row(*row, prompt) for row in rows]
 
 
 def _row(

@@ -142,7 +142,19 @@ def first_answers(
 
 
 class Scheduler:
-    """A batch, from its first group until all answers are done."""
+    """A batch, from its first group until all answers are done.
+
+    Args:
+      compiler: builds the programs, and holds the parameters.
+      shape: of the cache to begin with; it grows.
+      stops: where answers end.
+      ends: token ids that end an answer at once, [V] bool: what the device knows.
+      last_tokens: token ids that an ended answer may end with, [V] bool.
+      counters: what is done is added to these.
+      on_finished: called with each answer as it finishes.
+      on_step: called with every block of steps; what it raises ends the sampling.
+      blocks_in_flight: blocks that are started before the oldest is read.
+    """
 
     def __init__(
         self,
@@ -209,12 +221,12 @@ class Scheduler:
     def _decode_until_free(self, count: int) -> Iterator[Finished]:
         """Decodes a block: until so many more slots are free, at most."""
         self._on_step()
-        with self._span("decode"):
+        with self._timed("decode"):
             while len(self._in_flight) < self._blocks_in_flight:
                 self._start_block(max_active=len(self._active()) - count)
             block, decoded = self._in_flight.popleft()
             self._take_block(block, jax.device_get(decoded))
-        with self._span("host"):
+        with self._timed("host"):
             finished = list(self._finished_groups())
         yield from finished
 
@@ -292,7 +304,7 @@ class Scheduler:
         """Goes on in a cache that holds this shape too, with all that is on its way."""
         shape = self._shape.union(shape)
         if shape != self._shape:
-            with self._span("prefill"):
+            with self._timed("prefill"):
                 grow = self._compiler.get("grow", self._shape, shape)
                 self._prefix_cache, self._device_slots = grow(
                     self._prefix_cache, self._device_slots
@@ -315,12 +327,12 @@ class Scheduler:
         return start if start + length <= self._shape.prefix else None
 
     @contextlib.contextmanager
-    def _span(self, name: str) -> Iterator[None]:
+    def _timed(self, part: str) -> Iterator[None]:
         """Counts the seconds of a part of the work, and names it in a profiler's trace."""
         start = time.perf_counter()
-        with jax.profiler.TraceAnnotation(f"t2sql/{name}"):
+        with jax.profiler.TraceAnnotation(f"t2sql/{part}"):
             yield
-        counter = f"{name}_seconds"
+        counter = f"{part}_seconds"
         seconds = getattr(self._counters, counter) + time.perf_counter() - start
         setattr(self._counters, counter, seconds)
 
@@ -329,7 +341,7 @@ class Scheduler:
     ) -> kv_cache.KeysValues:
         """Computes the keys and values of a group's prefix, and puts them in the prefix cache."""
         padded, kept = self._compiler.prefix_lengths(group)
-        with self._span("prefill"):
+        with self._timed("prefill"):
             (tokens,) = prompt_groups.pad([group.prefix], padded)
             prefix = self._compiler.get("prefix", padded, kept)(
                 self._compiler.params, self._put(tokens), self._number(span.length)
@@ -344,7 +356,7 @@ class Scheduler:
 
     def _insert(self, prompts: list[Slot], length: int, prefix: kv_cache.KeysValues | None) -> None:
         """Prefills prompts and puts them into free slots."""
-        with self._span("prefill"):
+        with self._timed("prefill"):
             suffix = self._prefill(prompts, length, prefix)
             insert = self._compiler.get("insert", length, self._shape.suffix)
             placed = self._place(prompts, self._compiler.prompts_at_a_time(length))

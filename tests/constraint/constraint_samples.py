@@ -1,5 +1,6 @@
 """Schemas, databases and random answers for the tests of the constraint."""
 
+import copy
 import sqlite3
 from collections.abc import Iterable, Iterator
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from t2sql import constraint
 from t2sql.constraint import lexer
+from t2sql.constraint.next_tokens import NextTokens
 from t2sql.data.schema import Column, ColumnRef, ForeignKey, Schema, Table
 from t2sql.model import dummy, factory
 from t2sql.sql.names import quoted
@@ -84,40 +86,62 @@ def random_answer(
     made: constraint.SchemaConstraint, limit: int, seed: int, *, leave_literals: float = 0.7
 ) -> bytes:
     """An answer drawn from the masks alone, without its prefix; ends by the end token."""
-    *_, row = random_rows(made, limit, seed, leave_literals=leave_literals)
-    return b"".join(made.vocabulary.pieces[token] for token in row._tokens)
+    *tokens, _ = [token for _, token in random_steps(made, limit, seed, leave_literals)]
+    return b"".join(made.vocabulary.pieces[token] for token in tokens)
 
 
-def random_rows(
-    made: constraint.SchemaConstraint, limit: int, seed: int, *, leave_literals: float = 0.7
-) -> Iterator[constraint.Guide]:
-    """Yields such an answer's row before each of its tokens, and when it has ended."""
+def random_steps(
+    made: constraint.SchemaConstraint, limit: int, seed: int, leave_literals: float = 0.7
+) -> Iterator[tuple[constraint.Guide, int]]:
+    """Yields such an answer's guide before each of its tokens, with the token."""
     draw = np.random.default_rng(seed)
-    row = constraint.Guide(made, limit)
+    guide = constraint.Guide(made, limit)
     pieces = made.vocabulary.pieces
-    while not row.ended:
-        yield row
-        assert row.left > 0, row._tokens
-        mask = row.allowed()
-        if row._is_roomy() and draw.random() < 0.5:
-            mask = made.mask(row._position)  # an answer's own choice may be any of it
-        tokens = np.flatnonzero(mask.unpacked(made.vocabulary.size))
-        assert len(tokens), row._tokens
-        quote = lexer.open_quote(row._position)
+    while not guide.ended:
+        assert guide.left > 0
+        allowed = guide.allowed().unpacked(made.vocabulary.size)
+        tokens = np.flatnonzero(allowed)
+        if made.any_token_leaves_room(guide.node, guide.left) and draw.random() < 0.5:
+            tokens = all_tokens(made, guide.node.position)  # an answer's own choice may be any
+        assert len(tokens)
+        quote = lexer.open_quote(guide.node.position)
         if quote is not None and draw.random() < leave_literals:
             tokens = [token for token in tokens if quote in pieces[token]] or tokens
         token = int(draw.choice(tokens))
-        assert row.goes_on(token)
-        row.advance(token)
-    yield row
+        assert goes_on(made, guide, token)
+        yield guide, token
+        guide.advance(token)
+
+
+def all_tokens(made: constraint.SchemaConstraint, position: lexer.Position) -> list[int]:
+    """The tokens that may follow, canonical or not."""
+    return ids(made.finder.all(position))
+
+
+def ids(tokens: NextTokens) -> list[int]:
+    free_text = () if tokens.free_text is None else np.flatnonzero(tokens.free_text).tolist()
+    return sorted({*tokens.after, *free_text})
+
+
+def allows(guide: constraint.Guide, token: int) -> bool:
+    """Whether the model's own token would be kept."""
+    return copy.copy(guide).accept([token]) == 1
+
+
+def goes_on(made: constraint.SchemaConstraint, guide: constraint.Guide, token: int) -> bool:
+    """Whether a token may be next, canonical or not."""
+    after = made.after(guide.node, token)
+    if after is None or made.leaves_room(guide.node, token, after, guide.left):
+        return after is not None
+    return not made.is_complete(guide.node) and token == guide._first_of_end()
 
 
 def follows(made: constraint.SchemaConstraint, text: str) -> bool:
     """Whether an answer may begin with `text`, prefix included."""
-    return lexer.steps(made.begin, text.encode()) is not None
+    return lexer.steps(made.before_prefix, text.encode()) is not None
 
 
 def is_query(made: constraint.SchemaConstraint, text: str) -> bool:
     """Whether `text` is a whole answer."""
-    position = lexer.steps(made.begin, text.encode())
+    position = lexer.steps(made.before_prefix, text.encode())
     return position is not None and lexer.is_complete(position)

@@ -4,11 +4,11 @@ import gc
 import weakref
 
 import constraint_samples as samples
-import numpy as np
 import pytest
 
 from t2sql import constraint, errors
 from t2sql.constraint import lexer
+from t2sql.constraint.node import Node
 
 
 @pytest.fixture(scope="module")
@@ -110,16 +110,16 @@ def test_what_may_come_next(singers, so_far, no, yes):
     ],
 )
 def test_a_mask_holds_the_tokens_that_go_on(singers, vocabulary, text):
-    position = lexer.steps(singers.begin, text.encode())
+    position = lexer.steps(singers.before_prefix, text.encode())
     if position is None:
         pytest.fail(text)
-    allowed = singers.mask(position).unpacked(vocabulary.size)
+    allowed = samples.all_tokens(singers, position)
     for token, piece in enumerate(vocabulary.pieces):
         if token in vocabulary.end_ids:
-            assert allowed[token] == lexer.is_complete(position)
+            assert (token in allowed) == lexer.is_complete(position)
         elif vocabulary.in_literals[token]:
             fits = bool(piece) and lexer.steps(position, piece) is not None
-            assert allowed[token] == fits, (token, piece)
+            assert (token in allowed) == fits, (token, piece)
 
 
 @pytest.mark.parametrize("tables", [samples.SINGERS, samples.ODD], ids=["singers", "odd"])
@@ -132,45 +132,51 @@ def test_a_token_is_allowed_where_the_mask_has_it(vocabulary, tables):
         if piece and vocabulary.encode(piece) == [token]  # some bytes have a second token
     ]
     for seed in range(8):
-        for row in samples.random_rows(made, limit=60 + 20 * seed, seed=seed):
-            mask = made.mask(row._position)
-            mask = (mask if row._is_roomy() else row._narrowed(mask)).unpacked(vocabulary.size)
-            assert [token for token in tokens if row.allows(token) != mask[token]] == []
+        for guide, _ in samples.random_steps(made, limit=60 + 20 * seed, seed=seed):
+            next_tokens = made.finder.all(guide.node.position)
+            mask = set()
+            if not made.any_token_leaves_room(guide.node, guide.left):
+                next_tokens = made.with_room(next_tokens, guide.node, guide.left)
+                mask = set() if made.is_complete(guide.node) else {guide._first_of_end()}
+            mask.update(samples.ids(next_tokens))
+            differ = [token for token in tokens if samples.allows(guide, token) != (token in mask)]
+            assert differ == []
 
 
-def test_what_is_chosen_for_an_answer_is_spelt_as_usual(singers, vocabulary):
+def test_a_mask_spells_names_as_the_schema_does(singers, vocabulary):
     """A name as the schema has it; the answer itself may spell it otherwise."""
-    position = lexer.steps(singers.begin, b"SELECT ")
-    usual, all_ = singers.usual_mask(position), singers.mask(position)
-    for letter, is_usual in ((b"y", True), (b"Y", False), (b"c", True), (b"C", True)):
+    position = lexer.steps(singers.before_prefix, b"SELECT ")
+    canonical = singers.next_tokens(Node(position)).after
+    all_ = samples.all_tokens(singers, position)
+    for letter, is_canonical in ((b"y", True), (b"Y", False), (b"c", True), (b"C", True)):
         (token,) = vocabulary.encode(letter)
-        assert usual.unpacked(vocabulary.size)[token] == is_usual
-        assert all_.unpacked(vocabulary.size)[token]
+        assert (token in canonical) == is_canonical
+        assert token in all_
 
 
-def test_what_is_chosen_for_an_answer_has_no_needless_quotes_and_spaces(vocabulary, singers):
+def test_a_mask_has_no_needless_quotes_and_spaces(vocabulary, singers):
     odd = constraint.SchemaConstraint(vocabulary, samples.make_schema(samples.ODD))
     for made, so_far, needed in ((singers, b"SELECT ", False), (odd, b"SELECT ", True)):
-        position = lexer.steps(made.begin, so_far)
-        usual, all_ = made.usual_mask(position), made.mask(position)
+        position = lexer.steps(made.before_prefix, so_far)
+        canonical = made.next_tokens(Node(position)).after
+        all_ = samples.all_tokens(made, position)
         for mark in b'"`[':
             (token,) = vocabulary.encode(bytes((mark,)))
-            assert all_.unpacked(vocabulary.size)[token]
-            assert usual.unpacked(vocabulary.size)[token] == needed
+            assert token in all_
+            assert (token in canonical) == needed
         (token,) = vocabulary.encode(b"\n")
-        assert all_.unpacked(vocabulary.size)[token]
-        assert not usual.unpacked(vocabulary.size)[token]
+        assert token in all_
+        assert token not in canonical
 
 
 @pytest.mark.weights
-def test_what_is_chosen_for_an_answer_is_cut_as_the_tokenizer_cuts_it():
+def test_a_mask_cuts_names_as_the_tokenizer_does():
     vocabulary = samples.gemma_vocabulary()
     tables = {"Band": ("Singer_ID", "Name"), "Stadium": ("Stadium_ID",)}
     made = constraint.SchemaConstraint(vocabulary, samples.make_schema(tables))
     so_far = b"SELECT Name FROM Band AS T1 WHERE T1."
-    position = lexer.steps(made.begin, so_far)
-    mask = made.usual_mask(position).unpacked(vocabulary.size)
-    pieces = {vocabulary.pieces[token] for token in np.flatnonzero(mask)}
+    position = lexer.steps(made.before_prefix, so_far)
+    pieces = {vocabulary.pieces[token] for token in made.next_tokens(Node(position)).after}
     assert {b"Singer", b"Name"} <= pieces
     assert not {b"S", b"Sing", b"singer", b"NA"} & pieces
 
@@ -212,40 +218,52 @@ def test_no_room_for_any_query_is_refused(singers):
 
 
 def test_a_token_that_does_not_go_on_is_refused(singers, vocabulary):
-    row = constraint.Guide(singers, 100)
+    guide = constraint.Guide(singers, 100)
     (token,) = vocabulary.encode(b"x")
-    assert not row.allows(token)
+    assert not samples.allows(guide, token)
     with pytest.raises(ValueError, match="does not go on"):
-        row.advance(token)
+        guide.advance(token)
 
 
 def test_the_end_comes_exactly_where_the_query_is_whole(singers, vocabulary):
-    row, text = constraint.Guide(singers, 100), ""
+    guide, text = constraint.Guide(singers, 100), ""
     for token in vocabulary.encode(b"SELECT age FROM singer WHERE age = 12"):
-        assert row.allows(samples.END) == samples.is_query(singers, text)
-        allowed = row.allowed().unpacked(vocabulary.size)
-        assert allowed[samples.END] == row.allows(samples.END)
-        row.advance(token)
+        assert samples.allows(guide, samples.END) == samples.is_query(singers, text)
+        allowed = guide.allowed().unpacked(vocabulary.size)
+        assert allowed[samples.END] == samples.allows(guide, samples.END)
+        guide.advance(token)
         text += vocabulary.pieces[token].decode()
-    assert row.allows(samples.END)
-    row.advance(samples.END)
-    assert row.ended
+    assert samples.allows(guide, samples.END)
+    guide.advance(samples.END)
+    assert guide.ended
 
 
 def test_a_valid_answer_up_to_the_limit_stays_possible(singers, vocabulary):
     tokens = vocabulary.encode(b"SELECT name FROM singer WHERE age = 12")
-    row = constraint.Guide(singers, len(tokens) + 40)
+    guide = constraint.Guide(singers, len(tokens) + 40)
     for token in (*tokens, samples.END):
-        assert row.allows(token)
-        row.advance(token)
+        assert samples.allows(guide, token)
+        guide.advance(token)
 
 
-@pytest.mark.parametrize("keyed", [False, True])
-def test_a_schema_is_freed_with_its_masks(vocabulary, keyed):
+@pytest.mark.parametrize("along_keys", [False, True])
+def test_a_schema_is_freed_with_its_masks(vocabulary, along_keys):
     schema = samples.make_schema(samples.PAPERS, samples.PAPER_KEYS)
-    made = constraint.SchemaConstraint(vocabulary, schema, keyed=keyed)
+    made = constraint.SchemaConstraint(vocabulary, schema, along_keys=along_keys)
     samples.random_answer(made, limit=40, seed=0)
     freed = weakref.ref(made)
     del made
     gc.collect()
     assert freed() is None
+
+
+def test_states_are_freed_without_a_collection(vocabulary):
+    made = constraint.SchemaConstraint(vocabulary, samples.make_schema(samples.SINGERS))
+    samples.random_answer(made, limit=60, seed=0)
+    states = [weakref.ref(state) for state in made._parser._states.values() if state]
+    gc.disable()
+    try:
+        made.forget()
+        assert [state() for state in states if state()] == [made._parser.start]
+    finally:
+        gc.enable()

@@ -18,7 +18,7 @@ def vocabulary():
 @pytest.fixture(scope="module")
 def papers(vocabulary):
     schema = samples.make_schema(samples.PAPERS, samples.PAPER_KEYS)
-    return constraint.SchemaConstraint(vocabulary, schema, keyed=True)
+    return constraint.SchemaConstraint(vocabulary, schema, along_keys=True)
 
 
 def make_links(keys=samples.PAPER_KEYS) -> Links:
@@ -115,7 +115,7 @@ def test_what_may_come_next(papers, so_far, no, yes):
 def test_a_key_of_two_columns_is_two_links(vocabulary):
     tables = {"a": ("x", "y"), "b": ("x", "y", "z")}
     schema = samples.make_schema(tables, ("b.x=a.x", "b.y=a.y"))
-    made = constraint.SchemaConstraint(vocabulary, schema, keyed=True)
+    made = constraint.SchemaConstraint(vocabulary, schema, along_keys=True)
     query = "SELECT b.z FROM a JOIN b ON a.x = b.x AND b.y = a.y"
     assert samples.is_query(made, query)
     assert not samples.follows(made, f"{query} AND")
@@ -126,7 +126,9 @@ def test_many_tables_with_the_same_columns_are_searched_within_bounds(vocabulary
     """A chain of tables of which each has a name: four of them can be linked in many ways."""
     tables = {f"k{i}": ("id", "name", "prev_id", f"c{i}") for i in range(25)}
     keys = tuple(f"k{i}.prev_id=k{i - 1}.id" for i in range(1, 25))
-    made = constraint.SchemaConstraint(vocabulary, samples.make_schema(tables, keys), keyed=True)
+    made = constraint.SchemaConstraint(
+        vocabulary, samples.make_schema(tables, keys), along_keys=True
+    )
     assert samples.follows(made, "SELECT T1.name, T2.name, T3.name, T4.name FROM ")
     assert made._parser.check.choices._fits.cache_info().currsize < 20_000
     assert samples.follows(made, "SELECT c3, name FROM ")
@@ -134,12 +136,12 @@ def test_many_tables_with_the_same_columns_are_searched_within_bounds(vocabulary
 
 def test_an_alias_has_room(papers, vocabulary):
     """Though the tables that could still come would take more than what is left."""
-    row = constraint.Guide(papers, 200)
+    guide = constraint.Guide(papers, 200)
     text = b"SELECT T1.title FROM papers AS T1 JOIN authorship AS "
     for token in vocabulary.encode(text):
-        row.advance(token)
+        guide.advance(token)
     (token,) = vocabulary.encode(b"T")
-    assert row.allows(token)
+    assert samples.allows(guide, token)
 
 
 def test_random_answers_join_along_keys_and_sqlite_prepares_them(papers):
@@ -173,7 +175,7 @@ def check_joins(select: exp.Select, links: Links) -> int:
 def test_an_arm_that_repeats_tables_has_room(papers, vocabulary):
     """A star has the next arm name the same tables, joins and all."""
     arm = b"SELECT * FROM papers JOIN authorship ON papers.paper_id = authorship.paper_id"
-    position = lexer.steps(papers.begin, arm + b" UNION")
+    position = lexer.steps(papers.before_prefix, arm + b" UNION")
     assert completion.bound(position, papers.count) >= len(vocabulary.encode(b" " + arm))
 
 
@@ -187,14 +189,15 @@ def test_a_word_that_could_only_become_another_is_not_begun():
         "Authors": ("Author_ID", "Name"),
     }
     keys = ("Teams.Paper_ID=Papers.Paper_ID", "Teams.Author_ID=Authors.Author_ID")
-    made = constraint.SchemaConstraint(vocabulary, samples.make_schema(tables, keys), keyed=True)
-    row = constraint.Guide(made, 128)
+    made = constraint.SchemaConstraint(
+        vocabulary, samples.make_schema(tables, keys), along_keys=True
+    )
+    guide = constraint.Guide(made, 128)
     text = b"SELECT T1.Title, T2.Name FROM Papers AS T1 JOIN Teams ON T1.Paper_ID ="
     for token in vocabulary.encode(text):
-        assert row.allows(token)
-        row.advance(token)
+        assert guide.accept([token])
     (begun,), (whole,) = vocabulary.encode(b" T"), vocabulary.encode(b" Teams")
-    assert row.goes_on(begun) and not row.allows(begun)
-    assert row.allows(whole)
-    allowed = row.allowed().unpacked(vocabulary.size)
+    assert samples.goes_on(made, guide, begun) and not samples.allows(guide, begun)
+    assert samples.allows(guide, whole)
+    allowed = guide.allowed().unpacked(vocabulary.size)
     assert allowed[whole] and not allowed[begun]

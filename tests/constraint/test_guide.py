@@ -19,14 +19,13 @@ def vocabulary():
 @pytest.fixture(scope="module", params=[False, True], ids=["schema", "keys"])
 def papers(vocabulary, request):
     schema = samples.make_schema(samples.PAPERS, samples.PAPER_KEYS)
-    return constraint.SchemaConstraint(vocabulary, schema, keyed=request.param)
+    return constraint.SchemaConstraint(vocabulary, schema, along_keys=request.param)
 
 
 def token_by_token(guide: constraint.Guide, tokens: list[int]) -> int:
     for count, token in enumerate(tokens):
-        if guide.ended or not guide.left or not guide.allows(token):
+        if guide.ended or not guide.left or not guide.accept([token]):
             return count
-        guide.advance(token)
     return len(tokens)
 
 
@@ -63,8 +62,8 @@ def test_a_block_ends_at_the_limit(papers, vocabulary):
 @pytest.mark.parametrize("seed", range(4))
 def test_what_fits_is_what_the_shortest_end_takes(papers, seed):
     """Also mid-word, where one word that fits is enough to say so."""
-    for guide in samples.random_rows(papers, limit=60, seed=seed):
-        position = guide._position
+    for guide, _ in samples.random_steps(papers, limit=60, seed=seed):
+        position = guide.node.position
         bound = completion.bound(position, papers.count)
         for limit in (0, bound - 1, bound, bound + 1, bound + 30):
             assert completion.fits(position, papers.count, limit) == (bound <= limit)
@@ -76,11 +75,11 @@ def test_answers_are_the_same_where_little_is_kept(vocabulary, monkeypatch):
     schema = samples.make_schema(samples.PAPERS, samples.PAPER_KEYS)
     answers = [
         samples.random_answer(
-            constraint.SchemaConstraint(vocabulary, schema, keyed=True), limit=80, seed=seed
+            constraint.SchemaConstraint(vocabulary, schema, along_keys=True), limit=80, seed=seed
         )
         for seed in range(3)
     ]
     monkeypatch.setattr(constraint_lib, "_MAX_STATES", 4)
-    monkeypatch.setattr(constraint_lib, "_MAX_MASKS", 1)
-    made = constraint.SchemaConstraint(vocabulary, schema, keyed=True)
+    monkeypatch.setattr(constraint_lib, "_MAX_NEXT", 1)
+    made = constraint.SchemaConstraint(vocabulary, schema, along_keys=True)
     assert answers == [samples.random_answer(made, limit=80, seed=seed) for seed in range(3)]

@@ -36,12 +36,16 @@ def vocabulary():
     return samples.dummy_vocabulary()
 
 
-@hypothesis.given(schema=schemas(), keyed=st.booleans(), seed=st.integers(0, 99))
+@hypothesis.given(schema=schemas(), along_keys=st.booleans(), seed=st.integers(0, 99))
 @hypothesis.settings(max_examples=40, deadline=None)
-def test_answers_over_any_schema_are_queries_that_sqlite_prepares(vocabulary, schema, keyed, seed):
+def test_answers_over_any_schema_are_queries_that_sqlite_prepares(
+    vocabulary, schema, along_keys, seed
+):
     tables, keys = schema
     try:
-        made = constraint.SchemaConstraint(vocabulary, samples.schema_of(tables, keys), keyed=keyed)
+        made = constraint.SchemaConstraint(
+            vocabulary, samples.schema_of(tables, keys), along_keys=along_keys
+        )
         text = samples.random_answer(made, limit=90, seed=seed)
     except errors.InputError:
         hypothesis.reject()  # no name can be written, or only with more tokens than these
@@ -59,7 +63,7 @@ def test_no_token_over_a_hundred_tables_takes_long(vocabulary, shape):
     }[shape]
     column = "other_id" if shape == "clique" else "id"
     keys = [((f"k{i}", "other_id"), (f"k{j}", column)) for i, j in parents.items()]
-    made = constraint.SchemaConstraint(vocabulary, samples.schema_of(tables, keys), keyed=True)
+    made = constraint.SchemaConstraint(vocabulary, samples.schema_of(tables, keys), along_keys=True)
     begun = time.thread_time()
     for seed in range(2):
         text = samples.random_answer(made, limit=150, seed=seed)
