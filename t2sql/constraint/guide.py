@@ -47,6 +47,10 @@ class Guide:
         """Whether the end token has come."""
         return self.node is self._constraint.end
 
+    def allows(self, token: int) -> bool:
+        """Whether the model's own token may be kept."""
+        return self.copy().accept([token]) == 1
+
     def accept(self, tokens: Sequence[int]) -> int:
         """Takes the model's own tokens as far as they may be kept.
 

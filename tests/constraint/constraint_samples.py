@@ -1,6 +1,5 @@
 """Schemas, databases and random answers for the tests of the constraint."""
 
-import copy
 import sqlite3
 from collections.abc import Iterable, Iterator
 
@@ -121,11 +120,6 @@ def all_tokens(made: constraint.SchemaConstraint, position: lexer.Position) -> l
 def ids(tokens: NextTokens) -> list[int]:
     free_text = () if tokens.free_text is None else np.flatnonzero(tokens.free_text).tolist()
     return sorted({*tokens.after, *free_text})
-
-
-def allows(guide: constraint.Guide, token: int) -> bool:
-    """Whether the model's own token would be kept."""
-    return copy.copy(guide).accept([token]) == 1
 
 
 def goes_on(made: constraint.SchemaConstraint, guide: constraint.Guide, token: int) -> bool:

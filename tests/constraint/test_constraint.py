@@ -139,7 +139,7 @@ def test_a_token_is_allowed_where_the_mask_has_it(vocabulary, tables):
                 next_tokens = made.with_room(next_tokens, guide.node, guide.left)
                 mask = set() if made.is_complete(guide.node) else {guide._first_of_end()}
             mask.update(samples.ids(next_tokens))
-            differ = [token for token in tokens if samples.allows(guide, token) != (token in mask)]
+            differ = [token for token in tokens if guide.allows(token) != (token in mask)]
             assert differ == []
 
 
@@ -220,7 +220,7 @@ def test_no_room_for_any_query_is_refused(singers):
 def test_a_token_that_does_not_go_on_is_refused(singers, vocabulary):
     guide = constraint.Guide(singers, 100)
     (token,) = vocabulary.encode(b"x")
-    assert not samples.allows(guide, token)
+    assert not guide.allows(token)
     with pytest.raises(ValueError, match="does not go on"):
         guide.advance(token)
 
@@ -228,12 +228,12 @@ def test_a_token_that_does_not_go_on_is_refused(singers, vocabulary):
 def test_the_end_comes_exactly_where_the_query_is_whole(singers, vocabulary):
     guide, text = constraint.Guide(singers, 100), ""
     for token in vocabulary.encode(b"SELECT age FROM singer WHERE age = 12"):
-        assert samples.allows(guide, samples.END) == samples.is_query(singers, text)
+        assert guide.allows(samples.END) == samples.is_query(singers, text)
         allowed = guide.allowed().unpacked(vocabulary.size)
-        assert allowed[samples.END] == samples.allows(guide, samples.END)
+        assert allowed[samples.END] == guide.allows(samples.END)
         guide.advance(token)
         text += vocabulary.pieces[token].decode()
-    assert samples.allows(guide, samples.END)
+    assert guide.allows(samples.END)
     guide.advance(samples.END)
     assert guide.ended
 
@@ -242,7 +242,7 @@ def test_a_valid_answer_up_to_the_limit_stays_possible(singers, vocabulary):
     tokens = vocabulary.encode(b"SELECT name FROM singer WHERE age = 12")
     guide = constraint.Guide(singers, len(tokens) + 40)
     for token in (*tokens, samples.END):
-        assert samples.allows(guide, token)
+        assert guide.allows(token)
         guide.advance(token)
 
 
