@@ -119,7 +119,7 @@ def make_guides(
         Path(factory.tokenizer_path).read_bytes(), stops.Stops(factory.tokenizer).end_ids
     )
     return constraint.Guides(
-        vocabulary, schemas, prompt.answer_prefix, keyed=config.sampling.constrain == "keys"
+        vocabulary, schemas, prompt.answer_prefix, along_keys=config.sampling.constrain == "keys"
     )
 
 
