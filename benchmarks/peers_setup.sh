@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the environments of the engines that benchmarks/peers.py compares with.
+# Makes the environments of the engines that benchmarks/peers.py and benchmarks/interchange.py compare
+# with.
 #
 #   benchmarks/peers_setup.sh [DIR]      default: benchmarks/envs
 #

@@ -38,6 +38,10 @@ _UNUSED = {
     "alora_invocation_tokens": "it acts from certain tokens on only",
     "trainable_token_indices": "it changes the embedding of tokens",
     "target_parameters": "it adapts parameters that are no linear layers",
+    **dict.fromkeys(
+        ("use_qalora", "use_bdlora", "kasa_config", "monteclora_config", "arrow_config"),
+        "a layer computes something else than x W + s x A B",
+    ),
 }
 
 Pair = tuple[np.ndarray, np.ndarray]

@@ -126,6 +126,7 @@ def test_an_adapter_of_a_multimodal_model(inside, tmp_path, cache_dir, base):
         ({"modules_to_save": ["lm_head"]}, "modules_to_save is .'lm_head'.: it replaces whole"),
         ({"bias": "all"}, "bias is 'all'; only 'none'"),
         ({"lora_bias": True}, "lora_bias is True"),
+        ({"use_qalora": True}, "use_qalora is True: a layer computes something else"),
         ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is 'pissa_niter_4'"),
         ({"r": 0}, "cannot be read: r and lora_alpha are"),
     ],
