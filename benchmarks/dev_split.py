@@ -22,3 +22,7 @@ def load_groups(
         longest=sampling.PROMPT_BUCKETS[-1],
     )
     return sampling.in_order(groups)
+
+
+if __name__ == "__main__":
+    print(f"{__doc__}\nA part of other benchmarks, and no command.")

@@ -1,7 +1,7 @@
 """How many findings of the diagnosis are right, by marks that people set.
 
     python -m benchmarks.diagnosis_precision --data=SPIDER_DIR --runs=runs/a,runs/b > cases.md
-    python -m benchmarks.diagnosis_precision --data=SPIDER_DIR --runs=runs/a,runs/b \
+    python -m benchmarks.diagnosis_precision --data=SPIDER_DIR --runs=runs/a,runs/b \\
         --marks=benchmarks/diagnosis_marks_1.tsv,benchmarks/diagnosis_marks_2.tsv
 
 The first prints wrong predictions with their findings, and how to mark them: predictions of the

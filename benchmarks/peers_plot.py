@@ -45,3 +45,7 @@ def _panel(axis, records: list[dict[str, Any]]) -> None:
     axis.set_xlabel("seconds per example (less is better)")
     axis.set_title(_TITLES[records[0]["mode"]], fontsize=11)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+if __name__ == "__main__":
+    print(f"{__doc__}\nA part of other benchmarks, and no command.")

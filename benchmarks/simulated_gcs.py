@@ -175,3 +175,7 @@ def _serve(pipe: multiprocessing.connection.Connection, *objects) -> None:
     server = SimulatedGcs(*objects)
     pipe.send(f"http://127.0.0.1:{server.server_address[1]}")
     server.serve_forever()
+
+
+if __name__ == "__main__":
+    print(f"{__doc__}\nA part of other benchmarks, and no command.")

@@ -1,6 +1,6 @@
 """Trains several adapters, averages them, and judges each on held-out databases: one command.
 
-    python -m benchmarks.soup --data=SPIDER_DIR --output=runs/soup [--side_by_side=3] \
+    python -m benchmarks.soup --data=SPIDER_DIR --output=runs/soup [--side_by_side=3] \\
         [--recipes=base,low,decay] [--rephrasings=train_spider.json of Spider-Syn]
 
 Trainings of one seed begin with the same factors and read the same data in the same order, so their

@@ -1,6 +1,8 @@
 """Shows one example as the model sees it: prompt, token ids and pieces, length, bucket.
 
-python -m t2sql.inspect --config=configs/quickstart.py --index=3
+    python -m t2sql.inspect --config=configs/quickstart.py --index=3
+
+Exit codes: 0 done, 1 a bug, 2 bad input, 75 try again.
 """
 
 from absl import flags, logging

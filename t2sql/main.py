@@ -1,6 +1,12 @@
 """Predicts SQL for the questions of a split.
 
-python -m t2sql.main --config=configs/spider_dev.py --config.output=runs/dev
+    python -m t2sql.main --config=configs/spider_dev.py --config.output=runs/dev
+
+t2sql/config.py describes every value that --config.KEY=VALUE sets. The same command again goes on
+with a run that was stopped.
+
+Exit codes: 0 done, 1 a bug, 2 bad input, 3 refused or incomplete, 75 try again, 130, 141 and 143 by
+signal.
 """
 
 import logging as python_logging

@@ -1,6 +1,6 @@
 """Chooses among the answers of several runs by what they return when they run.
 
-    python -m t2sql.choose --candidates=runs/greedy,runs/seed1,runs/seed2 --data=SPIDER_DIR \
+    python -m t2sql.choose --candidates=runs/greedy,runs/seed1,runs/seed2 --data=SPIDER_DIR \\
         --output=runs/chosen
 
 The runs answer the same questions, say one greedily and others with

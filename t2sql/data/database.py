@@ -19,6 +19,9 @@ from t2sql.sql.names import quoted
 _MAGIC = b"SQLite format 3\x00"
 # One object that SQLite cannot parse makes it refuse all queries: that object, and why.
 _MALFORMED = re.compile(r"malformed database schema \((?P<name>.*?)\) - (?P<reason>.*)", re.DOTALL)
+# Of FTS5, FTS3 and FTS4, and R-tree.
+_SHADOW_SUFFIXES = ("data", "idx", "content", "docsize", "config", "segments", "segdir", "stat")
+_SHADOW_SUFFIXES += ("node", "rowid", "parent")
 MAX_SECONDS = 60.0
 # Steps of SQLite's machine; one may read a value of many megabytes.
 _STEPS_PER_CHECK = 20
@@ -145,14 +148,26 @@ class ReadBound:
 def has_rows(fetch: Callable[[str], Sequence[tuple]]) -> bool:
     """Whether any table of a database holds a row.
 
+    What full text and R-tree keep in tables of their own does not count: an empty index has a
+    version there.
+
     Args:
       fetch: runs a query on the database and returns its rows.
     """
     tables = fetch(
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0 "  # None is virtual.
+        "SELECT name, rootpage FROM sqlite_master WHERE type = 'table' "
         r"AND name NOT LIKE 'sqlite\_%' ESCAPE '\'"
     )
-    return any(fetch(f"SELECT 1 FROM {quoted(name)} LIMIT 1") for (name,) in tables)
+    virtual = [name for name, page in tables if not page]
+    shadows = {f"{name}_{suffix}" for name in virtual for suffix in _SHADOW_SUFFIXES}
+    return any(_holds_rows(name, fetch) for name, _ in tables if name not in shadows)
+
+
+def _holds_rows(table: str, fetch: Callable[[str], Sequence[tuple]]) -> bool:
+    try:
+        return bool(fetch(f"SELECT 1 FROM {quoted(table)} LIMIT 1"))
+    except sqlite3.Error:  # The module of a virtual table may not be there.
+        return False
 
 
 def skip_malformed(connection: sqlite3.Connection) -> str:

@@ -96,6 +96,10 @@ class Core:
     late: Condition = dataclasses.field(default=ALWAYS, compare=False)
     sorting: Sorting = Sorting()
 
+    def __post_init__(self):
+        # That a column equals itself joins nothing.
+        object.__setattr__(self, "ties", frozenset(tie for tie in self.ties if len(tie) == 2))
+
     def with_columns(self, change: Callable[[ColumnTerm], ColumnTerm]) -> "Core":
         """The SELECT with every column outside of subqueries changed."""
         order = tuple(

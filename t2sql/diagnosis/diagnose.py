@@ -179,7 +179,7 @@ def _message(
 def _explained(message: str, predicted: str, schema: Schema) -> str:
     """SQLite's message, and what it stumbles over where that is no part of a query."""
     if message.startswith(_OF_A_DATABASE) and _is_of_the_database(predicted, schema):
-        return f"{message}; the query is in order, the database is not"
+        return f"{message}; the fault is the database's, not the query's"
     tokens = [token for token in tokenize(predicted) if token.kind not in ("space", "comment")]
     cleaned = clean_sql(predicted)
     texts = [token.text for token in tokens]

@@ -35,8 +35,10 @@ def _without(core: Core, source: TableSource, instance: int, schema: Schema) -> 
     """The SELECT without one of its tables; None where that may change its rows."""
     use = fold(source.table), instance
     ties = [tie for tie in core.ties if any(column.table_use == use for column in tie)]
-    if not source.table or source.outer or len(core.sources) == 1 or len(ties) != 1:
+    if not source.table or len(core.sources) == 1 or len(ties) != 1:
         return None
+    if any(other.outer for other in core.sources):
+        return None  # It may be this table whose rows are all kept.
     (key, other) = sorted(ties[0], key=lambda column: column.table_use != use)
     is_used = any(column.table_use == use and column != key for column in core.columns())
     # Extremes are compared by the key.
@@ -90,10 +92,8 @@ def _with_one_use(
             return ColumnTerm(column.table, column.name, kept[1])
         return _closed_up(column, gone)
 
-    shorter = dataclasses.replace(
-        core, sources=tuple(other for other in core.sources if other is not source)
-    ).with_columns(change)
-    return dataclasses.replace(shorter, ties=frozenset(t for t in shorter.ties if len(t) == 2))
+    sources = tuple(other for other in core.sources if other is not source)
+    return dataclasses.replace(core, sources=sources).with_columns(change)
 
 
 def _is_lookup(key: ColumnTerm, other: ColumnTerm, schema: Schema) -> bool:

@@ -32,6 +32,7 @@ class Progress:
         self._total = total
         self._examples = 0
         self._tokens = 0
+        self._printed = 0
         self._started = self._last_line = time.monotonic()
         self._bar = rich.progress.Progress(
             "{task.description}",
@@ -48,7 +49,7 @@ class Progress:
     def shown(self) -> Iterator["Progress"]:
         with self._bar:
             yield self
-        if not self._console.is_terminal and self._examples:
+        if not self._console.is_terminal and self._examples > self._printed:
             self._print_line()
 
     def advance(self, output_tokens: int) -> None:
@@ -60,7 +61,7 @@ class Progress:
             self._print_line()
 
     def _print_line(self) -> None:
-        self._last_line = time.monotonic()
+        self._last_line, self._printed = time.monotonic(), self._examples
         self._console.print(
             f"{self._examples}/{self._total} examples  {self._rates()}", highlight=False
         )

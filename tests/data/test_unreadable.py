@@ -134,3 +134,61 @@ def test_a_query_of_an_unreadable_object_fails_with_sqlites_reason(make_odd_data
         open_database(path) as connection,
     ):
         connection.execute("SELECT * FROM v")
+
+
+@pytest.mark.parametrize(
+    ("script", "line"),
+    [
+        (
+            "CREATE TABLE ship (name TEXT COLLATE nautical)",
+            "the column ship.name cannot be compared, grouped or sorted: "
+            "no such collation sequence: nautical",
+        ),
+        (
+            f"{TABLE} CREATE TRIGGER t AFTER INSERT ON ship BEGIN INSERT INTO log VALUES (1); END",
+            "a trigger on ship (t) cannot run: no such table: main.log; no query needs it",
+        ),
+        (
+            f"{TABLE} CREATE TRIGGER t AFTER UPDATE ON ship BEGIN SELECT chart(1); END",
+            "a trigger on ship (t) cannot run: no such function: chart; no query needs it",
+        ),
+    ],
+)
+def test_what_can_be_selected_and_not_all_else_is_named(make_odd_database, script, line):
+    path = make_odd_database(script)
+    schema = read_schema.schema_from_sqlite(path)
+    assert [table.name for table in schema.tables] == ["ship"]
+    assert list(notices.told()) == [f"{path}: {line}"]
+
+
+def test_triggers_that_run_and_tables_that_are_not_written_are_no_matter(make_odd_database):
+    path = make_odd_database(
+        f"{TABLE} CREATE TABLE log (x AS (1), y); CREATE VIEW v AS SELECT * FROM ship;"
+        "CREATE TRIGGER a AFTER INSERT ON ship BEGIN INSERT INTO log (y) VALUES (1); END;"
+        "CREATE TRIGGER b AFTER INSERT ON log BEGIN DELETE FROM ship; END;"
+        "CREATE TRIGGER c INSTEAD OF INSERT ON v BEGIN DELETE FROM ship; END"
+    )
+    read_schema.schema_from_sqlite(path)
+    assert notices.told() == ()
+
+
+def test_a_schema_knows_what_it_leaves_out(make_odd_database):
+    path = make_odd_database(
+        f"{TABLE} CREATE VIEW Crewed AS SELECT * FROM crew;CREATE TABLE chart (a, b AS (knots(a)))"
+    )
+    schema = read_schema.schema_from_sqlite(path)
+    assert schema.left_out == ("Crewed", "chart.b")
+    assert [name for name in ("crewed", "B", "chart", "ship") if schema.leaves_out(name)] == [
+        "crewed",
+        "B",
+    ]
+
+
+@pytest.mark.parametrize("insert", ["", "INSERT INTO note VALUES ('a')"])
+def test_an_empty_index_of_full_text_is_no_row(make_odd_database, insert):
+    path = make_odd_database(
+        "CREATE VIRTUAL TABLE note USING fts5(text); CREATE VIRTUAL TABLE old USING fts4(text);"
+        f"CREATE VIRTUAL TABLE area USING rtree(id, low, high); CREATE TABLE ship (name); {insert}"
+    )
+    with open_database(path) as connection:
+        assert has_rows(lambda sql: connection.execute(sql).fetchall()) is bool(insert)

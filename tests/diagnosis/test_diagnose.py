@@ -111,7 +111,7 @@ def test_what_sqlite_misses_inside_of_a_view_is_no_invented_name(missing):
         for finding in diagnose(GOLD, predicted, schema, execution=execution)
         if finding.error not in ("wrong_table", "wrong_columns", "wrong_filter_column")
     ]
-    said = f"no such {missing}; the query is in order, the database is not"
+    said = f"no such {missing}; the fault is the database's, not the query's"
     assert finding == Finding("invalid_sql", said)
 
 

@@ -1,5 +1,7 @@
 """The cause is named, and what only looks like a difference is not."""
 
+import dataclasses
+
 import pytest
 from test_diagnose import SCHEMA, errors, message
 
@@ -200,6 +202,9 @@ def test_what_is_no_query_is_called_so_and_nothing_else(predicted, word, executi
         (" ```", '"```": clean it first (--clean)'),
         ("\n\nThis query returns all names.",
          '"This query returns all names.": clean it first (--clean)'),
+        (" This query returns all names",
+         '"This query returns all names": clean it first (--clean)'),
+        (" Here you are: all of them", '"Here you are: all of them": clean it first (--clean)'),
         (" AS s This returns all", '"This returns all"'),
         (". It returns all names", '". It returns all names"'),
     ],
@@ -303,3 +308,157 @@ def test_what_a_subquery_in_from_returns_counts_where_it_is_used():
     inner = "SELECT name FROM singer ORDER BY age LIMIT 3"
     predicted = "SELECT name FROM (SELECT name, age FROM singer ORDER BY age LIMIT 3) ORDER BY name"
     assert "wrong_columns" not in errors(inner, predicted)
+
+
+LOOKED_UP = [
+    ("SELECT singer_id FROM concert", f"SELECT T1.singer_id {JOINED}"),
+    ("SELECT year FROM concert WHERE singer_id = 3",
+     f"SELECT T2.year {JOINED} WHERE T1.singer_id = 3"),
+    ("SELECT name FROM singer WHERE singer_id IN (SELECT singer_id FROM concert)",
+     f"SELECT name FROM singer WHERE singer_id IN (SELECT T1.singer_id {JOINED})"),
+    (f"SELECT T1.name, T1.age {JOINED} WHERE T2.year = 3",
+     f"SELECT T1.name, T3.age {JOINED} JOIN singer AS T3 ON T2.singer_id = T3.singer_id"
+     " WHERE T2.year = 3"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gold", "predicted"), [*LOOKED_UP, *(pair[::-1] for pair in LOOKED_UP)])
+def test_a_row_looked_up_in_vain_is_told_where_nothing_else_differs(gold, predicted):
+    alone = {finding.error for finding in diagnose(gold, predicted, SCHEMA)}
+    assert alone and alone <= {"extra_join", "missing_join", "wrong_columns", "wrong_nesting"}
+    cut = diagnose(gold, f"{predicted} LIMIT 2", SCHEMA)
+    assert [finding.error for finding in cut] == ["extra_limit"]
+
+
+@pytest.mark.parametrize(
+    "predicted",
+    [
+        f"SELECT T2.year {JOINED.replace('JOIN', 'LEFT JOIN')}",  # all singers
+        "SELECT T2.year FROM concert AS T2 JOIN singer AS T1 ON T1.age = T2.singer_id",  # no key
+        f"SELECT T2.year {JOINED} WHERE T1.age > 3",
+    ],
+)
+def test_a_join_that_does_more_is_told_beside_other_things(predicted):
+    assert "extra_join" in errors("SELECT year FROM concert", f"{predicted} LIMIT 2")
+
+
+BIGGEST = "(SELECT stadium_id FROM stadium ORDER BY capacity DESC LIMIT 1)"
+IN_STADIUM = "FROM concert AS T1 JOIN stadium AS T2 ON T1.stadium_id = T2.stadium_id"
+
+
+def test_an_extreme_by_a_foreign_key_is_one_by_a_join():
+    gold = f"SELECT count(*) FROM concert WHERE stadium_id = {BIGGEST}"
+    largest = "T2.capacity = (SELECT max(capacity) FROM stadium)"
+    assert errors(gold, f"SELECT count(*), T2.name {IN_STADIUM} WHERE {largest}") == [
+        "wrong_columns"
+    ]
+    smallest = largest.replace("max", "min")
+    assert errors(gold, f"SELECT count(*) {IN_STADIUM} WHERE {smallest}") == ["misread_superlative"]
+    # The one count is cut to the first row, whatever it is ordered by.
+    counted = errors(gold, f"SELECT count(*) {IN_STADIUM} ORDER BY T2.capacity DESC LIMIT 1")
+    assert {"extra_limit", "missing_filter"} <= set(counted)
+
+
+def test_the_extreme_of_those_that_have_the_extreme_is_one():
+    youngest = "SELECT min(age) FROM singer"
+    gold = "SELECT name FROM singer ORDER BY age LIMIT 1"
+    twice = f"SELECT country FROM singer WHERE age = ({youngest} WHERE age = ({youngest}))"
+    assert errors(gold, twice) == ["wrong_columns"]
+
+
+def test_a_condition_of_the_other_side_is_one_that_gold_asks():
+    left, right = "SELECT singer_id FROM singer", "SELECT singer_id FROM concert WHERE year = 2014"
+    combined = ["wrong_set_operation"]
+    for predicted in (right.replace("=", "!="), right):
+        assert errors(f"{left} EXCEPT {right}", predicted) == combined
+    assert errors(f"{left} WHERE age > 3 INTERSECT {right}", f"{left} WHERE age > 3") == combined
+    unread = f"{left} WHERE year != 2014"
+    assert errors(f"{left} EXCEPT {right}", unread) == [
+        "invalid_sql",
+        "invented_column",
+        "wrong_set_operation",
+    ]
+
+
+def test_of_two_bounds_the_lower_one_is_meant_to_be_the_lower_one():
+    gold = "SELECT year FROM concert GROUP BY year HAVING count(*) BETWEEN 1 AND 2"
+    predicted = gold.replace("BETWEEN 1 AND 2", ">= 2")
+    assert diagnose(gold, predicted, SCHEMA) == [
+        Finding("wrong_value", "compares COUNT(*) with 2; gold with 1"),
+        Finding("missing_having", "lacks HAVING COUNT(*) <= 2"),
+    ]
+    more = gold.replace("BETWEEN 1 AND 2", ">= 2")
+    assert message(more, more.replace(">= 2", "> 3"), "wrong_value") == (
+        "tests COUNT(*) > 3; gold tests COUNT(*) >= 2"
+    )
+
+
+def test_a_table_stands_in_the_place_of_the_one_that_is_most_like_it():
+    gold = f"SELECT T1.name {JOINED}"
+    predicted = "SELECT max(seq) FROM sqlite_sequence JOIN stadium ON seq = stadium_id"
+    findings = diagnose(gold, predicted, SCHEMA)
+    assert [finding.message for finding in findings if finding.error == "wrong_table"] == [
+        "reads sqlite_sequence; gold reads singer",  # both have a name
+        "reads stadium; gold reads concert",
+    ]
+
+
+def test_a_name_that_repeats_is_no_key():
+    gold = "SELECT name FROM singer"
+    predicted = (
+        "SELECT name FROM singer WHERE country IN"
+        " (SELECT T1.country FROM singer AS T1 JOIN stadium AS T2 ON T1.age = T2.capacity)"
+    )
+    assert "singer.Country IN" in message(gold, predicted, "extra_filter")
+
+
+def test_a_column_of_gold_that_the_query_cannot_see_is_no_other_column():
+    gold = f"SELECT T2.year {JOINED} WHERE T1.age > 3"
+    assert errors(gold, "SELECT year FROM singer WHERE age > 3") == [
+        "invalid_sql",
+        "invented_column",
+        "missing_join",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted"),
+    [
+        ("SELECT name FROM singer WHERE age = 3", "SELECT name FROM singer WHERE age = '3'"),
+        ("SELECT name FROM singer WHERE age IN (3)", "SELECT name FROM singer WHERE age IN ('3')"),
+    ],
+)
+def test_a_column_without_a_type_keeps_a_number_and_its_text_apart(gold, predicted):
+    singer, *others = SCHEMA.tables
+    columns = [dataclasses.replace(column, has_affinity=False) for column in singer.columns]
+    untyped = dataclasses.replace(singer, columns=tuple(columns))
+    schema = dataclasses.replace(SCHEMA, tables=(untyped, *others))
+    (finding,) = diagnose(gold, predicted, schema)
+    assert finding == Finding(
+        "wrong_value",
+        "compares singer.Age with '3'; gold with 3 (one is a text, the other a number)",
+    )
+    assert diagnose(gold, predicted, SCHEMA) == []
+
+
+def test_a_text_column_tells_two_spellings_of_a_number_apart():
+    gold = "SELECT age FROM singer WHERE name = '1'"
+    assert errors(gold, gold.replace("'1'", "'1.0'")) == ["wrong_value"]
+    assert errors("SELECT age / 2 FROM singer", "SELECT age / 2.0 FROM singer") == ["wrong_columns"]
+
+
+def test_what_a_file_lacks_and_the_schema_has_is_no_invented_name():
+    execution = ExecutionResult(status="error", message="no such table: concert")
+    sql = "SELECT year FROM concert"
+    said = "no such table: concert; the fault is the database's, not the query's"
+    assert diagnose(sql, sql, SCHEMA, execution=execution) == [Finding("invalid_sql", said)]
+
+
+def test_a_column_that_is_joined_to_itself_joins_nothing():
+    gold = f"SELECT T1.name {JOINED}"
+    predicted = gold.replace("= T2.singer_id", "= T1.singer_id")
+    assert message(gold, predicted, "wrong_join_condition") == (
+        "joins without concert.Singer_ID = singer.Singer_ID"
+    )
+    unread = "SELECT name FROM singer WHERE singer_id IN (SELECT singer_id FROM stadium)"
+    assert "invented_column" not in errors(gold, unread)

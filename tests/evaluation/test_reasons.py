@@ -289,3 +289,29 @@ def test_every_wrong_verdict_on_spider_has_a_reason(executor):
     assert len(wrong) > 1_000
     assert all((verdict.reason is None) == (verdict.execution is True) for verdict in verdicts)
     assert all(verdict.reason.rule and verdict.reason.message for verdict in wrong)
+
+
+def test_a_prediction_is_valid_where_gold_runs_too(executor, tmp_path):
+    paths = [tmp_path / f"{name}.sqlite" for name in ("good", "old")]
+    for path, table in zip(paths, ("t (a)", "u (b)"), strict=True):
+        with sqlite3.connect(path) as connection:
+            connection.execute(f"CREATE TABLE {table}")
+    schema = schema_from_sqlite(paths[0])
+
+    def verdict(predicted, *databases):
+        pair = QueryPair(
+            gold="SELECT a FROM t", predicted=predicted, databases=databases, schema=schema
+        )
+        return evaluate(pair, executor)
+
+    right = verdict("SELECT a FROM t", *paths)
+    assert (right.execution, right.valid, right.reason.rule) == (False, True, "gold_fails")
+    assert not verdict("SELECT b FROM t", *paths).valid
+    assert not verdict("SELECT a FROM t", paths[1]).valid
+
+
+@pytest.mark.parametrize("sql", ["DELETE FROM venue", "CREATE TABLE x AS SELECT 1", "PRAGMA a"])
+def test_the_reason_calls_what_is_no_query_so(reason, sql):
+    said = reason("SELECT name FROM venue", sql)
+    assert said.rule == "prediction_fails"
+    assert said.message.startswith(f"the prediction is no query: {sql.split()[0]} ")

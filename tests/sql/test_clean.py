@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from t2sql.sql.clean import clean_sql
+from t2sql.sql.clean import clean_sql, why_no_query
 from t2sql.sql.tokens import tokenize
 
 COUNT = "SELECT COUNT(*) FROM singer"
@@ -197,3 +197,56 @@ def test_time_grows_no_faster_than_the_text(prefix, unit):
     base = cpu_time.seconds(lambda: clean_sql(short))
     # Four times the text; sixteen times the time, if every place were looked at from every other.
     assert cpu_time.seconds(lambda: clean_sql(long)) < 8 * base + 0.1
+
+
+@pytest.mark.parametrize(
+    "remark",
+    [
+        " This query returns the names of all",
+        " The answer is 5.",
+        " which gives the names",
+        " Explanation: all of them",
+        ". This returns the names",
+        " I hope this helps!",
+    ],
+)
+@pytest.mark.parametrize(
+    "query", [COUNT, "SELECT a FROM b AS c WHERE c.d = 'x'", "select a from b"]
+)
+def test_a_sentence_behind_a_query_on_its_line_goes(query, remark):
+    assert clean_sql(query + remark) == query
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT a FROM b c d WHERE e = 1",
+        "SELECT a b c d FROM e",
+        "SELECT a FROM b c",
+        "SELECT a FROM b NATURAL JOIN c d",
+        "INSERT INTO a b c d",
+    ],
+)
+def test_words_too_many_are_no_sentence_where_a_clause_follows(sql):
+    assert clean_sql(sql) == sql
+
+
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        ("SELECT 1", ""),
+        ("(SELECT 1)", ""),
+        ("WITH a AS (SELECT 1) SELECT * FROM a", ""),
+        ("WITH a AS (SELECT 1) INSERT INTO b SELECT * FROM a", "INSERT changes the database"),
+        ("drop table a", "DROP changes the database"),
+        ("SHOW TABLES", "SHOW asks for no rows"),
+        ("Show the names:\nSELECT a FROM b", ""),
+        ("Use this: SELECT a FROM b", ""),
+        ("EXPLAIN SELECT 1", "EXPLAIN asks for no rows"),
+        ("SELECT replace(a, 'b', 'c') FROM d", ""),
+        ("", ""),
+    ],
+)
+def test_why_a_statement_is_no_query(sql, why):
+    said = why_no_query(sql)
+    assert said.startswith(f"no query: {why}") if why else said == ""

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from t2sql.evaluation.sandbox.executor import Executor, Limits, Query
+from t2sql.evaluation.sandbox.sqlite_sandbox import Sandbox
 
 LIMITS = Limits(seconds=0.4, grace=1.0, memory=400 << 20, rows=20_000, result_bytes=16 << 20)
 # Refused before it runs, stopped while it runs, or run to its harmless end.
@@ -530,3 +531,27 @@ def test_a_query_that_can_be_interrupted_is(folder):
         result = patient.run(folder / "db.sqlite", sql)
     assert (result.status, result.message) == ("timeout", "stopped after 0.4 s")
     assert 0.4 <= result.seconds < 30
+
+
+def test_an_object_that_sqlite_cannot_parse_does_not_end_the_queries_of_others(tmp_path):
+    path = tmp_path / "ships.sqlite"
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.executescript(
+        "CREATE TABLE ship (name); INSERT INTO ship VALUES ('Fram'); CREATE TABLE log (x);"
+        "CREATE TRIGGER t AFTER INSERT ON log BEGIN SELECT 1; END;"
+        "PRAGMA writable_schema = ON; DELETE FROM sqlite_master WHERE name = 'log';"
+    )
+    connection.close()
+    before = path.read_bytes()
+    sandbox = Sandbox(Limits())
+    assert sandbox.run(path, "SELECT name FROM ship").rows == (("Fram",),)
+    assert sandbox.run(path, "SELECT x FROM log").message == "no such table: log"
+    for hostile in (
+        "DELETE FROM sqlite_master",
+        "UPDATE sqlite_master SET sql = 'x'",
+        "PRAGMA writable_schema = ON",
+        "INSERT INTO ship VALUES (1)",
+    ):
+        assert sandbox.run(path, hostile).status == "error"
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["ships.sqlite"]
