@@ -139,7 +139,7 @@ def _answers(
             f"{source} is incomplete ({gathered.problems[0]}): finish the run first"
         )
     ids = (example.example_id for example in questions)
-    return zip(ids, gathered.answers(questions), strict=True)
+    return zip(ids, gathered.answers(), strict=True)
 
 
 def _choices(

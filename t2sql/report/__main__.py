@@ -43,6 +43,11 @@ _SPLIT = flags.DEFINE_string("split", None, "Split to evaluate; default: the run
 _BASELINE = flags.DEFINE_string(
     "baseline", None, "Run directory or file to compare with, over the same examples."
 )
+_BASELINE_DATA = flags.DEFINE_string(
+    "baseline_data",
+    "",
+    "The data that --baseline answers, if another form of --data: Spider beside Spider-Syn.",
+)
 _CLEAN = flags.DEFINE_bool(
     "clean", False, "Clean the lines of a predictions file; a run's SQL is clean already."
 )
@@ -85,6 +90,7 @@ def main(argv: list[str]) -> int:
             workers=_WORKERS.value,
             timeout=_TIMEOUT.value,
             ves=_VES.value,
+            baseline_data=_BASELINE_DATA.value,
             format=_FORMAT.value,
             fields=_field_names(),
             databases=_DATABASES.value,

@@ -89,6 +89,7 @@ class Case:
       example: the question, with its gold query if it has one.
       answer: the answer of the system that the report is about.
       baseline: the baseline's answer; None without a baseline.
+      twin: the question that the baseline answers, where it is another form of this one.
       features: what the gold query needs: dimension -> group, such as joins -> "2".
       details: what the page shows of it, as JSON values; None where it is not shown.
     """
@@ -97,6 +98,7 @@ class Case:
     example: Example
     answer: Answer
     baseline: Answer | None = None
+    twin: Example | None = None
     features: dict[str, str] = dataclasses.field(default_factory=dict)
     details: dict[str, Any] | None = None
 
@@ -129,4 +131,6 @@ class Case:
         }
         if self.baseline is not None:
             row["baseline"] = {**self.baseline.to_json(), "status": self.baseline.status}
+            if self.twin is not None:
+                row["baseline"]["question"] = self.twin.question
         return row

@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import multiprocessing
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 from t2sql.data.examples import Example
 from t2sql.data.schema import Schema
@@ -16,18 +15,14 @@ from t2sql.evaluation.verdict import QueryPair
 from t2sql.report import describe
 from t2sql.report.case import Answer, Case
 from t2sql.report.predictions import Predictions
-from t2sql.report.questions import Questions
 
 _CHUNK = 16
 _CHUNKS_AHEAD = 4
 
 
 def evaluate(
-    questions: Questions,
     sources: Sequence[Predictions],
     *,
-    schemas: Mapping[str, Schema],
-    databases: Mapping[str, tuple[Path, ...]],
     shown: Container[int],
     workers: int | None,
     timeout: float,
@@ -38,58 +33,53 @@ def evaluate(
     Two pools in a row: one runs the queries, one diagnoses what is wrong.
 
     Args:
-      questions: what was asked.
-      sources: the answers, and the baseline's if there is one.
-      schemas: by db_id.
-      databases: the SQLite files by db_id, the canonical one first.
+      sources: the answers, and the baseline's if there is one, which may be to a twin of the
+        questions.
       shown: positions of the questions that the page shows in any case.
       workers: processes of each pool; None for one per core.
       timeout: seconds that one query may run.
       timed: whether BIRD's R-VES is measured.
     """
     workers = workers or cores()
+    schemas = dict(
+        pair for source in reversed(sources) for pair in source.questions.schemas.items()
+    )
     with Executor(Limits(seconds=timeout), workers=workers) as executor:
-        cases = _evaluated(questions, sources, schemas, databases, executor, timed)
+        cases = _evaluated(sources, executor, timed)
         yield from _described(cases, schemas, shown, workers)
 
 
-def _evaluated(
-    questions: Questions,
-    sources: Sequence[Predictions],
-    schemas: Mapping[str, Schema],
-    databases: Mapping[str, tuple[Path, ...]],
-    executor: Executor,
-    timed: bool,
-) -> Iterator[Case]:
-    waiting: collections.deque[tuple[Example, Sequence[Answer]]] = collections.deque()
+def _evaluated(sources: Sequence[Predictions], executor: Executor, timed: bool) -> Iterator[Case]:
+    waiting: collections.deque[Sequence[tuple[Example, Answer]]] = collections.deque()
 
     def pairs() -> Iterator[QueryPair]:
-        streams = [source.answers(questions) for source in sources]
-        for example, *answers in zip(questions, *streams, strict=True):
-            waiting.append((example, answers))
-            for answer in answers:
+        streams = (zip(source.questions, source.answers(), strict=True) for source in sources)
+        for asked in zip(*streams, strict=True):
+            waiting.append(asked)
+            for source, (example, answer) in zip(sources, asked, strict=True):
                 yield QueryPair(
                     gold=example.query,
                     predicted=answer.sql,
-                    databases=databases[example.db_id],
-                    schema=schemas[example.db_id],
+                    databases=source.questions.databases[example.db_id],
+                    schema=source.questions.schemas[example.db_id],
                     other_golds=example.other_queries,
-                    metric=questions.folder.dataset.metric,
+                    metric=source.questions.folder.dataset.metric,
                     timed=timed,
                 )
 
     verdicts = evaluate_all(pairs(), executor)
     for position, group in enumerate(itertools.batched(verdicts, len(sources))):
-        example, answers = waiting.popleft()
-        answer, *baseline = (
-            dataclasses.replace(answer, verdict=verdict)
-            for answer, verdict in zip(answers, group, strict=True)
+        (example, answer), *others = (
+            (example, dataclasses.replace(answer, verdict=verdict))
+            for (example, answer), verdict in zip(waiting.popleft(), group, strict=True)
         )
+        twin, baseline = others[0] if others else (None, None)
         yield Case(
             position=position,
             example=example,
             answer=answer,
-            baseline=baseline[0] if baseline else None,
+            baseline=baseline,
+            twin=None if twin is example else twin,
         )
 
 

@@ -12,7 +12,7 @@ from rich import progress
 from rich.console import Console
 
 from t2sql import errors
-from t2sql.data import database, notices, read_schema
+from t2sql.data import notices, read_schema
 from t2sql.diagnosis.findings import ERROR_CLASSES
 from t2sql.evaluation import bird
 from t2sql.report import (
@@ -28,7 +28,7 @@ from t2sql.report import (
 from t2sql.report import predictions as predictions_lib
 from t2sql.report.case import Case
 from t2sql.report.predictions import Predictions
-from t2sql.report.questions import DataSource, Questions, read_questions
+from t2sql.report.questions import DataSource, Questions, read_questions, read_twin
 from t2sql.runs import reader
 from t2sql.storage import output_files
 
@@ -52,6 +52,7 @@ class Options:
     workers: int | None = None
     timeout: float | None = None
     ves: bool = False
+    baseline_data: str = ""
     format: str = ""
     fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
     databases: str = ""
@@ -89,10 +90,11 @@ def report(options: Options) -> int:
         _check(options, runs)
         questions = _read_questions(options, runs)
         _check_metric(options, questions)
+        asked = [questions, _read_twin(options, runs, questions)]
         systems = [
-            predictions_lib.gather_run(source, runs[source], questions, partial=index > 0)
+            predictions_lib.gather_run(source, runs[source], asked[index], partial=index > 0)
             if source in runs
-            else predictions_lib.gather_file(source, questions, cleaned=options.clean)
+            else predictions_lib.gather_file(source, asked[index], cleaned=options.clean)
             for index, source in enumerate(options.systems)
         ]
         summary = _write(options, files, questions, systems)
@@ -150,6 +152,22 @@ def _read_questions(options: Options, runs: Mapping[str, reader.RunContents]) ->
     )
 
 
+def _read_twin(
+    options: Options, runs: Mapping[str, reader.RunContents], questions: Questions
+) -> Questions:
+    """What the baseline answers: the questions, or those of `--baseline_data`."""
+    if not options.baseline_data:
+        return questions
+    if not options.baseline or options.gold:
+        raise errors.InputError(
+            "--baseline_data says what --baseline answers: give both, and no --gold"
+        )
+    manifest = runs[options.baseline].manifest if options.baseline in runs else {}
+    folder = DataSource(path=options.baseline_data).open(manifest.get("recorded", {}))
+    split = manifest["fingerprint"]["data"]["split"] if manifest else questions.split
+    return read_twin(folder, split, questions)
+
+
 def _check_metric(options: Options, questions: Questions) -> None:
     """Refuses R-VES of a data set that is not judged by BIRD's rules."""
     if options.ves and questions.folder.dataset.metric != "bird":
@@ -166,13 +184,9 @@ def _write(
     systems: list[Predictions],
 ) -> dict:
     """Streams all cases into the files, and returns what `report.json` holds."""
-    folder, db_ids = questions.folder, questions.db_ids
-    databases = {db_id: tuple(database.database_paths(folder, db_id)) for db_id in db_ids}
+    databases = questions.databases
     evaluated = cases.evaluate(
-        questions,
         systems,
-        schemas=read_schema.read_schemas(folder, db_ids),
-        databases=databases,
         shown=page.sample(len(questions)),
         workers=options.workers,
         timeout=options.timeout or _SECONDS[questions.folder.dataset.metric],

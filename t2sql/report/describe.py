@@ -59,18 +59,24 @@ def _end_with_parent() -> None:
 def describe_all(cases: Sequence[Case]) -> list[Case]:
     """`describe` for each case, in a process that `start_worker` prepared."""
     return [
-        describe(case, _schemas[case.example.db_id], shown=case.position in _shown)
+        describe(
+            case,
+            _schemas[case.example.db_id],
+            shown=case.position in _shown,
+            twin_schema=_schemas[case.twin.db_id] if case.twin else None,
+        )
         for case in cases
     ]
 
 
-def describe(case: Case, schema: Schema, *, shown: bool) -> Case:
+def describe(case: Case, schema: Schema, *, shown: bool, twin_schema: Schema | None = None) -> Case:
     """Adds the findings of wrong answers and, if it is shown or has changed, the details."""
     example = case.example
     described = dataclasses.replace(
         case,
         answer=_diagnosed(example, case.answer, schema),
-        baseline=case.baseline and _diagnosed(example, case.baseline, schema),
+        baseline=case.baseline
+        and _diagnosed(case.twin or example, case.baseline, twin_schema or schema),
         features=_features(example),
     )
     if not (shown or described.change):

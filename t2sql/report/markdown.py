@@ -83,7 +83,10 @@ def _errors(report: dict[str, Any]) -> Iterator[str]:
 def _baseline(baseline: dict[str, Any]) -> Iterator[str]:
     yield from ["", "## Against the baseline", ""]
     system = baseline["system"]
-    yield f"Baseline: {_cell(system['name'])} ({_cell(system['source'])})"
+    data = baseline["data"]
+    yield f"Baseline: {_cell(system['name'])} ({_cell(system['source'])}), on " + _cell(
+        f"{data['path']}, split {data['split']}"
+    )
     yield ""
     rows = [
         (

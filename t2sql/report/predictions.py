@@ -55,6 +55,7 @@ class Predictions:
 
     Attributes:
       source: the run directory or the file, as the user gave it.
+      questions: what it answers.
       manifest: `run.json` of a run; None for a file.
       cleaned: whether the lines of a file were cleaned; a run's `sql` always is.
       problems: what is wrong; with any, the source is incomplete.
@@ -62,14 +63,16 @@ class Predictions:
     """
 
     source: str
+    questions: Questions
     manifest: Mapping[str, Any] | None
     cleaned: bool
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     _answers: "_AnswersOnDisk | spider_files.LineFile" = dataclasses.field(repr=False)
 
-    def answers(self, questions: Questions) -> Iterator[Answer]:
+    def answers(self) -> Iterator[Answer]:
         """Yields one answer for each question, in their order."""
+        questions = self.questions
         if isinstance(self._answers, spider_files.LineFile):
             for question, line in zip(questions, self._answers, strict=False):
                 if self.cleaned:
@@ -175,7 +178,12 @@ def gather_file(source: str, questions: Questions, *, cleaned: bool) -> Predicti
             "script does"
         )
     return Predictions(
-        source=source, manifest=None, cleaned=cleaned, notes=tuple(notes), _answers=aligned
+        source=source,
+        questions=questions,
+        manifest=None,
+        cleaned=cleaned,
+        notes=tuple(notes),
+        _answers=aligned,
     )
 
 
@@ -193,6 +201,7 @@ def _gather_bird_file(source: str, path: Path, questions: Questions, cleaned: bo
     problems = (_problem("missing_examples", "example", " missing", "counted as wrong", missing),)
     return Predictions(
         source=source,
+        questions=questions,
         manifest=None,
         cleaned=cleaned,
         problems=problems if missing else (),
@@ -240,6 +249,7 @@ def gather_run(
         rows.foreign.clear()
     return Predictions(
         source=source,
+        questions=questions,
         manifest=run.manifest,
         cleaned=True,
         problems=tuple(_unit_problems(run) + rows.problems()),

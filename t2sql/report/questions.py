@@ -1,6 +1,7 @@
 """What was asked: the examples of a split, or the lines of a gold file."""
 
 import dataclasses
+import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from t2sql.data import database as database_lib
 from t2sql.data import examples as examples_lib
 from t2sql.data import sources
 from t2sql.data.dataset import DataFolder, as_folder, open_folder
+from t2sql.data.read_schema import read_schemas
+from t2sql.data.schema import Schema
 from t2sql.report import spider_files
 from t2sql.storage import local_cache
 
@@ -44,6 +47,18 @@ class Questions:
             return _gold_examples(self.gold)
         pairs = zip(self.examples, _gold_examples(self.gold), strict=True)
         return (dataclasses.replace(example, query=line.query) for example, line in pairs)
+
+    @functools.cached_property
+    def databases(self) -> dict[str, tuple[Path, ...]]:
+        """The SQLite files by db_id, the canonical one first."""
+        return {
+            db_id: tuple(database_lib.database_paths(self.folder, db_id)) for db_id in self.db_ids
+        }
+
+    @functools.cached_property
+    def schemas(self) -> dict[str, Schema]:
+        """The schemas by db_id."""
+        return read_schemas(self.folder, self.db_ids)
 
     @property
     def root(self) -> Path:
@@ -148,6 +163,22 @@ def read_questions(
         split_size=split_size,
         db_ids=_databases(folder, file, examples),
     )
+
+
+def read_twin(folder: DataFolder, split: str, questions: Questions) -> Questions:
+    """Another form of the questions, such as Spider's dev for Spider-Syn's: pairs by position.
+
+    Raises:
+      InputError: the split has more or fewer questions.
+    """
+    twin = read_questions(folder, split=split, limit=None, gold=None, required=True)
+    if len(twin) != questions.split_size:
+        raise errors.InputError(
+            f"--baseline_data: {twin.described} has {len(twin):,} examples, and "
+            f"{questions.described} {questions.split_size:,}: they are no twins"
+        )
+    numbers = [int(example.example_id.rpartition("/")[2]) for example in questions.examples]
+    return dataclasses.replace(twin, examples=[twin.examples[number] for number in numbers])
 
 
 def align(

@@ -126,6 +126,10 @@ class Summary:
     def _baseline(self, baseline: Predictions) -> dict[str, Any]:
         return {
             "system": _system(baseline, self._before),
+            "data": {
+                "path": str(baseline.questions.root),
+                "split": baseline.questions.split,
+            },
             "accuracy": self._before.accuracy(),
             "by": self._before.by(),
             **self._changes.to_json(),

@@ -101,13 +101,15 @@ def report(cases: list[Case], tmp_path: Path, source: str = "predict.txt") -> di
     counts = report_json.Summary(compared=compared)
     for one in cases:
         counts.add(one)
-    system = Predictions(source=source, manifest=None, cleaned=False, _answers=file)
     questions = Questions(
         folder=dataset.as_folder(tmp_path),
         split=None,
         gold=file,
         examples=(),
         db_ids=tuple(sorted({one.example.db_id for one in cases})),
+    )
+    system = Predictions(
+        source=source, questions=questions, manifest=None, cleaned=False, _answers=file
     )
     return counts.to_json(
         questions,

@@ -453,3 +453,65 @@ def test_files_over_the_whole_split_serve_a_run_over_a_part(tmp_path, data):
     short = write(tmp_path / "short.txt", ["x"] * 4)
     with pytest.raises(errors.InputError, match=r"4 lines, but .* 2 examples \(6 in the whole"):
         report(tmp_path / "run", data, tmp_path / "out", baseline=short)
+
+
+def test_a_set_is_compared_with_its_perturbed_twin_question_by_question(tmp_path, data):
+    """As Spider-Syn beside Spider dev: other words, and the databases of the first."""
+    records = [
+        {"db_id": db_id, "SpiderSynQuestion": f"In other words: {asked}", "query": gold}
+        for db_id, asked, gold in world.RECORDS
+    ]
+    twin = tmp_path / "syn"
+    twin.mkdir()
+    (twin / "dev.json").write_text(json.dumps(records))
+    sqls = world.golds()
+    before, after = tmp_path / "before.txt", tmp_path / "after.txt"
+    before.write_text("\n".join(sqls))
+    after.write_text("\n".join([sqls[0], "SELECT nme FROM student", *sqls[2:]]))
+    _, summary = report(
+        after, twin, tmp_path / "out", databases=str(data), baseline=before, baseline_data=str(data)
+    )
+    compared = summary["baseline"]
+    assert (compared["execution"]["worse"], compared["worse"]) == (1, ["dev/0001"])
+    assert compared["errors"]["invented_column"]["new"] == 1
+    assert compared["data"]["path"] == str(data) and summary["data"]["path"] == str(twin)
+    rows = [json.loads(line) for line in (tmp_path / "out/verdicts.jsonl").open()]
+    assert rows[1]["baseline"]["question"] == world.RECORDS[1][1]
+    (twin / "dev.json").write_text(json.dumps(records[:5]))
+    after.write_text("\n".join(sqls[:5]))
+    with pytest.raises(errors.InputError, match="has 6 examples, and .* 5: they are no twins"):
+        report(
+            after, twin, tmp_path / "o", databases=str(data), baseline=before, baseline_data=data
+        )
+
+
+def test_birds_predictions_come_in_and_go_out_as_its_json(tmp_path, data):
+    bird = tmp_path / "bird"
+    shutil.copytree(data / "database", bird / "dev_databases")
+    levels = ("simple", "moderate", "challenging")
+    records = [
+        {"question_id": 7 + i, "db_id": db, "question": asked, "evidence": "", "SQL": gold}
+        | {"difficulty": levels[i % 3]}
+        for i, (db, asked, gold) in enumerate(world.RECORDS)
+    ]
+    (bird / "dev.json").write_text(json.dumps(records))
+    answers = {
+        str(record["question_id"]): f"{record['SQL']}\t----- bird -----\t{record['db_id']}"
+        for record in records
+    }
+    path = tmp_path / "predict.json"
+    path.write_text(json.dumps(answers))
+    done, summary = report(path, bird, tmp_path / "out")
+    assert summary["accuracy"]["all"]["execution"]["share"] == 1
+    assert summary["accuracy"]["all"]["soft_f1"] == 1
+    assert set(summary["by"]["feature"]["difficulty"]) == set(levels)
+    assert not summary["by"]["hardness"] and "Soft-F1 %: all 100.0" in done.stdout
+    written = json.loads((tmp_path / "out/predict.json").read_text())
+    assert list(written.values()) == list(answers.values())
+    assert list(written) == [str(i) for i in range(6)]
+    path.write_text(json.dumps({"0": "SELECT 1\t----- bird -----\tshop"}))
+    with pytest.raises(errors.InputError, match="'0' answers a question on 'shop', but dev/0000"):
+        report(path, bird, tmp_path / "o")
+    path.write_text(json.dumps({"99": "SELECT 1"}))
+    with pytest.raises(errors.InputError, match="'99' is the number of no question"):
+        report(path, bird, tmp_path / "o")

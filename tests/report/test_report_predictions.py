@@ -26,7 +26,7 @@ def test_a_complete_run_has_one_answer_per_question_in_their_order(tmp_path, dat
     world.make_run(str(tmp_path / "run"), data, sqls, statuses={3: "max_tokens"})
     asked = read(data)
     system = gathered(tmp_path / "run", asked)
-    answers = list(system.answers(asked))
+    answers = list(system.answers())
     assert [answer.sql for answer in answers] == sqls
     assert [answer.status for answer in answers] == ["ok"] * 3 + ["max_tokens"] + ["ok"] * 2
     assert answers[0].text == "```sql\nSELECT 0\n```"
@@ -38,7 +38,7 @@ def test_a_run_on_gs_reads_like_a_local_one(bucket, data):
     world.make_run(f"{bucket}/run", data, sqls)
     asked = read(data)
     system = gathered(f"{bucket}/run", asked)
-    assert [answer.sql for answer in system.answers(asked)] == sqls
+    assert [answer.sql for answer in system.answers()] == sqls
     assert system.problems == ()
 
 
@@ -50,7 +50,7 @@ def test_missing_units_and_their_examples_are_named(tmp_path, data):
     assert set(kinds) == {"missing_units", "missing_examples"}
     [unit] = kinds["missing_units"].names
     assert unit.startswith("predictions/unit-0000")
-    statuses = [answer.status for answer in system.answers(asked)]
+    statuses = [answer.status for answer in system.answers()]
     missing = [e.example_id for e, s in zip(asked, statuses, strict=True) if s == "missing"]
     assert missing
     assert tuple(missing) == kinds["missing_examples"].names
@@ -133,10 +133,10 @@ def test_a_file_is_evaluated_as_it_stands(tmp_path, data):
     lines = [f"```sql SELECT {i}```" for i in range(6)]
     asked = read(data, required=False)
     system = predictions.gather_file(write_lines(tmp_path / "p", lines), asked, cleaned=False)
-    assert [answer.sql for answer in system.answers(asked)] == lines
+    assert [answer.sql for answer in system.answers()] == lines
     cleaned = predictions.gather_file(system.source, asked, cleaned=True)
-    assert [answer.sql for answer in cleaned.answers(asked)] == [f"SELECT {i}" for i in range(6)]
-    assert [answer.text for answer in cleaned.answers(asked)] == lines
+    assert [answer.sql for answer in cleaned.answers()] == [f"SELECT {i}" for i in range(6)]
+    assert [answer.text for answer in cleaned.answers()] == lines
 
 
 def test_a_file_with_crlf_blank_lines_and_db_ids_is_taken(tmp_path, data):
@@ -146,7 +146,7 @@ def test_a_file_with_crlf_blank_lines_and_db_ids_is_taken(tmp_path, data):
         write_lines(tmp_path / "p", lines, "\r\n"), asked, cleaned=False
     )
     expected = ["SELECT 0", "", "SELECT 2", "SELECT 3", "SELECT 4", ""]
-    assert [answer.sql for answer in system.answers(asked)] == expected
+    assert [answer.sql for answer in system.answers()] == expected
 
 
 @pytest.mark.parametrize("count", [5, 7])
@@ -161,7 +161,7 @@ def test_lines_that_are_cut_at_a_tab_are_counted(tmp_path, data):
     asked = read(data, required=False)
     system = predictions.gather_file(write_lines(tmp_path / "p", lines), asked, cleaned=False)
     expected = ["SELECT 0", "SELECT 1 +", "SELECT 2", "", "SELECT 4", "SELECT 5"]
-    assert [answer.sql for answer in system.answers(asked)] == expected
+    assert [answer.sql for answer in system.answers()] == expected
     [note] = system.notes
     assert note.startswith("2 lines of ") and "cut at the first tab" in note
     assert predictions.gather_file(system.source, asked, cleaned=True).notes == ()
