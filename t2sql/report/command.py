@@ -99,6 +99,8 @@ def report(options: Options) -> int:
         ]
         summary = _write(options, files, questions, systems)
     terminal.show(summary)
+    if failures := summary["data"]["gold_failures"]:
+        print(_gold_failure(failures, questions), file=sys.stderr)
     print(f"report: {Path(options.output) / 'report.html'}")
     return _exit_code(options, systems, summary)
 
@@ -240,6 +242,21 @@ def write_case(files: output_files.OutputFiles, case: Case) -> None:
     if gold is not None:
         files.write("predict.txt", spider_files.query_line(case.answer.sql) + "\n")
         files.write("gold.txt", f"{spider_files.query_line(gold)}\t{db_id}\n")
+
+
+def _gold_failure(failures: list[dict[str, str]], questions: Questions) -> str:
+    """The first gold query that does not run, by file, record and field."""
+    first, more = failures[0], len(failures) - 1
+    file, number = questions.described, first["example_id"].rpartition("/")[2]
+    if questions.gold is None:
+        files = questions.folder.split_files(questions.split)
+        file = str(files[0]) if len(files) == 1 else file
+    field = "its SQL" if questions.gold else f"field {questions.folder.dataset.fields.query!r}"
+    others = f"; {more:,} more fail" if more else ""
+    return (
+        f"note: {file}: record {int(number)}: {field} does not run on its database: "
+        f"{first['message']}{others} (gold_failures in report.json)"
+    )
 
 
 def _exit_code(options: Options, systems: list[Predictions], summary: dict) -> int:

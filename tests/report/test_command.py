@@ -178,12 +178,22 @@ def test_questions_without_gold_are_shown_without_a_verdict(tmp_path):
 def test_a_gold_query_that_fails_is_reported_and_never_dropped(tmp_path, data):
     gold = write(tmp_path / "g.sql", ["SELECT nothing FROM student\tschool", "SELECT 2\tschool"])
     path = write(tmp_path / "p.txt", ["SELECT 1", "SELECT 2"])
-    _, summary = report(path, data, tmp_path / "out", gold=gold)
+    done, summary = report(path, data, tmp_path / "out", gold=gold)
+    assert f"{gold}: record 0: its SQL does not run on its database: error: no such" in done.stderr
     [failure] = summary["data"]["gold_failures"]
     assert failure["example_id"] == "g/0000"
     assert "nothing" in failure["message"]
     assert summary["accuracy"]["all"]["execution"]["total"] == 2
     assert summary["accuracy"]["all"]["execution"]["count"] == 1
+
+
+def test_gold_that_fails_is_named_by_file_record_and_field(tmp_path):
+    records = [*world.RECORDS, ("school", "Names?", "SELECT nme FROM student")]
+    data = world.make_data(tmp_path / "data", records)
+    path = write(tmp_path / "p.txt", world.golds(records))
+    done, _ = report(path, data, tmp_path / "out")
+    told = "dev.json: record 6: field 'query' does not run on its database: error: no such column"
+    assert told in done.stderr
 
 
 def test_several_files_under_one_db_id_all_have_to_agree(tmp_path):
