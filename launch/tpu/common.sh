@@ -87,17 +87,47 @@ check_settings() {
   [[ -n $ZONE ]] || die "ZONE is empty: set it in $SETTINGS_FILE, or give --zone=ZONE"
   [[ $NAME =~ ^[a-z][-a-z0-9]{0,61}$ ]] ||
     die "NAME is '$NAME': expected lower-case letters, digits and dashes, a letter first"
-  [[ $PROVISIONING =~ ^(spot|on-demand)$ ]] ||
-    die "PROVISIONING is '$PROVISIONING': expected spot or on-demand"
+  [[ $PROVISIONING =~ ^(spot|on-demand|reserved|flex-start)$ ]] ||
+    die "PROVISIONING is '$PROVISIONING': expected spot or on-demand, reserved or flex-start"
+  [[ -z $RESERVATION || $PROVISIONING == reserved ]] ||
+    die "RESERVATION is '$RESERVATION', which PROVISIONING=$PROVISIONING does not use: give \
+--provisioning=reserved"
+  [[ -z $MAX_RUN_DURATION || $PROVISIONING == flex-start ]] ||
+    die "MAX_RUN_DURATION is '$MAX_RUN_DURATION': Google takes one with flex-start only, not with \
+PROVISIONING=$PROVISIONING"
+  [[ -z $TOPOLOGY ]] || check_topology
+  seconds_of "$VALID_UNTIL_DURATION" >/dev/null
+  [[ -z $MAX_RUN_DURATION ]] || seconds_of "$MAX_RUN_DURATION" >/dev/null
   [[ $INTERNAL_IPS =~ ^(yes|no)$ ]] || die "INTERNAL_IPS is '$INTERNAL_IPS': expected yes or no"
   local name
-  for name in COORDINATOR_PORT MAX_RESTARTS POLL_SECONDS MAX_SUBMISSIONS MAX_RECREATIONS \
+  for name in COORDINATOR_PORT MAX_RESTARTS POLL_SECONDS MAX_SUBMISSIONS MAX_RECREATIONS MAX_REQUESTS \
     MAX_HOURS MAX_IDLE_MINUTES MAX_STALLED_MINUTES; do
     [[ ${!name} =~ ^(0|[1-9][0-9]*)$ ]] || die "$name is '${!name}': expected a number"
   done
   RESULTS=${RESULTS:-$ROOT/runs/tpu-$NAME}
   TARGET=(--zone="$ZONE")
   [[ -z $PROJECT ]] || TARGET+=(--project="$PROJECT")
+}
+
+# Another number of chips would be other hosts than the workers are told.
+check_topology() {
+  local chips cores=2
+  case $(generation_of "$ACCELERATOR_TYPE") in v5litepod | v6e) cores=1 ;; esac
+  [[ $TOPOLOGY =~ ^[1-9][0-9]*(x[1-9][0-9]*){1,2}$ ]] ||
+    die "TOPOLOGY is '$TOPOLOGY': expected one such as 4x4"
+  chips=$((${TOPOLOGY//x/*}))
+  ((chips * cores == ${ACCELERATOR_TYPE##*-})) ||
+    die "TOPOLOGY=$TOPOLOGY has $chips chips, which is not $ACCELERATOR_TYPE"
+}
+
+# seconds_of DURATION: such as 6h, 90m or 1d12h, as gcloud takes it.
+seconds_of() {
+  [[ $1 =~ ^([1-9][0-9]*[dhms])+$ ]] || die "'$1' is no duration: expected one such as 6h"
+  local sum=${1//d/*86400+}
+  sum=${sum//h/*3600+}
+  sum=${sum//m/*60+}
+  sum=${sum//s/+}0
+  echo "$((sum))"
 }
 
 # Neither the bucket itself nor a wildcard of gcloud: --fresh deletes what OUTPUT holds.
@@ -255,9 +285,9 @@ on_workers() {
     --command="$command" "$@"
 }
 
-# worker_states: prints a line of every worker, see worker.sh.
+# worker_states [DRY_ANSWER]: prints a line of every worker, see worker.sh.
 worker_states() {
-  DRY_ANSWER="worker 0 running, restarted 0 times" on_workers all \
+  DRY_ANSWER=${1:-worker 0 running, restarted 0 times} on_workers all \
     "if [ -e t2sql/current ]; then bash $WORKER_SCRIPT state; else echo 'worker ? idle'; fi"
 }
 

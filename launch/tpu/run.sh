@@ -10,7 +10,7 @@
 #   --fresh    deletes what OUTPUT holds, once, before anything else; asks first, unless --yes
 #   --keep     leaves the slice there at the end; it costs money until launch/tpu/delete.sh
 #
-# The settings are those of launch/tpu/settings.sh. After MAX_HOURS, after MAX_IDLE_MINUTES in which
+# The settings are those of launch/tpu/settings.sh. After MAX_HOURS of a slice, after MAX_IDLE_MINUTES in which
 # nothing could be done on the slice, after MAX_STALLED_MINUTES in which the job wrote nothing, and
 # when it fails for good, the slice is deleted too (not with --keep). Only an interrupted run.sh
 # leaves it there.
@@ -24,6 +24,9 @@ DONE=UNKNOWN  # the URL of done.json, ABSENT, or UNKNOWN where the bucket cannot
 SEEN=no       # whether there is, or was, a slice to pay for
 EXPECTED=yes  # whether it is no surprise that there is none
 CREATIONS=0
+REQUESTS=0    # that ran out before they were granted
+HELD=0        # seconds in which a slice was there, or may have been
+LOOKED_AT=0   # when step last looked; as SECONDS
 SUBMISSIONS=0 # to this slice
 USEFUL_AT=0   # when the slice last worked, or was not there to be paid for; as SECONDS
 UNITS_AT=0    # when the job was submitted, or units last came; as SECONDS
@@ -80,11 +83,12 @@ look_for_done() {
 # step: looks at the slice and does what is due.
 step() {
   local state
-  ((SECONDS < MAX_HOURS * 3600)) || give_up "MAX_HOURS=$MAX_HOURS are over" "$TRY_AGAIN"
   if ! state=$(slice_state ABSENT); then
+    [[ $SEEN == no ]] || count_hours UNKNOWN
     count_failure
     return
   fi
+  count_hours "$state"
   case $state in ABSENT | ACTIVE) ;; *) FAILURES=0 ;; esac # those two have more to do
   case $state in
     ABSENT | DELETING) ;;
@@ -95,9 +99,40 @@ step() {
     ABSENT) ask_for_slice ;;
     ACTIVE) tend ;;
     SUSPENDED) ask_again "was preempted" ;;
-    FAILED) give_up "the request failed: $(failure_message)" 1 ;;
+    FAILED) ask_later ;;
     *) wait_a_while "$NAME is $state" ;;
   esac
+}
+
+# count_hours STATE: waiting for a slice costs nothing; MAX_HOURS bounds what does.
+count_hours() {
+  case $1 in
+    ABSENT | CREATING | ACCEPTED | WAITING_FOR_RESOURCES | FAILED | SUSPENDED) ;;
+    *) HELD=$((HELD + SECONDS - LOOKED_AT)) ;;
+  esac
+  LOOKED_AT=$SECONDS
+  ((HELD <= MAX_HOURS * 3600)) || give_up "MAX_HOURS=$MAX_HOURS are over" "$TRY_AGAIN"
+}
+
+# ask_later: a request that nobody could grant in time is made again; others failed for a reason.
+ask_later() {
+  local age
+  age=$(request_age)
+  ((age >= $(seconds_of "$VALID_UNTIL_DURATION"))) ||
+    give_up "the request failed: $(failure_message)" 1
+  ((REQUESTS < MAX_REQUESTS)) ||
+    give_up "no slice was granted: $REQUESTS requests ran out (MAX_REQUESTS)" "$TRY_AGAIN"
+  REQUESTS=$((REQUESTS + 1))
+  ((CREATIONS == 0)) || CREATIONS=$((CREATIONS - 1)) # those are preemptions
+  ask_again "was not granted within $VALID_UNTIL_DURATION"
+}
+
+# request_age: prints how many seconds ago the request was made; 0 where gcloud does not say.
+request_age() {
+  local created
+  created=$(ask "" compute tpus queued-resources describe "$NAME" "${TARGET[@]}" \
+    --format='value(createTime)') && created=$(date -d "$created" +%s) || created=$(date +%s)
+  echo "$(($(date +%s) - created))"
 }
 
 ask_for_slice() {
@@ -157,6 +192,9 @@ look_at_workers() {
   FAILURES=0
   if ((SUBMISSIONS == 0)) || grep -q ' idle' <<<"$1"; then
     submit
+  elif grep -q ' running' <<<"$1" && ended_early "$1" && ((SUBMISSIONS < MAX_SUBMISSIONS)); then
+    note "A worker has ended while others run: submitting again"
+    submit
   elif grep -q ' running' <<<"$1"; then
     USEFUL_AT=$SECONDS
     look_for_units
@@ -168,6 +206,13 @@ look_at_workers() {
     look_for_done # again: they may have ended since
     [[ $DONE != ABSENT ]] || submit_the_rest "$1"
   fi
+}
+
+# ended_early STATES: whether a worker ended in a way that another try can mend, as maintenance does.
+ended_early() {
+  local codes
+  codes=$(sed -n 's/.* ended \([0-9]*\),.*/\1/p' <<<"$1")
+  [[ -n $codes ]] && grep -qvx -e 0 -e "$BAD_INPUT" -e "$REFUSED" <<<"$codes"
 }
 
 # submit_the_rest STATES: every worker has ended, and units are missing.

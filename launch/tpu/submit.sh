@@ -92,7 +92,9 @@ on_every_worker() {
 
 # start_jobs ADDRESS...: each worker is told its number; 16 connections at a time.
 start_jobs() {
-  local index pids=() failed=0 worst=0 at_once=16
+  local index pids=() failed=0 worst=0 at_once=16 meet=yes states
+  states=$(worker_states "worker 0 idle, restarted 0 times")
+  ! grep -qv ' idle' <<<"$states" || meet=no # somebody has begun, and waits for nobody
   [[ $DRY_RUN == no ]] || at_once=1
   for ((index = 0; index < $#; index++)); do
     ((${#pids[@]} < at_once)) || wait_first
@@ -113,12 +115,12 @@ wait_first() {
   pids=("${pids[@]:1}")
 }
 
-# start_job INDEX ADDRESS...
+# start_job INDEX ADDRESS...: uses the variable meet of start_jobs.
 start_job() {
   local index=$1
   shift
   on_workers "$index" "$(worker start "$index" "$#" "$1:$COORDINATOR_PORT" "$MAX_RESTARTS" \
-    --config="$CONFIG" --config.output="$OUTPUT" "${JOB_FLAGS[@]}")"
+    "$meet" --config="$CONFIG" --config.output="$OUTPUT" "${JOB_FLAGS[@]}")"
 }
 
 main "$@"

@@ -4,6 +4,9 @@
 #
 #   supervise.sh DIRECTORY RESTARTS COMMAND...
 #
+# A command that ran for an hour (T2SQL_FORGIVEN, in seconds) before it failed has all its restarts
+# again: it is no loop of crashes.
+#
 # Waits before each restart, 5 s at first and 300 s at most, and tells the command in T2SQL_RESTARTS
 # how often it began again. Writes DIRECTORY/pid, /restarts and, at the end, /exit-code; holds
 # DIRECTORY/lock, so that a second supervisor leaves. SIGTERM goes on to the command and ends both.
@@ -16,24 +19,28 @@ readonly DIRECTORY=$1 RESTARTS=$2
 read -r -a PAUSES <<<"${T2SQL_PAUSES:-5 10 20 40 80 160 300}" # seconds
 shift 2
 CHILD=
+readonly FORGIVEN=${T2SQL_FORGIVEN:-3600}
 STOPPED=no
-RESTART=0
+RESTART=0 # of all
+USED=0    # of RESTARTS, since the command last ran for long
 
 main() {
   exec 9>"$DIRECTORY/lock"
   flock --timeout 5 9 || exit 0 # 5 s: who asks whether it is held holds it for a moment
   echo "$$" >"$DIRECTORY/pid"
   trap stop TERM INT HUP
-  local code
+  local code began
   while :; do
     echo "$RESTART" >"$DIRECTORY/restarts"
     code=0
+    began=$SECONDS
     run_once "$@" || code=$?
     note "ended with exit code $code"
-    if [[ $STOPPED == yes ]] || ! can_be_mended "$code" || ((RESTART >= RESTARTS)); then
+    ((SECONDS - began < FORGIVEN)) || USED=0
+    if [[ $STOPPED == yes ]] || ! can_be_mended "$code" || ((USED >= RESTARTS)); then
       break
     fi
-    RESTART=$((RESTART + 1))
+    RESTART=$((RESTART + 1)) USED=$((USED + 1))
     pause
     [[ $STOPPED == no ]] || break
   done
@@ -64,8 +71,8 @@ can_be_mended() {
 
 # `wait` ends at a signal, `sleep` alone would not.
 pause() {
-  local index=$((RESTART <= ${#PAUSES[@]} ? RESTART - 1 : ${#PAUSES[@]} - 1)) sleeper
-  note "restart $RESTART of $RESTARTS in ${PAUSES[index]} s"
+  local index=$((USED <= ${#PAUSES[@]} ? USED - 1 : ${#PAUSES[@]} - 1)) sleeper
+  note "restart $USED of $RESTARTS in ${PAUSES[index]} s"
   sleep "${PAUSES[index]}" 9>&- &
   sleeper=$!
   wait "$sleeper" || kill "$sleeper" 2>/dev/null || true

@@ -2,7 +2,8 @@
 # Runs on a worker of the slice, from a checkout of the submitted commit; submit.sh calls it.
 #
 #   worker.sh prepare [SECRET]    installs the packages; fetches Kaggle's login from SECRET
-#   worker.sh start INDEX COUNT COORDINATOR RESTARTS FLAG...    starts the supervised job
+#   worker.sh start INDEX COUNT COORDINATOR RESTARTS MEET FLAG...    starts the supervised job;
+#       MEET is yes, or no where the other workers are at work or done: then it waits for none
 #   worker.sh stop                stops it, in good order
 #   worker.sh state               prints a line: worker INDEX idle|running|ended CODE, ...
 #   worker.sh log                 prints what supervisor and job have said
@@ -11,6 +12,9 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 
 readonly JOB=$HOME/t2sql/job
+# Of the machine: other users of it have homes and jobs of their own, and the same chips.
+readonly CHIPS=${T2SQL_CHIPS:-/var/lock/t2sql-chips}
+readonly HUGE_PAGES=${T2SQL_HUGE_PAGES:-/sys/kernel/mm/transparent_hugepage/enabled}
 
 main() {
   mkdir -p -- "$JOB"
@@ -33,17 +37,36 @@ fetch_login() {
   chmod 600 -- "$HOME/.kaggle/kaggle.json"
 }
 
+# For large buffers; without them JAX warns of slow starts and transfers on v5e and later
+# (jax/_src/cloud_tpu_init.py).
+enable_huge_pages() {
+  [[ -e $HUGE_PAGES ]] && ! grep -qF '[always]' "$HUGE_PAGES" || return 0
+  [[ -w $HUGE_PAGES ]] && echo always >"$HUGE_PAGES" ||
+    sudo -n sh -c "echo always >$HUGE_PAGES" 2>/dev/null ||
+    say "transparent huge pages stay off: no right to write $HUGE_PAGES"
+}
+
+# take_chips INDEX: opens the machine's lock as file 8, for as long as the supervisor lives.
+take_chips() {
+  [[ -e $CHIPS ]] || (umask 0 && : >"$CHIPS") 2>/dev/null || true
+  exec 8<"$CHIPS"
+  flock --timeout 5 8 || die "worker $1: a job of another user has the chips: $CHIPS is locked" 3
+}
+
 start() {
-  local restarts=$4 what="commit ${ROOT##*/}, ${*:5}"
+  local restarts=$4 what="commit ${ROOT##*/}, ${*:6}"
   if is_running; then
     [[ $(cat -- "$JOB/what") == "$what" ]] ||
       die "worker $1 runs another job: $(cat -- "$JOB/what"). Submit with --restart to stop it" 3
     say "worker $1: the job runs already"
     return
   fi
+  take_chips "$1"
+  enable_huge_pages
   set_up weights tpu
   export T2SQL_PROCESS_ID=$1 T2SQL_NUM_PROCESSES=$2 T2SQL_COORDINATOR=$3
-  shift 4
+  [[ $5 == yes ]] || export T2SQL_MEETING_SECONDS=0
+  shift 5
   rm -f -- "$JOB/exit-code"
   printf '%s\n' "$what" >"$JOB/what"
   printf '%s\n' "$T2SQL_PROCESS_ID" >"$JOB/index"

@@ -10,10 +10,12 @@ remembers is in the directory that FAKE_GCLOUD names:
     worker_env.json       environment of the workers besides HOME and PATH
     secrets/NAME          what Secret Manager holds
     ssh-refusals          how many of the next connections fail
+    waits                 at how many looks a request still waits
 """
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -29,11 +31,18 @@ WIDE = ({"project", "format", "flatten"}, {"quiet"})
 SSH = ({"zone", "worker", "strict-host-key-checking"}, {"internal-ip"})
 QUEUED = ("compute", "tpus", "queued-resources")
 VM = ("compute", "tpus", "tpu-vm")
+CREATE = (
+    {"zone", "node-id", "runtime-version", "valid-until-duration", "labels"}
+    | {"network", "subnetwork", "service-account"},
+    {"spot", "reserved", "async", "internal-ips"},
+)
 ALLOWED = {
-    (*QUEUED, "create"): (
-        {"zone", "node-id", "accelerator-type", "runtime-version", "valid-until-duration"}
-        | {"network", "subnetwork", "service-account"},
-        {"spot", "async", "internal-ips"},
+    (*QUEUED, "create"): (CREATE[0] | {"accelerator-type"}, CREATE[1]),
+    ("alpha", *QUEUED, "create"): (
+        CREATE[0]
+        | {"accelerator-type", "type", "topology", "provisioning-model", "max-run-duration"}
+        | {"reservation", "boot-disk"},
+        CREATE[1],
     ),
     (*QUEUED, "describe"): ({"zone"}, set()),
     (*QUEUED, "delete"): ({"zone"}, {"force", "async"}),
@@ -103,21 +112,36 @@ def write_slice(known: dict) -> None:
 def create(names, flags):
     if (STATE / "slice.json").exists():
         raise Refusal(f"ALREADY_EXISTS: Resource '{names[0]}' already exists")
+    if "max-run-duration" in flags and flags.get("provisioning-model") != "flex-start":
+        raise Refusal("INVALID_ARGUMENT: max-run-duration is used with flex-start")
+    if "topology" in flags:
+        sides = map(int, flags["topology"].split("x"))
+        flags["accelerator-type"] = f"{flags['type']}-{math.prod(sides)}"
     generation = flags["accelerator-type"].rpartition("-")[0]
     if flags["runtime-version"] != EXPECTED_IMAGES[generation]:
         raise Refusal(f"INVALID_ARGUMENT: {flags['runtime-version']} is not for {generation}")
     hosts = HOSTS[flags["accelerator-type"]]
-    write_slice({"name": names[0], "state": GRANTING[0], "hosts": hosts, "warm": False})
+    known = {"name": names[0], "state": GRANTING[0], "hosts": hosts, "warm": False}
+    write_slice(known | {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
 
 
 def describe_queued(names, flags):
     known = read_slice(names[0])
-    print({"value(state.state)": known["state"]}.get(flags["format"], "out of capacity"))
-    if known["state"] in GRANTING[:-1]:
+    answers = {"value(state.state)": known["state"], "value(createTime)": known.get("created")}
+    print(answers.get(flags["format"], "out of capacity"))
+    if flags["format"] == "value(state.state)" and known["state"] in GRANTING[:-1] and granted():
         known["state"] = GRANTING[GRANTING.index(known["state"]) + 1]
         if known["state"] == "ACTIVE":
             boot(known["hosts"])
         write_slice(known)
+
+
+def granted() -> bool:
+    """Whether a request that is looked at goes on."""
+    path = STATE / "waits"
+    left = int(path.read_text()) if path.exists() else 0
+    path.write_text(str(max(0, left - 1)))
+    return left == 0
 
 
 def grant(hosts: int) -> None:
@@ -198,6 +222,7 @@ def ssh(names, flags):
 def start_session(home: pathlib.Path, command: str, output) -> subprocess.Popen:
     environment = json.loads((STATE / "worker_env.json").read_text())
     environment |= {"HOME": str(home), "FAKE_WORKER_OF": str(STATE)}
+    environment |= {"T2SQL_CHIPS": f"{home}/chips", "T2SQL_HUGE_PAGES": f"{home}/huge-pages"}
     return subprocess.Popen(
         ["bash", "-c", command],
         cwd=home,
@@ -299,6 +324,7 @@ def access_secret(names, flags):
 
 HANDLERS = {
     (*QUEUED, "create"): create,
+    ("alpha", *QUEUED, "create"): create,
     (*QUEUED, "describe"): describe_queued,
     (*QUEUED, "delete"): delete_queued,
     (*VM, "describe"): describe_vm,

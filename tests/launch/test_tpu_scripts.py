@@ -82,6 +82,28 @@ def test_create_takes_settings_from_a_file_and_flags_above_it(project, tmp_path)
     assert "--spot" not in call
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--provisioning=reserved"], {"--reserved"}),
+        (["--provisioning=reserved", "--reservation=mine"], {"--reserved", "--reservation=mine"}),
+        (
+            ["--provisioning=flex-start"],
+            {"--provisioning-model=flex-start", "--max-run-duration=12h"},
+        ),
+        (["--provisioning=flex-start", "--max-run-duration=90m"], {"--max-run-duration=90m"}),
+        (["--topology=4x4"], {"--type=v5litepod", "--topology=4x4"}),
+        (["--labels=team=sql,run=dev"], {"--labels=team=sql,run=dev"}),
+        (["--boot-disk=kms-key=KEY"], {"--boot-disk=kms-key=KEY"}),
+    ],
+)
+def test_create_asks_as_it_is_told(project, flags, expected):
+    project.run("create", *flags)
+    (call,) = project.calls(*CREATE) or project.calls("alpha", *CREATE)
+    assert expected <= set(call)
+    assert ("--accelerator-type=v5litepod-16" in call) == ("--topology=4x4" not in call)
+
+
 def test_create_does_nothing_where_the_slice_exists(project):
     project.run("create")
     assert (
@@ -98,6 +120,11 @@ def test_create_does_nothing_where_the_slice_exists(project):
         ("--accelerator-type=large", "expected one such as v5litepod-16"),
         ("--acelerator-type=v6e-8", "unknown flag '--acelerator-type'"),
         ("--provisioning=cheap", "expected spot or on-demand"),
+        ("--max-run-duration=4h", "Google takes one with flex-start only"),
+        ("--reservation=mine", "give --provisioning=reserved"),
+        ("--topology=4x8", "TOPOLOGY=4x8 has 32 chips, which is not v5litepod-16"),
+        ("--topology=large", "expected one such as 4x4"),
+        ("--valid-until-duration=soon", "'soon' is no duration"),
         ("--zone=", "ZONE is empty"),
         ("--name=T2SQL", "expected lower-case letters"),
         ("--poll-seconds=soon", "expected a number"),
@@ -165,6 +192,32 @@ def test_submit_of_another_job_is_refused_unless_it_is_to_restart(granted):
     granted.run("submit", "--output=gs://bucket/other", "--restart")
     assert "gs://bucket/other" in (home(granted, 0) / "ran").read_text()
     wait_until(lambda: sleeping_jobs() == 1)
+
+
+def test_the_other_workers_meet_when_all_begin_and_nobody_afterwards(pod):
+    line = 'echo "meets $T2SQL_MEETING_SECONDS" >>"$HOME/met"'
+    pod.set_job(f'{line}; [ "$T2SQL_PROCESS_ID" = 3 ] && exit 75; exec sleep 30')
+    pod.run("submit", "--output=gs://bucket/run", "--max-restarts=0")
+    wait_until(lambda: (home(pod, 3) / "t2sql/job/exit-code").exists())
+    pod.run("submit", "--output=gs://bucket/run", "--max-restarts=0")
+    wait_until(lambda: (home(pod, 3) / "met").read_text() == "meets \nmeets 0\n")
+
+
+def test_a_job_of_another_user_keeps_the_chips(granted):
+    lock = home(granted, 0) / "chips"
+    lock.touch()
+    with subprocess.Popen(["flock", lock, "sleep", "60"]) as other:
+        wait_until(lambda: subprocess.run(["flock", "-n", lock, "true"]).returncode)
+        said = granted.run("submit", "--output=gs://bucket/run", code=3)
+        other.kill()
+    assert "a job of another user has the chips" in said
+    assert not (home(granted, 0) / "ran").exists()
+
+
+def test_workers_have_huge_pages_before_the_job_begins(granted):
+    (home(granted, 0) / "huge-pages").write_text("always [madvise] never\n")
+    granted.run("submit", "--output=gs://bucket/run")
+    assert (home(granted, 0) / "huge-pages").read_text() == "always\n"
 
 
 def wait_until(condition) -> None:
@@ -446,6 +499,47 @@ def test_run_submits_again_while_units_are_missing(project, bucket):
     said = project.run("run", f"--output={bucket}/run", *RUN)
     assert said.count("Submitting commit") == 2
     assert "The run is complete" in said
+
+
+def test_run_starts_a_worker_again_that_ended_while_others_run(pod, bucket):
+    """As after maintenance: 143 from one of them, and units are missing."""
+    upload = upload_done(pod, bucket)
+    again = f'[ -e "$HOME/once" ] && {upload} && exit; touch "$HOME/once"; exit 143'
+    pod.set_job(f'[ "$T2SQL_PROCESS_ID" = 2 ] || exec sleep 60; {again}')
+    flags = ("--poll-seconds=0", "--max-restarts=0")
+    said = pod.run("run", f"--output={bucket}/run", *flags)
+    assert "A worker has ended while others run: submitting again" in said
+    assert "The run is complete" in said
+
+
+def test_waiting_for_a_slice_does_not_count_as_hours_of_it(project, bucket):
+    (project.state / "waits").write_text("3")
+    flags = (f"--output={bucket}/run", *RUN, "--poll-seconds=1", "--max-hours=0")
+    said = project.run("run", *flags, code=75)
+    assert said.count("t2sql is WAITING_FOR_RESOURCES") == 4
+    assert "MAX_HOURS=0 are over" in said
+    assert not (project.state / "slice.json").exists()
+
+
+def test_a_request_that_ran_out_is_made_again(project, bucket):
+    project.run("create")
+    known = json.loads((project.state / "slice.json").read_text())
+    known |= {"state": "FAILED", "created": "2026-01-01T00:00:00Z"}
+    (project.state / "slice.json").write_text(json.dumps(known))
+    project.set_job("exit 2")
+    said = project.run("run", f"--output={bucket}/run", *RUN, "--max-requests=1", code=2)
+    assert "t2sql was not granted within 6h: asking for it again" in said
+    assert len(project.calls(*CREATE)) == 2
+    assert "every worker has ended" in said
+
+
+def test_run_gives_up_where_no_slice_is_ever_granted(project, bucket):
+    project.run("create")
+    known = json.loads((project.state / "slice.json").read_text())
+    known |= {"state": "FAILED", "created": "2026-01-01T00:00:00Z"}
+    (project.state / "slice.json").write_text(json.dumps(known))
+    said = project.run("run", f"--output={bucket}/run", *RUN, "--max-requests=0", code=75)
+    assert "no slice was granted: 0 requests ran out" in said
 
 
 def test_run_gives_up_on_a_slice_that_is_always_preempted(project, bucket):

@@ -15,10 +15,10 @@ SCRIPT = pathlib.Path(__file__).parents[2] / "launch" / "tpu" / "supervise.sh"
 def supervise(tmp_path):
     started = []
 
-    def start(job: str, restarts: int = 2) -> subprocess.Popen:
+    def start(job: str, restarts: int = 2, **environ: str) -> subprocess.Popen:
         process = subprocess.Popen(
             [SCRIPT, tmp_path, str(restarts), "bash", "-c", job],
-            env=os.environ | {"T2SQL_PAUSES": "0.05 0.2"},
+            env=os.environ | {"T2SQL_PAUSES": "0.05 0.2"} | environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -66,6 +66,13 @@ def test_the_last_pause_repeats(supervise):
     assert [line.split("restart ")[1] for line in said.splitlines() if "restart " in line] == [
         f"{index} of 4 in {pause} s" for index, pause in enumerate(("0.05", "0.2", "0.2", "0.2"), 1)
     ]
+
+
+def test_a_command_that_ran_for_long_has_its_restarts_again(supervise, tmp_path):
+    job = "[ $T2SQL_RESTARTS -lt 3 ] && exit 75; exit 0"
+    process = supervise(job, restarts=1, T2SQL_FORGIVEN="0")
+    assert process.wait(20) == 0
+    assert (tmp_path / "restarts").read_text() == "3\n"
 
 
 def test_sigterm_ends_the_job_in_good_order_and_for_good(supervise, tmp_path):
