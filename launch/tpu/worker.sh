@@ -3,7 +3,8 @@
 #
 #   worker.sh prepare [SECRET]    installs the packages; fetches Kaggle's login from SECRET
 #   worker.sh start INDEX COUNT COORDINATOR RESTARTS MEET FLAG...    starts the supervised job;
-#       MEET is yes, or no where the other workers are at work or done: then it waits for none
+#       MEET is yes, or no where the other workers are at work or done: then it waits for none.
+#       Its log is copied to OUTPUT/logs/, since a preempted worker takes its disk along
 #   worker.sh stop                stops it, in good order
 #   worker.sh state               prints a line: worker INDEX idle|running|ended CODE, ...
 #   worker.sh log                 prints what supervisor and job have said
@@ -14,6 +15,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 readonly JOB=$HOME/t2sql/job
 # Of the machine: other users of it have homes and jobs of their own, and the same chips.
 readonly CHIPS=${T2SQL_CHIPS:-/var/lock/t2sql-chips}
+readonly LOG_SECONDS=${T2SQL_LOG_SECONDS:-60} # between two copies of the log
 readonly HUGE_PAGES=${T2SQL_HUGE_PAGES:-/sys/kernel/mm/transparent_hugepage/enabled}
 
 main() {
@@ -74,7 +76,29 @@ start() {
   setsid "$ROOT/launch/tpu/supervise.sh" "$JOB" "$restarts" "$PYTHON" -m t2sql.main "$@" \
     >>"$JOB/log" 2>&1 </dev/null &
   wait_for_start "$!"
+  setsid "$ROOT/launch/tpu/worker.sh" keep_log "$(log_url "$@")" >"$JOB/keep-log" 2>&1 \
+    </dev/null 8>&- &
   say "worker $T2SQL_PROCESS_ID: started"
+}
+
+# log_url FLAG...: prints where this start's log goes, beside what the job writes.
+log_url() {
+  local flag
+  for flag in "$@"; do
+    [[ $flag != --config.output=* ]] || printf '%s/logs/worker-%s-%s.log\n' \
+      "${flag#*=}" "$T2SQL_PROCESS_ID" "$(date -u +%Y%m%dT%H%M%SZ)"
+  done
+}
+
+# keep_log URL: copies the log when it has grown, until the job has ended. A bucket that cannot be
+# written for a while is tried again; why is in JOB/keep-log.
+keep_log() {
+  local copied=-1 size ended=no
+  until [[ $ended == yes ]]; do
+    ! flock --timeout "$LOG_SECONDS" "$JOB/lock" true || ended=yes
+    size=$(stat -c %s -- "$JOB/log")
+    ((size == copied)) || ! gcloud storage cp --quiet "$JOB/log" "$1" || copied=$size
+  done
 }
 
 # wait_for_start SUPERVISOR

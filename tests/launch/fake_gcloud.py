@@ -52,6 +52,7 @@ ALLOWED = {
     (*VM, "scp"): (SSH[0] | {"scp-flag"}, SSH[1] | {"recurse", "compress"}),
     ("storage", "ls"): (set(), {"recursive"}),
     ("storage", "cat"): (set(), set()),
+    ("storage", "cp"): (set(), set()),
     ("storage", "rm"): (set(), {"recursive"}),
     ("secrets", "versions", "access"): ({"secret", "out-file"}, set()),
 }
@@ -270,11 +271,10 @@ def worker_processes() -> list[int]:
     return pids
 
 
-def api(path: str, method: str = "GET", **query: str) -> bytes:
+def api(path: str, method: str = "GET", body: bytes | None = None, **query: str) -> bytes:
     import urllib.request  # takes as long as all the rest of most calls
 
     url = f"{os.environ['STORAGE_EMULATOR_HOST']}{path}?{urllib.parse.urlencode(query)}"
-    body = b"{}" if method == "POST" else None
     with urllib.request.urlopen(urllib.request.Request(url, body, method=method)) as reply:
         return reply.read()
 
@@ -290,10 +290,15 @@ def matching(url: str) -> list[tuple[str, str]]:
     return [(bucket, name) for name in names]
 
 
-def put(url: str) -> None:
-    """Stores an object that holds `{}`."""
+def put(url: str, data: bytes = b"{}") -> None:
+    """Stores an object."""
     bucket, _, name = url.removeprefix("gs://").partition("/")
-    api(f"/upload/storage/v1/b/{bucket}/o", method="POST", uploadType="media", name=name)
+    path = f"/upload/storage/v1/b/{bucket}/o"
+    api(path, method="POST", body=data, uploadType="media", name=name)
+
+
+def copy(names, flags):
+    put(names[1], pathlib.Path(names[0]).read_bytes())
 
 
 def list_objects(names, flags):
@@ -333,6 +338,7 @@ HANDLERS = {
     (*VM, "scp"): scp,
     ("storage", "ls"): list_objects,
     ("storage", "cat"): cat,
+    ("storage", "cp"): copy,
     ("storage", "rm"): remove,
     ("secrets", "versions", "access"): access_secret,
 }

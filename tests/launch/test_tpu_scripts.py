@@ -29,8 +29,8 @@ def project(cloud, tmp_path):
     python.write_text(JOB)
     python.chmod(0o755)
 
-    def set_job(line: str) -> None:
-        cloud.set_worker_environment(T2SQL_PYTHON=str(python), TEST_JOB=line)
+    def set_job(line: str, **variables: str) -> None:
+        cloud.set_worker_environment(T2SQL_PYTHON=str(python), TEST_JOB=line, **variables)
 
     cloud.set_job = set_job
     cloud.set_job("exec sleep 30")
@@ -237,6 +237,17 @@ def command_of(pid: int) -> str:
             return file.read().replace("\0", " ")
     except FileNotFoundError:
         return ""
+
+
+def test_the_log_of_a_preempted_worker_is_in_the_bucket(granted, bucket, gcs_server):
+    storage = {"STORAGE_EMULATOR_HOST": gcs_server.url, "T2SQL_LOG_SECONDS": "0.1"}
+    granted.set_job("echo working; exec sleep 30", **storage)
+    granted.run("submit", f"--output={bucket}/run")
+    name = bucket.removeprefix("gs://")
+    wait_until(lambda: any(b"working" in log for log in gcs_server.objects(name).values()))
+    fake_gcloud.preempt()
+    (log,) = gcs_server.objects(name)
+    assert log.startswith("run/logs/worker-0-")
 
 
 def test_submit_waits_for_no_slice(project):
