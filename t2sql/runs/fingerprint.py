@@ -36,6 +36,7 @@ def make_fingerprint(
     factory: factory_lib.LLMModuleFactory,
 ) -> dict[str, Any]:
     """Everything that decides which bytes the run writes."""
+    sampling = predict.sampling_config(config, prompt)
     return {
         "data": {
             "split": config.data.split,
@@ -50,25 +51,21 @@ def make_fingerprint(
         },
         "adapter": factory.adapter and factory.adapter.sha256,
         "prompt": {"name": prompt.name, "sha256": prompt.digest},
-        "sampling": _sampling(config, prompt),
+        "sampling": _sampling_values(sampling),
         "dtype": factory.dtype,
         "prompt_buckets": list(config.prompt_buckets),
         "unit_size": config.unit_size,
-    } | ({"output_version": manifest.CANDIDATES_VERSION} if _is_scored(config) else {})
+    } | ({"output_version": manifest.CANDIDATES_VERSION} if sampling.is_scored else {})
 
 
-def _is_scored(config: ml_collections.ConfigDict) -> bool:
-    return config_lib.SamplingConfig(**config.sampling).is_scored
-
-
-def _sampling(config: ml_collections.ConfigDict, prompt: prompts.Prompt) -> dict[str, Any]:
+def _sampling_values(sampling: config_lib.SamplingConfig) -> dict[str, Any]:
     """The values of sampling, without those at their default that older runs do not know."""
-    values = predict.sampling_values(config, prompt)
-    defaults = dataclasses.asdict(config_lib.SamplingConfig())
+    defaults = config_lib.SamplingConfig()
+    values = dataclasses.asdict(sampling)
     return {
         name: value
         for name, value in values.items()
-        if name not in _LATER_VALUES or value != defaults[name]
+        if name not in _LATER_VALUES or value != getattr(defaults, name)
     }
 
 

@@ -20,10 +20,10 @@ from t2sql.sampling import memory as memory_lib
 from t2sql.sql.clean import clean_sql
 
 
-def sampling_values(config: ml_collections.ConfigDict, prompt: Prompt) -> dict[str, Any]:
-    """The values of `SamplingConfig`; the prompt's own stop strings come first."""
+def sampling_config(config: ml_collections.ConfigDict, prompt: Prompt) -> sampling.SamplingConfig:
+    """How a run samples; the prompt's own stop strings come first."""
     stop = tuple(dict.fromkeys((*prompt.stop, *config.sampling.stop)))
-    return config.sampling.to_dict() | {"stop": stop}
+    return sampling.SamplingConfig(**config.sampling.to_dict() | {"stop": stop})
 
 
 def check(config: ml_collections.ConfigDict, factory: LLMModuleFactory, prompt: Prompt) -> None:
@@ -33,7 +33,7 @@ def check(config: ml_collections.ConfigDict, factory: LLMModuleFactory, prompt: 
       InputError: names the value and the rule.
     """
     sampling.check(
-        sampling.SamplingConfig(**sampling_values(config, prompt)),
+        sampling_config(config, prompt),
         batch_size=factory.mesh.size if config.batch_size == config_lib.AUTO else config.batch_size,
         prompt_buckets=config.prompt_buckets,
         mesh=factory.mesh,
@@ -55,7 +55,7 @@ def make_sampler(
         params=params,
         tokenizer=factory.tokenizer,
         mesh=factory.mesh,
-        config=sampling.SamplingConfig(**sampling_values(config, prompt)),
+        config=sampling_config(config, prompt),
         batch_size=batch_size or config_lib.known_batch_size(config),
         prompt_buckets=config.prompt_buckets,
         prefill_tokens=config.prefill_tokens,
