@@ -60,6 +60,7 @@ _SLOW = (
     "runtime/test_compilation_cache.py::test_a_second_run_finds_all_of_its_programs",
     "storage/test_gcs_faults.py::test_a_run_of_200_units_through_a_random_mix_of_faults",
     "launch",
+    "model/test_export.py",
     "sampling/test_attention.py",
     "sampling/test_in_place_of_gemmas.py",
     "training/test_gold_sql.py::test_every_train_query_gives_the_same_result",
@@ -70,6 +71,9 @@ _SLOW = (
     "training/test_sampled_softmax.py",
     "training/test_train_command",
     "sampling/test_constrained",
+    "sampling/test_decode_kernel",
+    "sampling/test_memory",
+    "sampling/test_samples",
     "sampling/test_sampler",
     "constraint/test_reach",
 )

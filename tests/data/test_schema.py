@@ -74,7 +74,7 @@ def test_files_that_are_no_databases_are_left_out_of_the_suite(data_root, capsys
         "._fleet.sqlite: left out of the databases of fleet: it is a hidden file"
     )
     assert told[2].endswith("it is not a SQLite database (begins with b'<html>404</html>')")
-    assert told[3].endswith("it is empty")
+    assert told[3].endswith("it is empty (0 bytes)")
     assert told[4].endswith("it cannot be read: Is a directory")
 
 
