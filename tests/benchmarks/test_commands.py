@@ -8,9 +8,11 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
-COMMANDS = sorted(
-    path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text()
-)
+SOURCES = {path.stem: path.read_text() for path in sorted((ROOT / "benchmarks").glob("*.py"))}
+LIBRARIES = [name for name, source in SOURCES.items() if "no command" in source]
+COMMANDS = [
+    name for name, source in SOURCES.items() if "__main__" in source and name not in LIBRARIES
+]
 # Each command in a fork of one process, which imports JAX and gemma once for all.
 _FORKS = """
 import json, os, runpy, sys, tempfile, traceback
@@ -25,6 +27,7 @@ for command, *arguments in json.loads(sys.argv[1]):
             code = 1
             try:
                 runpy.run_module(f"benchmarks.{command}", run_name="__main__", alter_sys=True)
+                code = 0
             except SystemExit as end:
                 code = end.code or 0
             except BaseException:
@@ -52,7 +55,7 @@ def _run(*commands: list[str]) -> list[tuple[int, str]]:
 
 
 # By what is tried: the command and its arguments.
-_TRIED = {name: [name, "--help"] for name in COMMANDS} | {
+_TRIED = {name: [name, "--help"] for name in COMMANDS + LIBRARIES} | {
     "unknown engine": ["peers", "--data=nowhere", "--engines=llama.cpp,vllm"],
     "printed engines": ["peers", "--data=nowhere", "--engines=llama.cpp,gm.text.Sampler batched"],
     "unknown mode": ["peers", "--data=nowhere", "--modes=sampled"],
@@ -70,6 +73,13 @@ def test_help_is_no_failure(endings, name):
     code, output = endings[name]
     assert code == 0, output
     assert f"python -m benchmarks.{name}" in output
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_part_of_others_says_so(endings, name):
+    code, output = endings[name]
+    assert code == 0
+    assert output.endswith("A part of other benchmarks, and no command.\n")
 
 
 @pytest.mark.parametrize(
