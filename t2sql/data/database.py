@@ -77,6 +77,8 @@ def _why_no_database(path: Path) -> str | None:
     try:
         if reason := _other_content(path):
             return f"it is {reason}"
+        if _is_cut_off(path):
+            return f"it is cut off after {path.stat().st_size:,} bytes"
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
     try:
@@ -208,6 +210,18 @@ def _other_content(path: Path) -> str:
     if not head:
         return "empty (0 bytes)"
     return "" if head == _MAGIC else f"not a SQLite database (begins with {head!r})"
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Whether a SQLite file is shorter than its header says; a header may leave that open."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    if len(header) < 100:
+        return True
+    page_size = int.from_bytes(header[16:18])
+    page_size = 1 << 16 if page_size == 1 else page_size
+    is_counted = header[24:28] == header[92:96]  # change counter, the one that the count is for
+    return is_counted and path.stat().st_size < page_size * int.from_bytes(header[28:32])
 
 
 def _check_file(database: Path) -> None:

@@ -8,13 +8,14 @@ from t2sql import errors
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Reads a JSON list of objects; of a `.jsonl` file, an object a line.
+    """Reads a JSON list of objects, or JSON lines, an object a line, whatever the file's name.
 
     Raises:
       InputError: the file is missing, unreadable, not UTF-8, not JSON, or not a list of objects.
     """
     text = _read_text(path)
-    records = _parse_lines(path, text) if path.suffix == ".jsonl" else _parse(path, text)
+    by_line = path.suffix == ".jsonl" or _is_json_lines(text)
+    records = _parse_lines(path, text) if by_line else _parse(path, text)
     if not isinstance(records, list):
         raise errors.InputError(f"{path}: expected a JSON list of records, found {_kind(records)}")
     for index, record in enumerate(records):
@@ -139,9 +140,7 @@ def _parse_lines(path: Path, text: str) -> list[Any]:
 
 def _other_format(text: str) -> str:
     """What a text that is not JSON looks like, and what to do; "" if nobody knows."""
-    first, _, rest = text.lstrip().partition("\n")
-    if _is_object(first) and (not rest.strip() or _is_object(rest.lstrip().partition("\n")[0])):
-        return ". This is JSON lines, a record a line: call the file .jsonl"
+    first = text.lstrip().partition("\n")[0]
     separator = "\t" if "\t" in first else ","
     names = [name.strip().strip('"').lower() for name in first.split(separator)]
     if "question" in names and len(names) > 1:
@@ -149,8 +148,14 @@ def _other_format(text: str) -> str:
     return ""
 
 
+def _is_json_lines(text: str) -> bool:
+    """Whether each of the first two lines is an object, and there are two."""
+    first, _, rest = text.lstrip().partition("\n")
+    return _is_object(first) and _is_object(rest.lstrip().partition("\n")[0])
+
+
 def _is_object(line: str) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
+        return line.startswith("{") and isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return False

@@ -338,8 +338,11 @@ def _change_that_decides(
             message = f"{change}, as in the official evaluator, and then it fails"
             return Reason(rule, f"{message}: {predicted.message}")
         if runner.agree(other_gold, other, ordered=preprocess.is_ordered(pair.gold)):
-            rows = f"{gold.row_count:,} rows in gold, {predicted.row_count:,} in the prediction"
-            return Reason(rule, f"{change}, as in the official evaluator; then: {rows}")
+            then = f"{gold.row_count:,} rows in gold, {predicted.row_count:,} in the prediction"
+            if gold.row_count == predicted.row_count:
+                ordered = preprocess.is_ordered(pair.gold)
+                then = runner.explain(pair, gold, predicted, ordered=ordered, ties=None).message
+            return Reason(rule, f"{change}, as in the official evaluator; then: {then}")
     return None
 
 

@@ -16,6 +16,8 @@ from t2sql.data.schema import Schema
 from t2sql.report import spider_files
 from t2sql.storage import local_cache
 
+_SUFFIXES = (".sqlite", ".sqlite3", ".db", ".db3")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Questions:
@@ -232,6 +234,14 @@ def _databases(
         if not database.is_file():
             raise errors.InputError(
                 f"{where}: there is no database {db_id!r} in the data ({database} is missing)"
-                f"{folder.missing_databases}"
+                f"{_beside(database)}{folder.missing_databases}"
             )
     return tuple(sorted(first_use))
+
+
+def _beside(database: Path) -> str:
+    """What may be the missing database under another name, and what to do; "" if nothing is."""
+    files = [path.name for path in sorted(database.parent.glob("[!.]*")) if path.is_file()]
+    names = [f"{database.stem}{suffix}".lower() for suffix in _SUFFIXES]
+    like = [name for name in files if name.lower() in names]
+    return f"; rename {like[0]} beside it to {database.name}" if len(like) == 1 else ""

@@ -17,6 +17,7 @@ _BREAKS = str.maketrans(dict.fromkeys("\n\r\t\v\f", " "))
 NO_SQL = "SELECT"
 # How a CSV file may call its column of SQL, perhaps after a word, as in pred_sql.
 _SQL_COLUMNS = {"sql", "query", "prediction", "predicted"}
+_TABLES = ((",", "CSV"), (";", "CSV"), ("\t", "TSV"))
 _BIRD_SEPARATOR = "\t----- bird -----\t"
 
 
@@ -85,8 +86,10 @@ class LineFile:
         name = None
         if first.lstrip()[:1] in ("{", "["):
             name = _json_format(list(self))
-        elif _is_csv_head(first):
-            name = "CSV"
+        elif "\0" in first[:2]:
+            name = "UTF-16 without a byte-order mark"
+        else:
+            name = next((name for mark, name in _TABLES if _is_head(first, mark)), None)
         if name is not None:
             raise errors.InputError(
                 f"{self.path}: this is {name}; a file has one query a line, in the order of the "
@@ -109,10 +112,12 @@ class LineFile:
             ) from error
 
 
-def _is_csv_head(line: str) -> bool:
-    cells = [cell.strip().strip('"').casefold() for cell in line.split(",")]
+def _is_head(line: str, separator: str) -> bool:
+    """Whether a line names the columns of a table, one of them of SQL."""
+    cells = [cell.strip().strip('"').casefold() for cell in line.split(separator)]
     return (
         len(cells) > 1
+        and "select" not in cells  # an empty query, before a db_id
         and all(re.fullmatch(r"\w+", cell) for cell in cells)
         and any(cell.rpartition("_")[2] in _SQL_COLUMNS for cell in cells)
     )

@@ -30,6 +30,15 @@ def test_broken_files(tmp_path, content, message):
         records.read_records(path)
 
 
+def test_json_lines_are_read_whatever_the_name(tmp_path):
+    path = tmp_path / "r.json"
+    path.write_text('{"a": "{"}\n\n{"a": []}\n')
+    assert records.read_records(path) == [{"a": "{"}, {"a": []}]
+    path.write_text('{"a": 1}\n{"a": 2}\n{"a"')
+    with pytest.raises(errors.InputError, match=r"r\.json, line 3: not valid JSON"):
+        records.read_records(path)
+
+
 def test_a_byte_order_mark_is_no_harm(tmp_path):
     path = tmp_path / "r.json"
     path.write_bytes(b'\xef\xbb\xbf[{"a": "\xc3\xa9"}]')
@@ -63,7 +72,6 @@ def test_wrong_fields(tmp_path, record, message):
 @pytest.mark.parametrize(
     ("content", "format_name"),
     [
-        ('{"db_id": "a", "question": "b"}\n{"db_id": "a", "question": "c"}\n', "JSON lines"),
         ('{"db_id": "a",\n "question": "b"}\n{"db_id": "a"', None),
         ("db_id,question,query\nfleet,How many?,SELECT 1\n", "CSV"),
         ('"db_id"\t"question"\nfleet\tHow many?\n', "TSV"),

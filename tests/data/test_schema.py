@@ -61,6 +61,8 @@ def test_files_that_are_no_databases_are_left_out_of_the_suite(data_root, capsys
         ".backup.sqlite": canonical.read_bytes(),
         "download.sqlite": b"<html>404</html>",
         "empty.sqlite": b"",
+        "half.sqlite": canonical.read_bytes()[:-1000],
+        "head.sqlite": canonical.read_bytes()[:50],
         "other.sqlite": canonical.read_bytes(),
     }.items():
         (canonical.parent / name).write_bytes(content)
@@ -69,13 +71,16 @@ def test_files_that_are_no_databases_are_left_out_of_the_suite(data_root, capsys
         paths = database.database_paths(data_root, "fleet")
         assert [path.name for path in paths] == ["fleet.sqlite", "other.sqlite"]
     told = capsys.readouterr().err.splitlines()
-    assert len(told) == 5
+    assert len(told) == 7
     assert told[0].endswith(
         "._fleet.sqlite: left out of the databases of fleet: it is a hidden file"
     )
     assert told[2].endswith("it is not a SQLite database (begins with b'<html>404</html>')")
     assert told[3].endswith("it is empty (0 bytes)")
     assert told[4].endswith("it cannot be read: Is a directory")
+    length = canonical.stat().st_size - 1000
+    assert told[5].endswith(f"it is cut off after {length:,} bytes")
+    assert told[6].endswith("it is cut off after 50 bytes")
 
 
 def test_a_database_without_tables_is_left_out_of_the_suite(data_root, make_database, capsys):

@@ -185,6 +185,12 @@ JOIN = "FROM venue AS T1 JOIN paper AS T2 ON T1.id = T2.venue_id"
             "rows in gold, 1 in the prediction",
         ),
         (
+            "SELECT value FROM json_each('[1, 2]')",
+            "SELECT value FROM json_each('[1, 2]')",
+            "placeholder",
+            "as in the official evaluator; then: gold returns 2, the prediction does not; 1 of 2",
+        ),
+        (
             "SELECT nome FROM venue",
             "SELECT name FROM venue",
             "gold_fails",

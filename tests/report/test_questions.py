@@ -53,6 +53,14 @@ def test_a_gold_file_for_a_run_has_to_align(tmp_path, data):
         read(data, path, required=True)
 
 
+@pytest.mark.parametrize("name", ["shop.db", "Shop.sqlite", "shop.SQLITE3"])
+def test_a_database_under_another_name_is_named(data, name):
+    path = data / "database/shop/shop.sqlite"
+    path.rename(path.with_name(name))
+    with pytest.raises(errors.InputError, match=f"missing.; rename {name} beside it to shop.sq"):
+        read(data)
+
+
 def test_a_db_id_that_does_not_exist_is_named_with_its_line(tmp_path, data):
     path = gold_file(tmp_path, [("SELECT 1", "shop"), ("SELECT 1", "zoo")])
     with pytest.raises(errors.InputError, match=r"my_gold.sql, line 2: there is no database 'zoo'"):

@@ -96,6 +96,9 @@ def test_a_query_on_one_line_gives_the_same_rows():
         ('{"sql": "SELECT 1"}\n{"sql": "SELECT 2"}\n', "JSON lines"),
         ("question_id,predicted_sql\n0,SELECT 1\n", "CSV"),
         ('"db_id","query"\n"school","SELECT 1"\n', "CSV"),
+        ("id;sql\n1;SELECT 1\n", "CSV"),
+        ("question\tsql\nHow many?\tSELECT 1\n", "TSV"),
+        ("SELECT 1\n".encode("utf-16-le").decode(), "UTF-16"),
     ],
 )
 def test_another_format_is_named(tmp_path, text, name):
@@ -103,7 +106,9 @@ def test_another_format_is_named(tmp_path, text, name):
         LineFile(write(tmp_path, text.encode()))
 
 
-@pytest.mark.parametrize("text", ["[SELECT 1]\nSELECT 2", "SELECT id, query\nSELECT 2", "{ 1\n2"])
+@pytest.mark.parametrize(
+    "text", ["[SELECT 1]\nSELECT 2", "SELECT id, query\n2", "{ 1\n2", "SELECT\tstudent_query\n2"]
+)
 def test_a_query_that_only_begins_like_another_format_is_a_query(tmp_path, text):
     assert list(LineFile(write(tmp_path, text.encode()))) == text.split("\n")
 

@@ -29,6 +29,11 @@ _FORBIDDEN = frozenset(
 )
 # What FTS5 asks before it reads its index, and FTS3 and FTS4 when they are opened.
 _READ_PRAGMAS = frozenset(("data_version", "page_size"))
+# What describes tables to a query: SELECT name FROM pragma_table_info('singer').
+_DESCRIBING_PRAGMAS = frozenset(
+    ("table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo")
+    + ("foreign_key_list",)
+)
 # R-tree, when it is opened, prepares statements that write to these tables of its own.
 _RTREE_SHADOWS = ("_node", "_rowid", "_parent")
 _PROGRESS_OPS = 10_000
@@ -179,7 +184,8 @@ def _authorizer(rtree_tables: list[str]) -> Callable[..., int]:
         if action == sqlite3.SQLITE_READ:
             return first.lower() not in _FORBIDDEN
         if action == sqlite3.SQLITE_PRAGMA:
-            return first.lower() in _READ_PRAGMAS and second is None
+            name = first.lower()
+            return name in _DESCRIBING_PRAGMAS or (name in _READ_PRAGMAS and second is None)
         if action in _WRITING and first.lower() in rtree_shadows:
             return True
         # How a virtual table of any module declares its columns to SQLite before 3.42 or so.
