@@ -146,7 +146,7 @@ _LOOK_ALIKES: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
         "integer_or_real",
         "the values are equal, but 1 and 1.0 sort in another way among the values of a row, which "
         "the comparison sorts as text",
-        lambda value: float(value) if isinstance(value, int) else value,
+        lambda value: float(value) if isinstance(value, int) and float(value) == value else value,
     ),
     ("value_types", "values look equal and are of other types", _as_number),
     ("text_form", "texts differ in case, white space or Unicode form alone", _plain_text),

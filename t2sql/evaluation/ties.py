@@ -55,9 +55,14 @@ class Ties:
         )
 
     def allow_rows(self, rows: Sequence[Row]) -> bool:
-        """Whether gold's LIMIT could as well keep these rows, in any order, as they tie."""
-        if self.start or not 0 < self.stop < len(self.rows) or len(rows) != self.stop:
+        """Whether gold's LIMIT could as well keep these rows, as they tie.
+
+        They may come in any order, but behind an OFFSET in gold's.
+        """
+        if not self.start < self.stop < len(self.rows) or len(rows) != self.stop - self.start:
             return False
+        if self.start:
+            return self.allow_order(rows)
         last = self._key(self.stop - 1)
         certain = collections.Counter(row for row, key in self.rows[: self.stop] if key != last)
         tied = collections.Counter(row for row, key in self.rows if key == last)
@@ -65,12 +70,17 @@ class Ties:
         return certain <= given and given - certain <= tied
 
     def allow_order(self, rows: Sequence[Row]) -> bool:
-        """Whether gold's ORDER BY could as well return its own rows in this order."""
-        key_of = dict(self.rows)
-        if len(key_of) < len(set(self.rows)):
-            return False  # Equal rows with different keys: which one is meant cannot be told.
-        keys = [key for _, key in self.rows[self.start : self.stop]]
-        return [key_of.get(row) for row in rows] == keys
+        """Whether gold's ORDER BY could as well return these rows in this order."""
+        if len(rows) != self.stop - self.start:
+            return False
+        tied: dict[Row, collections.Counter[Row]] = collections.defaultdict(collections.Counter)
+        for row, key in self.rows:
+            tied[key][row] += 1
+        for (_, key), row in zip(self.rows[self.start : self.stop], rows, strict=True):
+            if not tied[key][row]:
+                return False
+            tied[key][row] -= 1
+        return True
 
     def _key(self, index: int) -> Row:
         return self.rows[index][1]

@@ -99,6 +99,12 @@ JOIN = "FROM venue AS T1 JOIN paper AS T2 ON T1.id = T2.venue_id"
             "the prediction returns other rows that tie where gold's LIMIT cuts",
         ),
         (
+            "SELECT 9007199254740993",
+            "SELECT 9007199254740992.0",
+            "values",
+            "gold returns 9007199254740993, the prediction does not",
+        ),
+        (
             "SELECT papers FROM venue WHERE id = 1",
             "SELECT CAST(papers AS TEXT) FROM venue WHERE id = 1",
             "value_types",

@@ -99,14 +99,21 @@ def test_rows_that_limit_may_as_well_keep():
     assert not ties.allow_rows([("Dan",), ("Dan",)])
     assert not ties.allow_rows([("Dan",)])
     assert not _ties("SELECT name FROM singer ORDER BY name LIMIT 1").allow_rows([("Bob",)])
+    behind = _ties("SELECT name FROM singer ORDER BY age DESC LIMIT 2 OFFSET 1")
+    assert behind.allow_rows([("Cyd",), ("Bob",)])
+    assert not behind.allow_rows([("Cyd",), ("Dan",)])
 
 
 def test_orders_that_order_by_allows():
     ties = _ties("SELECT name FROM singer ORDER BY age DESC")
     assert ties.allow_order([("Dan",), ("Cyd",), ("Ann",), ("Bob",)])
     assert not ties.allow_order([("Ann",), ("Bob",), ("Cyd",), ("Dan",)])
-    # Of equal rows that sort apart, which one stands where cannot be told.
-    assert not _ties("SELECT country FROM singer ORDER BY name").allow_order([("UK",)] * 4)
+    assert not ties.allow_order([("Dan",), ("Ann",), ("Ann",), ("Bob",)])
+    assert not ties.allow_order([("Dan",), ("Ann",)])
+    # Equal rows that sort apart.
+    ties = _ties("SELECT country FROM singer ORDER BY age")
+    assert ties.allow_order([("US",), ("US",), ("UK",), ("UK",)])
+    assert not ties.allow_order([("US",), ("UK",), ("UK",), ("US",)])
 
 
 @pytest.mark.timeout(20)
