@@ -137,6 +137,21 @@ def test_columns_that_sqlite_cannot_sort_have_values(tmp_path):
     assert read(path) == {ColumnRef("ship", "name"): ["Gjøa", "Fram"]}
 
 
+def test_a_generated_column_that_fails_on_a_row_ends_nothing(tmp_path, make_database):
+    path = make_database(
+        tmp_path / "x.sqlite",
+        """
+        CREATE TABLE doc (body TEXT);
+        INSERT INTO doc VALUES ('not JSON');
+        ALTER TABLE doc ADD COLUMN color AS (json_extract(body, '$.color'));
+        CREATE TABLE ship (name TEXT);
+        INSERT INTO ship VALUES ('Fram');
+        """,
+    )
+    assert read(path)["ship", "name"] == ["Fram"]
+    assert notices.told() == (f"{path}: not all values of doc are known here: malformed JSON",)
+
+
 def test_a_full_text_table_over_rows_that_are_gone_has_no_values(tmp_path, make_database):
     path = make_database(
         tmp_path / "x.sqlite",

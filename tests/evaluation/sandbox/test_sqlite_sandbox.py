@@ -505,6 +505,25 @@ def test_useful_sql_runs(folder, executor):
     assert rows('SELECT "no_such_column" FROM t LIMIT 1') == (("no_such_column",),)
 
 
+def test_views_and_generated_columns_call_what_a_query_may_call(tmp_path, executor):
+    path = tmp_path / "schema.sqlite"
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        """
+        CREATE TABLE doc (body TEXT, color TEXT AS (json_extract(body, '$.color')));
+        INSERT INTO doc VALUES ('{"color": "red"}');
+        CREATE VIEW colors AS SELECT body ->> 'color' AS color FROM doc;
+        CREATE VIEW evil AS SELECT load_extension('evil') FROM doc;
+        CREATE VIEW pages AS SELECT * FROM sqlite_dbpage;
+        """
+    )
+    connection.close()
+    assert executor.run(path, "SELECT color FROM doc").rows == (("red",),)
+    assert executor.run(path, "SELECT color FROM colors").rows == (("red",),)
+    for view in ("evil", "pages"):
+        assert not executor.run(path, f"SELECT * FROM {view}").ok
+
+
 def test_text_that_is_not_utf8_loses_its_wrong_bytes(tmp_path, executor):
     path = tmp_path / "latin.sqlite"
     connection = sqlite3.connect(path)
