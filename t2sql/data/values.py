@@ -1,9 +1,9 @@
 """The text values of a database: read within bounds, and found in questions."""
 
 import collections
-import contextlib
 import hashlib
 import json
+import logging
 import re
 import sqlite3
 from pathlib import Path
@@ -25,7 +25,9 @@ _TOO_MANY = f"the database has more than {MAX_VALUES:,}"
 _ROWS_AT_ONCE = 1000
 # Values of databases of so many bytes are kept; raise the version when others are read.
 _KEPT_FROM = 32 << 20
-_KEPT_VERSION = 1
+_KEPT_VERSION = 2
+_MAX_KEPT_BYTES = 256 << 20  # of all files in the cache
+_logger = logging.getLogger(__name__)
 
 # Scripts without spaces between words (Chinese, Japanese, Thai, Lao, Burmese, Khmer), or whose
 # particles hang on the word (Korean): a value may begin and end anywhere, so each character
@@ -71,7 +73,7 @@ def read_values(database: Path, schema: Schema) -> dict[ColumnRef, list[str]]:
     """
     status = database.stat()
     if status.st_size < _KEPT_FROM:
-        values, cut = _read(database, schema)
+        values, cut, _ = _read(database, schema)
     else:
         version = (_KEPT_VERSION, str(database.resolve()), status.st_size, status.st_mtime_ns)
         name = hashlib.sha256(repr((version, schema)).encode("utf-8", "surrogatepass")).hexdigest()
@@ -85,19 +87,51 @@ def _kept(
     path: Path, database: Path, schema: Schema
 ) -> tuple[dict[ColumnRef, list[str]], list[str]]:
     """What `_read` returns, from a file of the cache that is written the first time."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        kept = json.loads(path.read_text("utf-8"))
-        return {ColumnRef(*ref): column for ref, column in kept["values"]}, kept["cut"]
-    values, cut = _read(database, schema)
-    kept = {"values": [[ref, column] for ref, column in values.items()], "cut": cut}
-    with contextlib.suppress(OSError, errors.InputError):  # without a cache they are read again
-        local_cache.make_folder(path.parent)
-        local_cache.write_atomically(path, json.dumps(kept))
+    try:
+        return _parse_kept(path.read_text("utf-8"), schema)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _logger.warning("%s: cannot be used (%s); reading %s again", path, error, database)
+    values, cut, is_timed_out = _read(database, schema)
+    if not is_timed_out:  # the next time may be quicker
+        _keep(path, values, cut)
     return values, cut
 
 
-def _read(database: Path, schema: Schema) -> tuple[dict[ColumnRef, list[str]], list[str]]:
-    """The values of each column, and what to tell of those that are not read."""
+def _parse_kept(text: str, schema: Schema) -> tuple[dict[ColumnRef, list[str]], list[str]]:
+    kept = json.loads(text)
+    values = {ColumnRef(*ref): column for ref, column in kept["values"]}
+    refs = [
+        ColumnRef(table.name, column.name) for table in schema.tables for column in table.columns
+    ]
+    if [*values] != [*dict.fromkeys(refs)]:
+        raise ValueError("it holds other columns than the database")
+    return values, kept["cut"]
+
+
+def _keep(path: Path, values: dict[ColumnRef, list[str]], cut: list[str]) -> None:
+    """Writes the values to the cache; the oldest files there make room."""
+    kept = {"values": [[ref, column] for ref, column in values.items()], "cut": cut}
+    try:
+        local_cache.make_folder(path.parent)
+        local_cache.write_atomically(path, json.dumps(kept))
+        room = _MAX_KEPT_BYTES
+        newest_first = sorted(
+            ((file.stat(), file) for file in path.parent.glob("*.json")),
+            key=lambda item: item[0].st_mtime_ns,
+            reverse=True,
+        )
+        for status, file in newest_first:
+            room -= status.st_size
+            if room < 0:
+                file.unlink(missing_ok=True)
+    except (OSError, errors.InputError) as error:
+        _logger.warning("the values are not kept for the next run: %s", error)
+
+
+def _read(database: Path, schema: Schema) -> tuple[dict[ColumnRef, list[str]], list[str], bool]:
+    """The values of each column, what to tell of those not read, and whether time ran out."""
     values: dict[ColumnRef, list[str]] = {}
     notes: list[str] = []
     room = MAX_VALUES
@@ -123,7 +157,7 @@ def _read(database: Path, schema: Schema) -> tuple[dict[ColumnRef, list[str]], l
             room -= sum(map(len, counts))
             for column, counted in zip(table.columns, counts, strict=True):
                 values[ColumnRef(table.name, column.name)] = _most_frequent_first(counted)
-    return values, notes
+    return values, notes, bool(bound.reached)
 
 
 def _count_values(

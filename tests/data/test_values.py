@@ -1,5 +1,6 @@
 """The values of a database: what is read of them, and which a question names."""
 
+import os
 import re
 import sqlite3
 
@@ -107,6 +108,58 @@ def test_no_more_values_are_kept_than_there_is_room_for(tmp_path, make_database,
         "not all values of ship are known here",
         "not all values of z are known here",
     ]
+
+
+def test_values_of_a_large_database_are_read_once_until_it_changes(
+    tmp_path, make_database, monkeypatch, caplog
+):
+    """With and without the cache, and with a broken file in it, the values are equal."""
+    path = make_database(
+        tmp_path / "x.sqlite",
+        "CREATE TABLE ship (name TEXT, port TEXT); CREATE VIEW names AS SELECT name FROM ship;"
+        "INSERT INTO ship VALUES ('Gjøa', 'Oslo'), ('Fram', 'Oslo'), ('Fram', 'it''s \"Bergen\"')",
+    )
+    monkeypatch.setattr(values, "MAX_ROWS", 2)
+    monkeypatch.setattr(values, "_ROWS_AT_ONCE", 1)
+    plain, told = read(path), notices.told()
+    assert told
+    monkeypatch.setattr(values, "_KEPT_FROM", 0)
+    monkeypatch.setenv("T2SQL_CACHE", str(tmp_path / "cache"))
+    assert list(read(path).items()) == list(plain.items())
+    (kept,) = (tmp_path / "cache" / "values").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(values, "_read", None)
+        assert list(read(path).items()) == list(plain.items())
+    for broken in (kept.read_bytes()[:-9], b'{"values": [], "cut": []}', b"[]"):
+        kept.write_bytes(broken)
+        caplog.clear()
+        assert read(path) == plain
+        assert f"{kept}: cannot be used" in caplog.text
+    assert set(notices.told()) == set(told)
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO ship (rowid, name) VALUES (-1, 'Maud')")
+    connection.close()
+    assert "Maud" in read(path)["ship", "name"]
+
+
+def test_values_that_time_cut_are_not_kept_and_old_ones_make_room(
+    tmp_path, make_database, monkeypatch
+):
+    monkeypatch.setattr(values, "_KEPT_FROM", 0)
+    monkeypatch.setenv("T2SQL_CACHE", str(tmp_path / "cache"))
+    script = "CREATE TABLE ship (name TEXT); INSERT INTO ship VALUES ('Fram'), ('Gjøa')"
+    paths = [make_database(tmp_path / f"{name}.sqlite", script) for name in "ab"]
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "MAX_SECONDS", -1)
+        assert read(paths[0])["ship", "name"] == []
+    assert read(paths[0])["ship", "name"] == ["Fram", "Gjøa"]
+    folder = tmp_path / "cache" / "values"
+    (first,) = folder.iterdir()
+    os.utime(first, ns=(0, 0))
+    monkeypatch.setattr(values, "_MAX_KEPT_BYTES", first.stat().st_size)
+    read(paths[1])
+    (second,) = folder.iterdir()
+    assert second != first
 
 
 def test_slow_reads_are_shown_after_a_second_and_end(tmp_path, make_database, monkeypatch, capsys):
