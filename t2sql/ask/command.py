@@ -57,6 +57,8 @@ def ask(options: AskOptions) -> int:
     Raises:
       InputError: the database cannot be read, or the model cannot be loaded.
     """
+    if not options.database:
+        raise errors.InputError("--database is empty: name a SQLite file")
     path = Path(options.database).expanduser()
     # A wrong file is told before the weights are read.
     schema_from_sqlite(path)

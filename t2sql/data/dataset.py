@@ -303,7 +303,12 @@ def gold_elsewhere(dataset: DataSet, record: Mapping[str, object]) -> str:
     if record.get(dataset.fields.query) is not None:
         return ""
     names = dict.fromkeys([one.fields.query for one in SETS.values()] + ["sql", "gold", "gold_sql"])
-    return next((name for name in names if isinstance(record.get(name), str)), "")
+    return next((name for name in names if _is_text(record.get(name))), "")
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is a text, or a list that begins with one: several gold queries."""
+    return isinstance(value[0] if isinstance(value, list) and value else value, str)
 
 
 def advice(dataset: DataSet, name: str) -> str:

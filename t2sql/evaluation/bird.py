@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from t2sql.evaluation.sandbox.results import ExecutionResult, Row
 from t2sql.evaluation.verdict import Reason
 
+# The levels of its questions, as its scripts list them.
+DIFFICULTIES = ("simple", "moderate", "challenging")
 # Seconds that gold and prediction may take together.
 SECONDS = 30.0
 # How often both are timed for R-VES.

@@ -167,6 +167,8 @@ def _details(case: Case, schema: Schema) -> dict[str, Any]:
             "findings": [dataclasses.astuple(finding) for finding in case.baseline.findings],
             "result": shown_result(case.baseline.verdict.predicted_result),
         }
+        if case.twin is not None:
+            details["baseline"]["question"] = case.twin.question
     return details
 
 

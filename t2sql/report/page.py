@@ -83,7 +83,7 @@ class Page:
         return _template().render(
             report=report,
             title=wording.title(report),
-            facts=wording.facts(report),
+            facts=[*wording.facts(report), *wording.means(report)],
             notices=wording.notices(report),
             provenance=wording.provenance(report),
             **_charts(report, meanings),

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 from typing import Any
 
+from t2sql.evaluation.bird import DIFFICULTIES
 from t2sql.evaluation.hardness import HARDNESS
 from t2sql.evaluation.verdict import Verdict
 from t2sql.report.case import Answer, Case
@@ -90,7 +91,7 @@ class Tally:
     def by(self) -> dict[str, Any]:
         """`by` of `report.json`: the same measures for each group."""
         features: dict[str, dict[str, Any]] = {}
-        for dimension, group in sorted(self.feature, key=_none_first):
+        for dimension, group in sorted(self.feature, key=_in_order):
             scores = self.feature[dimension, group].to_json()
             features.setdefault(dimension, {})[group] = scores
         return {
@@ -161,9 +162,11 @@ def _most_improved_first(item: tuple[str, dict[str, Any]]) -> tuple[int, str]:
     return change["now"] - change["baseline"], error
 
 
-def _none_first(item: tuple[str, str]) -> tuple[str, bool, str]:
+def _in_order(item: tuple[str, str]) -> tuple[str, bool, int, str]:
+    """None first; the levels of BIRD from simple to challenging, after those of other sets."""
     dimension, group = item
-    return dimension, group != "none", group
+    is_level = dimension == "difficulty" and group in DIFFICULTIES
+    return dimension, group != "none", DIFFICULTIES.index(group) if is_level else -1, group
 
 
 def _contingency(pairs: collections.Counter) -> dict[str, Any]:

@@ -175,6 +175,7 @@ def test_several_gold_queries_are_kept(tmp_path):
             r"dev\.json: record 1: field 'question_id' is '7', as in .*dev\.json: record 0",
         ),
         ([{"db_id": "fleet", "question": "Ships?", "gold": "SELECT 1"}], {}, "has gold, not query"),
+        ([{"db_id": "fleet", "question": "?", "gold": ["SELECT 1"]}], {}, "has gold, not query"),
     ],
 )
 def test_what_is_wrong_is_named_by_file_record_and_field(tmp_path, records, options, message):

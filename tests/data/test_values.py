@@ -151,6 +151,7 @@ def test_values_that_time_cut_are_not_kept_and_old_ones_make_room(
     paths = [make_database(tmp_path / f"{name}.sqlite", script) for name in "ab"]
     with monkeypatch.context() as patch:
         patch.setattr(database, "MAX_SECONDS", -1)
+        patch.setattr(database, "_STEPS_PER_CHECK", 1)
         assert read(paths[0])["ship", "name"] == []
     assert read(paths[0])["ship", "name"] == ["Fram", "Gjøa"]
     folder = tmp_path / "cache" / "values"

@@ -514,7 +514,8 @@ def test_birds_predictions_come_in_and_go_out_as_its_json(tmp_path, data):
     done, summary = report(path, bird, tmp_path / "out")
     assert summary["accuracy"]["all"]["execution"]["share"] == 1
     assert summary["accuracy"]["all"]["soft_f1"] == 1
-    assert set(summary["by"]["feature"]["difficulty"]) == set(levels)
+    assert tuple(summary["by"]["feature"]["difficulty"]) == levels
+    assert "Soft-F1 %: all 100.0" in (tmp_path / "out/report.html").read_text()
     assert not summary["by"]["hardness"] and "Soft-F1 %: all 100.0" in done.stdout
     written = json.loads((tmp_path / "out/predict.json").read_text())
     assert list(written.values()) == list(answers.values())

@@ -75,7 +75,9 @@ function queries(row, details) {
     panels.classList.add("three");
     const tokens = tokenize(before.predicted);
     if (details.gold !== null) markDifferences(tokenize(details.gold), tokens);
-    panels.append(queryPanel("Baseline", tokens, "predicted", verdictOf(row.before)));
+    const panel = queryPanel("Baseline", tokens, "predicted", verdictOf(row.before));
+    if (before.question) panel.append(make("p", { className: "below" }, `Asked there: ${before.question}`));
+    panels.append(panel);
   }
   return [panels, legend(details, compared, [...gold, ...predicted])];
 }
