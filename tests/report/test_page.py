@@ -212,6 +212,7 @@ def test_changes_against_a_baseline_can_be_listed(opened, tmp_path):
     wrong, right = pages.answer(False, "wrong_columns"), pages.answer()
     result = pages.details()["goldResult"]
     before = {"predicted": "SELECT 7", "findings": [["extra_join", "was"]], "result": result}
+    before["question"] = "Which clients?"
     made = [
         pages.case(i, now=now, baseline=old, details=pages.details(baseline=before))
         for i, (old, now) in enumerate([(wrong, right), (right, wrong), (right, right)])
@@ -225,6 +226,7 @@ def test_changes_against_a_baseline_can_be_listed(opened, tmp_path):
     shown.click("#rows button.open")
     shown.wait_for_selector("#sheet[open]")
     assert "SELECT 7" in shown.inner_text("#sheet")
+    assert "Asked there: Which clients?" in shown.inner_text("#sheet")
 
 
 def test_a_question_without_gold_is_shown_without_a_verdict(opened, tmp_path):
