@@ -173,9 +173,12 @@ class ExpressionReader:
         return term if inside else outside(term)
 
     def _elsewhere(self, name: str) -> ColumnTerm | None:
-        """The column of that name of the one likely table that has one: what it lacks is a join."""
+        """The column of that name of the one likely table that has one: what it lacks is a join.
+
+        None where that table is read: the join is there, and the name is wrong.
+        """
         owners = [table for table in self._schema.tables_with(name) if table.name in self._likely]
-        if len(owners) != 1:
+        if len(owners) != 1 or owners[0].name in self.scope.tables():
             return None
         return ColumnTerm(owners[0].name, owners[0].column(name).name)
 

@@ -197,6 +197,14 @@ def test_a_guess_from_a_table_that_is_not_read_names_it():
     assert text == "`capacities` is not a column of singer; did you mean stadium.Capacity?"
 
 
+def test_a_column_that_a_table_lacks_is_not_that_of_another_table_which_is_read():
+    gold = "SELECT T1.Name FROM singer AS T1 JOIN concert AS T2 ON T1.Singer_ID = T2.Singer_ID"
+    predicted = "SELECT T1.Name FROM singer AS T1 JOIN concert AS T2 ON T1.Age = T2.Age"
+    messages = [finding.message for finding in diagnose(gold, predicted, SCHEMA)]
+    assert not any("singer.Age = singer.Age" in message for message in messages)
+    assert errors(gold, predicted) == ["invalid_sql", "invented_column", "wrong_join_condition"]
+
+
 def test_findings_follow_the_order_of_the_query():
     # Enough conditions that an order by hash would hardly ever be this one.
     filters = [f"singer.Age != {number}" for number in range(12, 0, -1)]

@@ -30,7 +30,7 @@ def compare_items(pair: AlignedPair) -> Iterator[Finding]:
         )
     if predicted_aggregates and not any(map(aggregates_of, pair.gold.items)):
         text = listed(filter(aggregates_of, extra))
-        yield Finding("wrong_aggregate", f"computes {text}; gold aggregates nothing")
+        yield Finding("wrong_aggregate", f"computes {text}; gold returns no aggregate")
     yield Finding("wrong_columns", _columns_message(pair, missing, extra))
 
 
