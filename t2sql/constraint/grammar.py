@@ -1,7 +1,7 @@
 """The SQLite SELECT that an answer may be, as rules that `parser.py` runs, and their stacks.
 
-The language is a subset of https://www.sqlite.org/lang_select.html: no WITH, VALUES or NATURAL
-joins, and of window functions only those that rank.
+The language is a subset of https://www.sqlite.org/lang_select.html: no WITH, VALUES, window
+functions or NATURAL joins.
 
 In a rule, WORD is a keyword, ";" punctuation, <name> a class of lexemes, !name an action of
 `scope.py`, and anything else another rule.
@@ -21,9 +21,8 @@ core          : SELECT distinct item items !listed FROM source joins !joined whe
 distinct      : | DISTINCT
 item          : !star "*" | !whole <qualifier> "." !all "*" | !item value !named label
 items         : | !more "," item items
-label         : | AS <label> | !unnamed <label>
-source        : <table> naming | !derivable !nest "(" !derived query !pop ")" result_name
-result_name   : naming | !aliasable <alias>
+label         : | AS <label>
+source        : <table> naming | !derivable !nest "(" !derived query !pop ")" naming
 naming        : !plain | !aliasable AS <alias> | <short>
 joins         : | !free !joinable "," source joins | !joinable join source on joins
 join          : JOIN | INNER JOIN | CROSS JOIN | LEFT JOIN | LEFT OUTER JOIN
@@ -62,35 +61,25 @@ value         : term arithmetic
 arithmetic    : | operator value !computed
 operator      : "+" | "-" | "*" | "/" | "%" | "||"
 term          : head | <number> !computed | "-" <number> !computed | <string> !computed
-              | constant !computed | !nest "(" value !leave ")"
+              | NULL !computed | !nest "(" value !leave ")"
               | !nest "(" !scalar query !pop ")" !computed
-constant      : NULL | TRUE | FALSE | CURRENT_DATE | CURRENT_TIME | CURRENT_TIMESTAMP
 head          : column | aggregate !computed | call !computed
 key           : head key_rest | !nest "(" key !leave ")" key_rest
 key_rest      : | operator value | compare operand
 column        : <column> | <qualifier> "." <member>
 aggregate     : !aggregate COUNT "(" "*" !aggregated ")"
-              | !aggregate set_function "(" distinct value tested !aggregated ")"
-tested        : | compare operand
+              | !aggregate set_function "(" distinct value !aggregated ")"
 set_function  : COUNT | SUM | AVG | MIN | MAX | TOTAL | GROUP_CONCAT
 call          : !nest unary "(" value !leave ")"
               | !nest binary "(" operand "," operand !leave ")"
-              | !nest moment "(" !leave ")"
-              | !nest REPLACE "(" operand "," operand "," operand !leave ")"
-              | !nest IIF "(" condition "," operand "," operand !leave ")"
-              | !nest !window rank "(" ")" OVER "(" partition ranking !windowed !leave ")"
               | !nest ROUND "(" value digits !leave ")"
               | !nest slice "(" value "," value extent !leave ")"
               | !nest STRFTIME "(" operand "," operand !leave ")"
               | !nest CAST "(" value AS type !leave ")"
               | !nest CASE branches otherwise END !leave
-unary         : ABS | LENGTH | LOWER | UPPER | TRIM | LTRIM | RTRIM | moment
-moment        : DATE | TIME | DATETIME | JULIANDAY
+unary         : ABS | LENGTH | LOWER | UPPER | TRIM | DATE | JULIANDAY
 binary        : IFNULL | COALESCE | NULLIF | INSTR
 slice         : SUBSTR | SUBSTRING
-rank          : RANK | DENSE_RANK | ROW_NUMBER
-ranking       : ORDER BY value direction
-partition     : | PARTITION BY value
 digits        : | "," <integer>
 extent        : | "," value
 type          : INTEGER | INT | REAL | FLOAT | NUMERIC | TEXT

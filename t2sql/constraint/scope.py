@@ -34,8 +34,6 @@ from t2sql.constraint.scope_actions import (
 EARLY_ALIASES = tuple(map(numbered, range(1, MAX_FROM_ITEMS + 1)))
 # Of the first so many tables in FROM some may be there to join others only.
 MAX_IDLE = 2
-# The alias of a query that has but one.
-ONLY_ALIAS = b"t"
 # How far apart their numbers may be: FROM has to name the tables between two of them as well.
 MAX_LEAP = 3
 
@@ -90,7 +88,6 @@ class ScopeCheck:
             **scope_actions.ACTIONS,
             "all": self._all,
             "listed": self._listed,
-            "derivable": self._derivable,
             "plain": self._plain,
             "free": lambda scopes: None if self._follows_keys(scopes) else scopes,
             "along_keys": lambda scopes: scopes if self._follows_keys(scopes) else None,
@@ -187,26 +184,10 @@ class ScopeCheck:
         scopes = with_values(scopes, phase="from", last=None)
         if scope.derived and not scope.star and not scope.later:
             outer = scopes[-2]
-            item = FromItem(None, frozenset(filter(None, scope.outputs)), None)
-            if self.choices.fewest(outer.refs, (*outer.from_items, item)) is None:
+            item = FromItem(b"", frozenset(filter(None, scope.outputs)), None)
+            if self.choices.missing(outer.refs, (*outer.from_items, item)) is None:
                 return None
         return scopes
-
-    def _derivable(self, scopes: Scopes) -> Scopes | None:
-        """Before a query in FROM: where nothing is missing, or it may give what is.
-
-        It may where it comes first and no name has a qualifier, or where all that is missing has
-        one, which is no table's name.
-        """
-        scope = scopes[-1]
-        missing = self.choices.missing(scope.refs, scope.from_items)
-        if (scope.later and scope.star) or len(scope.from_items) >= MAX_FROM_ITEMS:
-            return None
-        pending = self.choices.pending_qualifiers(scope.refs, scope.from_items)
-        first = not scope.from_items and not pending
-        only = missing == len(pending) == 1 and pending[0] not in self.tables
-        early = len(scope.from_items) < MAX_IDLE
-        return scopes if first or (early and only) or missing == 0 else None
 
     def _joinable(self, scopes: Scopes) -> Scopes | None:
         """Before another table: whether any fits."""
@@ -276,8 +257,7 @@ class ScopeCheck:
             columns = unique_columns(scope.from_items)
             return Names(columns, lambda column: self._early(scopes, (None, column)))
         columns = set(_visible_columns(scopes))
-        labelled = scope.phase == "order" or (scope.phase == "having" and not scope.ranked)
-        if labelled and not scope.inside:
+        if scope.phase in ("having", "order") and not scope.inside:
             columns |= scope.labels
         return Names(sorted(columns), lambda column: (scopes,))
 
@@ -350,7 +330,7 @@ class ScopeCheck:
 
     def _short_aliases(self, scopes: Scopes) -> Names:
         """The aliases that may stand without AS."""
-        return self._names_for_last(scopes, (*EARLY_ALIASES, ONLY_ALIAS))
+        return self._names_for_last(scopes, EARLY_ALIASES)
 
     def _names_for_last(self, scopes: Scopes, names: Iterable[Name]) -> Names:
         def after(name: Name) -> tuple[Scopes, ...]:
@@ -408,14 +388,8 @@ def with_prefix(names: Sequence[Name], text: bytes) -> Iterator[Name]:
 
 
 def _early_aliases(refs: frozenset[Ref]) -> Iterator[Name]:
-    """The aliases that SELECT may use next: numbered ones, or the only one."""
-    qualifiers = {qualifier for qualifier, _ in refs}
-    if ONLY_ALIAS in qualifiers:
-        yield ONLY_ALIAS
-        return
-    if not any(map(number, qualifiers)):
-        yield ONLY_ALIAS
-    numbers = [count for count in map(number, qualifiers) if count]
+    """The aliases that SELECT may use next."""
+    numbers = [count for count in (number(qualifier) for qualifier, _ in refs) if count]
     for name in EARLY_ALIASES:
         own = number(name)
         if not numbers or min(numbers) - MAX_LEAP <= own <= max(numbers) + MAX_LEAP:

@@ -45,8 +45,6 @@ class QueryScope(NamedTuple):
       sees_outer: whether the outer query's columns are in scope.
       derived: whether this is a query in FROM.
       nesting: open parentheses around it.
-      window: whether a window is being read.
-      ranked: whether a result column is of a window: HAVING then may name no result column.
     """
 
     phase: str = "select"
@@ -72,8 +70,6 @@ class QueryScope(NamedTuple):
     sees_outer: bool = False
     derived: bool = False
     nesting: int = 0
-    window: bool = False
-    ranked: bool = False
 
 
 Scopes = tuple[QueryScope, ...]
@@ -101,6 +97,14 @@ def _pop(scopes: Scopes) -> Scopes | None:
         return scopes
     item = FromItem(None, inner.produced, None)
     return with_values(scopes, from_items=(*scopes[-1].from_items, item), joining=False)
+
+
+def _derivable(scopes: Scopes) -> Scopes | None:
+    """Before a query in FROM: only the first item of a query without qualified names."""
+    scope = scopes[-1]
+    qualified = any(qualifier for qualifier, _ in scope.refs)
+    repeats = scope.later and scope.star
+    return None if scope.from_items or qualified or repeats else scopes
 
 
 def _derived(scopes: Scopes) -> Scopes:
@@ -168,13 +172,6 @@ def _aggregated(scopes: Scopes) -> Scopes:
     return with_values(scopes, inside=False, aggregate=aggregate)
 
 
-def _window(scopes: Scopes) -> Scopes | None:
-    """Before a window function: a value of the select list, outside of aggregates and windows."""
-    scope = scopes[-1]
-    allowed = scope.phase == "select" and not scope.inside and not scope.window
-    return with_values(scopes, window=True, ranked=True) if allowed else None
-
-
 def unique_columns(from_items: tuple[FromItem, ...]) -> list[Name]:
     names = [name for item in from_items for name in item.columns]
     return sorted({name for name in names if names.count(name) == 1})
@@ -186,12 +183,11 @@ def tables_of(from_items: tuple[FromItem, ...]) -> tuple[Name | None, ...]:
 
 ACTIONS: dict[str, Callable[[Scopes], Scopes | None]] = {
     "top": lambda scopes: (QueryScope(),),
+    "derivable": _derivable,
     "derived": _derived,
     "scalar": lambda scopes: _push(scopes, want=1),
     "rows": lambda scopes: _push(scopes, want=None),
     "pop": _pop,
-    # A column with a name behind it is far more often a comma that is missing.
-    "unnamed": lambda scopes: scopes if scopes[-1].outputs[-1] is None else None,
     "nest": _nest,
     "leave": lambda scopes: with_values(scopes, nesting=scopes[-1].nesting - 1),
     "star": _star,
@@ -212,6 +208,4 @@ ACTIONS: dict[str, Callable[[Scopes], Scopes | None]] = {
     "nameable": lambda scopes: scopes if scopes[-1].results else None,
     "aggregate": _aggregate,
     "aggregated": _aggregated,
-    "window": _window,
-    "windowed": lambda scopes: with_values(scopes, window=False),
 }
