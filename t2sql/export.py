@@ -10,6 +10,7 @@ Face layout. transformers, vLLM and this program (--config.model.source=DIR) rea
 Exit codes: 0 done, 2 bad input, 75 try again.
 """
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -64,12 +65,21 @@ def main(argv: list[str]) -> None:
                 staging, _SOURCE.value, _ADAPTER.value, name=_NAME.value, dtype=_DTYPE.value
             )
         staging.chmod(0o755)
+        for path in staging.iterdir():
+            path.chmod(0o644)  # safetensors writes its files for their owner alone
         staging.rename(folder)
+    except errors.InputError as error:
+        raise errors.InputError(_with_own_flags(str(error))) from error
     except (OSError, safetensors.SafetensorError) as error:
         raise errors.InputError(f"--output={folder} cannot be written: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     print(f"{done}: {folder}")
+
+
+def _with_own_flags(message: str) -> str:
+    """What the model's code says of a config's fields, said of the flags of this command."""
+    return re.sub(r"--config\.model\.(source|name|adapter)\b", r"--\1", message)
 
 
 if __name__ == "__main__":

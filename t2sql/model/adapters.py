@@ -188,6 +188,11 @@ def resolve(
       TryAgainError: a network failed.
     """
     path = fetch(source, cache_dir=cache_dir, storage_config=storage_config, flag=flag)
+    if peft_files.is_adapter(path) and not (path / _ABOUT).is_file():
+        raise errors.InputError(
+            f"{flag}: {source} is an adapter of PEFT; here only one that t2sql.train wrote is"
+            f" taken, a folder with {_ABOUT} and {_ARRAYS}"
+        )
     about = _read_about(source, path / _ABOUT, flag)
     if not (path / _ARRAYS).is_file():
         raise errors.InputError(f"{flag}: {path / _ARRAYS} is missing")
@@ -216,6 +221,12 @@ def resolve_any(
     path = fetch(source, cache_dir=cache_dir, storage_config=storage_config, flag=flag)
     if peft_files.is_adapter(path):
         return peft_files.read(source, path, flag=flag, cache_dir=cache_dir)
+    if not (path / _ABOUT).is_file():
+        raise errors.InputError(
+            f"{flag}: {source} is no adapter: it has to be a folder with {_ABOUT} and {_ARRAYS}, as"
+            f" t2sql.train writes it, or with {peft_files.CONFIG} and {peft_files.TENSORS}, as PEFT"
+            f" does; {path} {'holds neither' if path.is_dir() else 'is no folder'}"
+        )
     return resolve(source, cache_dir=cache_dir, storage_config=storage_config, flag=flag)
 
 

@@ -126,12 +126,14 @@ def read_config(folder: Path) -> Mapping[str, Any]:
         model_type = config.get("model_type")
     except (OSError, ValueError, AttributeError) as error:
         raise errors.InputError(f"{path}: cannot be read as a model's config: {error}") from error
+    _check_objects(path, config, ("text_config", "quantization_config"))
     if str(model_type).startswith("gemma4"):
         raise errors.InputError(f"{path}: {registry.GEMMA4}")
     if model_type not in _MODEL_TYPES:
+        architectures = config.get("architectures") or ["no architecture named"]
         raise errors.InputError(
             f"{path}: holds a model of type {model_type!r}"
-            f" ({', '.join(config.get('architectures') or ['no architecture named'])}); only"
+            f" ({', '.join(map(str, architectures))}); only"
             f" Gemma 3 is known ({' and '.join(_MODEL_TYPES)})"
         )
     if quantised := config.get("quantization_config"):
@@ -139,7 +141,17 @@ def read_config(folder: Path) -> Mapping[str, Any]:
             f"{path}: the weights are quantised ({quantised.get('quant_method', 'unknown')}); take"
             " those before they were, or a .gguf file"
         )
-    return config | config.get("text_config", {})
+    text = config | (config.get("text_config") or {})
+    _check_objects(path, text, ("rope_parameters", "rope_scaling"))
+    return text
+
+
+def _check_objects(path: Path, config: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+    for key in keys:
+        if not isinstance(config.get(key), dict | None):
+            raise errors.InputError(
+                f"{path}: {key} is {config[key]!r}; it has to be an object: fetch the file again"
+            )
 
 
 def _check_shapes(

@@ -30,6 +30,7 @@ _BASE_SHA256, _PROMPT = "t2sql.base_weights_sha256", "t2sql.prompt"
 # Ways to begin that change the base's weights: the adapter is of weights that nobody has stored.
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _PLAIN = {"peft_type": ("LORA",), "bias": ("none",)}
+_TYPES = {"base_model_name_or_path": str, "rank_pattern": dict, "alpha_pattern": dict}
 _UNUSED = {
     "use_dora": "DoRA scales every weight by a learnt length",
     "modules_to_save": "it replaces whole layers",
@@ -115,6 +116,8 @@ class PeftAdapter:
                 adapter[parameter] = {"a": a, "b": b}
         if pairs:
             raise self._refused(f"it adapts {min(pairs)}, which this model does not have")
+        if not adapter:
+            raise self._refused("it adapts no layer of the text model, and would change nothing")
         return adapter
 
     def _pairs(self) -> Iterator[tuple[str, Pair]]:
@@ -204,6 +207,11 @@ def _read_config(path: Path, flag: str) -> Mapping[str, Any]:
 
 
 def _check_plain(config: Mapping[str, Any], path: Path, flag: str) -> None:
+    for key, kind in _TYPES.items():
+        if not isinstance(config.get(key), kind | None):
+            raise errors.InputError(
+                f"{flag}: {path}: {key} is {config[key]!r}; PEFT writes {kind.__name__} or null"
+            )
     for key, values in _PLAIN.items():
         if config.get(key, values[0]) not in values:
             raise errors.InputError(

@@ -37,6 +37,7 @@ def test_the_command_writes_an_adapter_and_refuses_a_folder_that_is_there(adapte
     done = run(**flags)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"an adapter of PEFT, for dummy: {tmp_path / 'peft'}\n"
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "peft").iterdir()} == {0o644}
     config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"]) == (3, 3)
     assert config["target_modules"] == sorted(
@@ -54,6 +55,9 @@ def test_an_export_that_fails_leaves_nothing(tmp_path):
     assert done.returncode == 2
     assert "--adapter:" in done.stderr
     assert list(tmp_path.iterdir()) == []
+    done = run(source=tmp_path / "none", format="safetensors", output=tmp_path / "out")
+    assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert done.stderr.startswith("error: --source: ")
     assert run(format="peft", output=tmp_path / "out").returncode == 2
     assert "should be one of <peft|safetensors>" in run(format="bin", output="x").stderr
 

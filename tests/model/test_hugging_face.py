@@ -241,6 +241,10 @@ def test_another_size_is_recognised(folder):
         ({"rope_parameters": {"full_attention": {"rope_theta": 1e4}}}, "rope_theta is 10000.0"),
         ({"layer_types": ["full_attention"] * 2}, "layer_types is"),
         ({"tie_word_embeddings": False}, "tie_word_embeddings is False"),
+        ({"model_type": "other", "architectures": [1]}, r"type 'other' \(1\)"),
+        ({"quantization_config": ["a"]}, r"quantization_config is \['a'\]; it has to be an object"),
+        ({"text_config": [1]}, r"text_config is \[1\]; it has to be an object"),
+        ({"rope_parameters": "x"}, "rope_parameters is 'x'; it has to be an object"),
     ],
 )
 def test_a_config_of_another_model_is_refused(change, message, folder):

@@ -129,6 +129,8 @@ def test_an_adapter_of_a_multimodal_model(inside, tmp_path, cache_dir, base):
         ({"use_qalora": True}, "use_qalora is True: a layer computes something else"),
         ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is 'pissa_niter_4'"),
         ({"r": 0}, "cannot be read: r and lora_alpha are"),
+        ({"rank_pattern": [1]}, r"rank_pattern is \[1\]; PEFT writes dict or null"),
+        ({"base_model_name_or_path": 7}, "base_model_name_or_path is 7; PEFT writes str or null"),
     ],
 )
 def test_what_cannot_be_applied_is_refused_with_the_reason(config, message, tmp_path, cache_dir):
@@ -165,6 +167,20 @@ def test_other_targets_are_named(tmp_path, cache_dir):
     folder = write(tmp_path / "a", factors(), more={name: np.ones((2, 512), "f4")})
     with pytest.raises(errors.InputError, match=f"its tensor '{name}' is no factor of a linear"):
         load(folder, cache_dir).load_params()
+
+
+def test_an_adapter_that_would_change_nothing_is_refused(tmp_path, cache_dir):
+    folder = write(tmp_path / "a", {})
+    with pytest.raises(errors.InputError, match="it adapts no layer of the text model"):
+        load(folder, cache_dir).load_params()
+
+
+def test_a_folder_without_an_adapter_is_told_both_forms(tmp_path, cache_dir):
+    with pytest.raises(errors.InputError, match="adapter.npz, .* or with adapter_config.json"):
+        _ = load(tmp_path, cache_dir).adapter
+    folder = write(tmp_path / "a", factors())
+    with pytest.raises(errors.InputError, match="is an adapter of PEFT; here only one that t2sql"):
+        adapters.resolve(str(folder), cache_dir=cache_dir)
 
 
 def test_files_that_are_missing_or_cut_are_named(tmp_path, cache_dir):
