@@ -38,11 +38,20 @@ _DTYPE = flags.DEFINE_enum(
 _BASE = flags.DEFINE_string(
     "base", "", "What PEFT is to load as the base; empty: the Hub's pre-trained weights."
 )
+# What only one of the formats reads.
+_FLAGS_OF = {"peft": (_BASE,), "safetensors": (_SOURCE, _DTYPE)}
 
 
 def main(argv: list[str]) -> None:
     """Reads, converts and writes."""
     del argv
+    for format, holders in _FLAGS_OF.items():
+        for holder in holders:
+            if format != _FORMAT.value and flags.FLAGS[holder.name].present:
+                raise errors.InputError(
+                    f"--{holder.name} is for --format={format}; --format={_FORMAT.value} does not "
+                    "read it: leave it out"
+                )
     if _FORMAT.value == "peft" and not _ADAPTER.value:
         raise errors.InputError("--format=peft writes an adapter: name one with --adapter")
     folder = storage.local_folder(_OUTPUT.value, "--output")

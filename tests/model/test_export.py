@@ -58,6 +58,8 @@ def test_an_export_that_fails_leaves_nothing(tmp_path):
     done = run(source=tmp_path / "none", format="safetensors", output=tmp_path / "out")
     assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
     assert done.stderr.startswith("error: --source: ")
+    unread = run(adapter="x", format="peft", dtype="float32", output=tmp_path / "out")
+    assert (unread.returncode, "--dtype is for --format=safetensors" in unread.stderr) == (2, True)
     assert run(format="peft", output=tmp_path / "out").returncode == 2
     assert "should be one of <peft|safetensors>" in run(format="bin", output="x").stderr
 
