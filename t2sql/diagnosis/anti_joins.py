@@ -232,12 +232,15 @@ def _takes_extreme(core: Core) -> bool:
     )
 
 
-def extreme_by_key(core: Core) -> Iterator[Core]:
+def extreme_by_key(core: Core, joined: Core) -> Iterator[Core]:
     """The SELECT with `a.b_id = (SELECT b.id FROM b ORDER BY b.x LIMIT 1)` on a joined b.
 
-    That is `... JOIN b ON a.b_id = b.id WHERE b.id = (SELECT ...)`.
+    That is `... JOIN b ON a.b_id = b.id WHERE b.id = (SELECT ...)`. What the other SELECT,
+    `joined`, tests in the same way is no reason for its joins.
     """
     for part in conjuncts(core.where):
+        if part in conjuncts(joined.where):
+            continue
         inner = part.right.query if isinstance(part, Atom) and isinstance(part.right, Nested) else 0
         if not isinstance(inner, Core) or part.operator not in ("=", "IN"):
             continue
@@ -247,13 +250,13 @@ def extreme_by_key(core: Core) -> Iterator[Core]:
             continue
         if part.left.table_use[0] == inner.items[0].table_use[0] or len(columns) != 2:
             continue
-        joined = with_later_uses(inner, core)
+        (key,) = with_later_uses(inner, core).items
         rest = [other for other in conjuncts(core.where) if other is not part]
-        taken = Atom(joined.items[0], part.operator, part.right)
+        taken = Atom(key, part.operator, part.right)
         yield dataclasses.replace(
             core,
             sources=core.sources + inner.sources,
-            ties=core.ties | {frozenset((part.left, joined.items[0]))},
+            ties=core.ties | {frozenset((part.left, key))},
             where=conditions.junction("AND", (*rest, taken)),
         )
 

@@ -88,7 +88,7 @@ class EquivalenceFinder:
             core = self._grouped_alike(core, joined, atom)
             pair = (core, predicted) if nested is gold else (gold, core)
             yield Equivalence(gold=pair[0], predicted=pair[1], said=said)
-        for core in itertools.islice(anti_joins.extreme_by_key(nested), _MAX_JOINS):
+        for core in itertools.islice(anti_joins.extreme_by_key(nested, joined), _MAX_JOINS):
             pair = (core, predicted) if nested is gold else (gold, core)
             yield Equivalence(gold=pair[0], predicted=pair[1])
 
