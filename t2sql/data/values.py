@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sqlite3
+import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -229,8 +230,8 @@ class ValueIndex:
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """The words of a text, in lower case."""
-    return tuple(_WORD.findall(text.casefold()))
+    """The words of a text, in lower case; a letter and its accent are one character (NFC)."""
+    return tuple(_WORD.findall(unicodedata.normalize("NFC", text).casefold()))
 
 
 def _is_telling(words: tuple[str, ...]) -> bool:

@@ -30,6 +30,8 @@ _MOST_OF_A_CLASS = 12
 # Places tried as the end of the query.
 _MOST_STARTS = 20
 _SHOWN_CHARACTERS = 60
+# With one of these a query goes on.
+_OPERATORS = ("=", "<", ">", "!", "+", "%")
 _UNREADABLE = "not a query that can be read"
 # What SQLite says of a database, and the first of a query too.
 _OF_A_DATABASE = ("no such ", "malformed database", "database disk image", "vtable constructor")
@@ -113,7 +115,8 @@ def _examine(
     message = _message(predicted, schema, execution, is_read=query is not None)
     if message is not None:
         yield Finding("invalid_sql", _explained(message, predicted, schema))
-        if not problems and not _is_of_the_database(predicted, schema):
+        is_name = not (_has_curly_quotes(predicted) or _is_of_the_database(predicted, schema))
+        if not problems and is_name:
             problems = list(sqlite_problem(message, schema))
     # The limit of tokens may have cut the last word short.
     cut = predicted.rstrip() if status == "max_tokens" else ""
@@ -156,13 +159,18 @@ def _read(
     sql: str, schema: Schema, likely: tuple[str, ...] = ()
 ) -> tuple[Query | None, list[NameProblem]]:
     """Describes a query, without what may be wrapped around it; None where there is none."""
-    for cleaned in (False, True):
+    for cleaned in (_has_curly_quotes(sql), True):
         text = clean_sql(sql) if cleaned else sql
         tree = parse(text)
         if tree is not None:
             reader = QueryReader(schema, text, likely)
             return reader.read(tree), reader.problems
     return None, []
+
+
+def _has_curly_quotes(sql: str) -> bool:
+    """Whether a literal stands in curly quotes, which SQLite takes for letters of a name."""
+    return any(token.text != sql[token.start : token.end] for token in tokenize(sql))
 
 
 def _message(
@@ -194,6 +202,8 @@ def _explained(message: str, predicted: str, schema: Schema) -> str:
             around = [f'stands after "{_short(before)}"'] if before.strip() else []
             around += [f'is followed by "{_short(after)}"'] if after.strip() else []
         return f"{message}; the query {' and '.join(around)}: clean it first (--clean)"
+    if _has_curly_quotes(predicted) and sqlite_message(cleaned, schema) != message:
+        return f"{message}; curly quotes are letters to SQLite: clean it first (--clean)"
     after = _text_after_query(message, predicted, schema)
     return f'{message}; the query is followed by "{_short(after)}"' if after else message
 
@@ -214,7 +224,8 @@ def _text_after_query(message: str, predicted: str, schema: Schema) -> str:
         # It takes the first word of prose for an alias.
         for start in [token.start for token in tokens[max(i - 1, 0) : i + 1]]:
             before = predicted[:start]
-            if is_query(before) and sqlite_message(before, schema) is None:
+            is_operator = predicted.startswith(_OPERATORS, start)
+            if not is_operator and is_query(before) and sqlite_message(before, schema) is None:
                 return predicted[start:]
     return ""
 

@@ -43,7 +43,9 @@ def parse(sql: str) -> exp.Query | None:
 def _unwrapped(statement: exp.Expression | None) -> exp.Query | None:
     while isinstance(statement, exp.Subquery) and not statement.args.get("alias"):
         statement = statement.this
-    return statement if isinstance(statement, exp.Select | exp.SetOperation) else None
+    is_query = isinstance(statement, exp.Select | exp.SetOperation)
+    # sqlglot reads the `{name}` of an unfilled template, as no SQLite does.
+    return statement if is_query and not statement.find(exp.Struct) else None
 
 
 def _check_size(sql: str) -> None:

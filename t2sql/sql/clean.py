@@ -46,6 +46,8 @@ _KEYWORDS = _CLAUSES.union(_OPERAND_WORDS.split())
 _BLOCK_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
 # LaTeX ends an environment or a formula so; no SQL has a backslash outside of quotes.
 _LATEX = ("\\end{", "\\begin{", "\\]", "\\)")
+# Ends of sentences in Chinese and Japanese.
+_FULL_STOPS = frozenset("。！？；")
 # What stands right before a statement -> what ends it; `{` is LaTeX's, as in \\boxed{...}.
 _WRAPPERS = {"`": "`", '"': '"', "'": "'", "{": "}"}
 # Query #1 is no comment, nor is ## a heading one.
@@ -174,7 +176,7 @@ def _significant(text: str, start: int) -> Iterator[tuple[str, Token]]:
 
 
 def _is_end(text: str, token: Token, wrapper: str) -> bool:
-    if token.kind in ("fence", "control") or token.text == ";":
+    if token.kind in ("fence", "control") or token.text == ";" or token.text in _FULL_STOPS:
         return True
     if text.startswith(_LATEX, token.start):
         return True
@@ -253,10 +255,12 @@ def _is_prose(tokens: Sequence[Token], words: int = 3) -> bool:
 
 
 def _joined(tokens: list[tuple[str, Token]]) -> str:
-    while tokens and tokens[-1][1].text == ".":
-        tokens.pop()  # the end of a sentence around the statement
+    texts = [token.text for _, token in tokens]
+    while texts[-1:] == ["."] or texts[-2:] == ["*", "*"]:
+        # The end of a sentence around the statement, or of bold type.
+        texts = texts[: -1 if texts[-1] == "." else -2]
     parts = []
-    for space, token in tokens:
+    for space, token in tokens[: len(texts)]:
         # Two literals that touch, once curly, would read as one with a quote inside.
         touching = parts and parts[-1][-1] == token.text[0] and token.text[0] in "'\""
         parts.append(" " + token.text if space or touching else token.text)

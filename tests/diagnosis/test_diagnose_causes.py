@@ -220,6 +220,27 @@ def test_what_stands_before_the_query_is_told():
     assert text.endswith('the query stands after "Answer:": clean it first (--clean)')
 
 
+@pytest.mark.parametrize("quotes", ["“{}”", "‘{}’"])
+def test_curly_quotes_are_no_invented_column(quotes):
+    predicted = f"SELECT name FROM singer WHERE country = {quotes.format('France')}"
+    (finding,) = diagnose("SELECT name FROM singer WHERE country = 'France'", predicted, SCHEMA)
+    assert finding.error == "invalid_sql"
+    assert finding.message.endswith("curly quotes are letters to SQLite: clean it first (--clean)")
+
+
+@pytest.mark.parametrize(
+    ("predicted", "message"),
+    [
+        ("SELECT {name} FROM singer", 'unrecognized token: "{"'),
+        ("SELECT name FROM singer WHERE country = <country>", 'near "<": syntax error'),
+    ],
+)
+def test_a_template_that_was_not_filled_is_invalid_and_nothing_else(predicted, message):
+    assert diagnose("SELECT name FROM singer", predicted, SCHEMA) == [
+        Finding("invalid_sql", message)
+    ]
+
+
 def test_nulls_at_the_other_end_are_a_wrong_order():
     gold = "SELECT age FROM singer ORDER BY age"
     assert diagnose(gold, f"{gold} NULLS LAST", SCHEMA) == [

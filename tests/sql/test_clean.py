@@ -50,6 +50,10 @@ def essence(sql: str) -> list[str]:
         "Sure! Here's the query:\n```sql\n{};\n```\nIt's simple: we count.",
         "SQL: {}",
         "**SQL:** {}",
+        "**{}**",
+        "The answer is **{}**.",
+        "{}。",
+        "答案：{}。这条查询统计歌手的数量。",
         "Answer: `{}`",
         "The query is `{}`.",
         "sqlite> {};\n6",
@@ -168,7 +172,7 @@ def test_gold_queries_give_the_same_rows(spider_root):
             assert connection.execute(clean_sql(query)).fetchmany(1000) == rows
 
 
-PIECES = """SELECT|select|WITH a AS (|FROM|t|'x'|'|"|`|```|```sql|;|--|/*|*/|\n|\n\n| |(|)|,|.|*|
+PIECES = """SELECT|。|**|select|WITH a AS (|FROM|t|'x'|'|"|`|```|```sql|;|--|/*|*/|\n|\n\n| |(|)|,|.|*|
 1|This is the query|Explanation:|<eos>|<end_of_turn>|“|”|‘|’|UNION|\\|\0|é|[|]|**|#|AS|b c d|:|{|}|
 #"""
 
