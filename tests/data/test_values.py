@@ -174,12 +174,15 @@ def test_values_that_time_cut_are_not_kept_and_old_ones_make_room(
 
 def test_slow_reads_are_shown_after_a_second_and_end(tmp_path, make_database, monkeypatch, capsys):
     monkeypatch.setattr(database, "MAX_SECONDS", 1.5)
-    # Each row takes SQLite a while: the generated column counts through a long text.
+    # Each row takes SQLite a while: the generated column goes many times through a long text.
+    long_text = "replace(hex(zeroblob(length(log))), '0', 'ax')"
+    for _ in range(5):
+        long_text = f"replace(replace({long_text}, 'a', 'bc'), 'bc', 'a')"
     path = make_database(
         tmp_path / "x.sqlite",
-        "CREATE TABLE ship (log TEXT, name TEXT AS (replace(log, 'a', 'bc') LIKE '%x%y%z'));"
-        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 400)"
-        "INSERT INTO ship (log) SELECT replace(hex(zeroblob(100000)), '0', 'ax') FROM c;"
+        f"CREATE TABLE ship (log TEXT, name TEXT AS ({long_text} LIKE '%x%y%z'));"
+        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 1000)"
+        "INSERT INTO ship (log) SELECT hex(zeroblob(10000 - x)) FROM c;"
         "CREATE TABLE port (name TEXT); INSERT INTO port VALUES ('Oslo')",
     )
     of_columns = read(path)
