@@ -172,9 +172,9 @@ def test_gold_queries_give_the_same_rows(spider_root):
             assert connection.execute(clean_sql(query)).fetchmany(1000) == rows
 
 
-PIECES = """SELECT|。|**|select|WITH a AS (|FROM|t|'x'|'|"|`|```|```sql|;|--|/*|*/|\n|\n\n| |(|)|,|.|*|
+PIECES = """SELECT|select|WITH a AS (|FROM|t|'x'|'|"|`|```|```sql|;|--|/*|*/|\n|\n\n| |(|)|,|.|*|
 1|This is the query|Explanation:|<eos>|<end_of_turn>|“|”|‘|’|UNION|\\|\0|é|[|]|**|#|AS|b c d|:|{|}|
-#"""
+#|。"""
 
 
 @hypothesis.given(
