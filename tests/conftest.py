@@ -46,6 +46,7 @@ _SLOW = (
     "benchmarks/test_scale.py",
     "constraint/test_constraint.py::test_a_token_is_allowed_where_the_mask_has_it",
     "constraint/test_constraint.py::test_random_answers_are_queries_that_sqlite_prepares",
+    "constraint/test_ends.py::test_every_query_over_spider",
     "constraint/test_foreign_keys.py::test_random_answers_join_along_keys",
     "constraint/test_random_schemas",
     "diagnosis/test_diagnose_hostile.py",

@@ -30,7 +30,8 @@ class Costs:
         self._missing = check.missing
         # What one token asks for may come with tables that link it.
         self._leap = MAX_LEAP + (MAX_MORE if check.links else 0)
-        self._closed = "!free" if check.links else "!along_keys"
+        # Without "!literal" too the shortest text of a value is as short.
+        self._closed = ("!literal", *(("!free", "!wide") if check.links else ("!along_keys",)))
         self._table = table + count(b" JOIN") + (link if check.links else 0)
         self._column = column + count(b",")
         self._classes = {
@@ -57,7 +58,7 @@ class Costs:
         if symbol in self._rules:
             return self._rules[symbol]
         if symbol.startswith("!"):
-            return _NEVER if symbol == self._closed else 0
+            return _NEVER if symbol in self._closed else 0
         if symbol.startswith("<"):
             return self._classes[symbol]
         return self._count(b" " + symbol.strip('"').encode())

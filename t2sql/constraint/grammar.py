@@ -61,14 +61,17 @@ value         : term arithmetic
 arithmetic    : | operator value !computed
 operator      : "+" | "-" | "*" | "/" | "%" | "||"
 term          : head | <number> !computed | "-" <number> !computed | <string> !computed
-              | NULL !computed | !nest "(" value !leave ")"
+              | NULL !computed | constant !computed | !nest "(" value !leave ")"
               | !nest "(" !scalar query !pop ")" !computed
+constant      : !literal TRUE | !literal FALSE
+              | !wide CURRENT_DATE | !wide CURRENT_TIME | !wide CURRENT_TIMESTAMP
 head          : column | aggregate !computed | call !computed
 key           : head key_rest | !nest "(" key !leave ")" key_rest
 key_rest      : | operator value | compare operand
 column        : <column> | <qualifier> "." <member>
 aggregate     : !aggregate COUNT "(" "*" !aggregated ")"
-              | !aggregate set_function "(" distinct value !aggregated ")"
+              | !aggregate set_function "(" distinct value tested !aggregated ")"
+tested        : | !wide comparison conditions
 set_function  : COUNT | SUM | AVG | MIN | MAX | TOTAL | GROUP_CONCAT
 call          : !nest unary "(" value !leave ")"
               | !nest binary "(" operand "," operand !leave ")"
@@ -77,7 +80,12 @@ call          : !nest unary "(" value !leave ")"
               | !nest STRFTIME "(" operand "," operand !leave ")"
               | !nest CAST "(" value AS type !leave ")"
               | !nest CASE branches otherwise END !leave
+              | !wide !nest IIF "(" condition "," operand "," operand !leave ")"
+              | !wide !nest REPLACE "(" operand "," operand "," operand !leave ")"
+              | !wide !nest moment "(" !leave ")"
 unary         : ABS | LENGTH | LOWER | UPPER | TRIM | DATE | JULIANDAY
+              | !wide TIME | !wide DATETIME | !wide LTRIM | !wide RTRIM
+moment        : DATE | TIME | DATETIME | JULIANDAY
 binary        : IFNULL | COALESCE | NULLIF | INSTR
 slice         : SUBSTR | SUBSTRING
 digits        : | "," <integer>

@@ -83,6 +83,7 @@ class ScopeCheck:
         self.links = links
         self.choices = LinkedChoices(tables, links) if links else Choices(tables)
         self.names_of_schema = frozenset(tables).union(*tables.values())
+        self.has_literals = any({b"true", b"false"} & set(own) for own in tables.values())
         self.columns = sorted({column for columns in tables.values() for column in columns})
         self._actions: dict[str, Callable[[Scopes], Scopes | None]] = {
             **scope_actions.ACTIONS,
@@ -90,6 +91,10 @@ class ScopeCheck:
             "listed": self._listed,
             "plain": self._plain,
             "free": lambda scopes: None if self._follows_keys(scopes) else scopes,
+            # Along keys an answer is written in what Spider's queries need, and in nothing else.
+            "wide": lambda scopes: None if self.links else scopes,
+            # Where a column is called so, these words are that column.
+            "literal": lambda scopes: None if self.links or self.has_literals else scopes,
             "along_keys": lambda scopes: scopes if self._follows_keys(scopes) else None,
             "again": lambda scopes: scopes if self._open_ends(scopes[-1]) else None,
             "joined": self._joined,
@@ -140,9 +145,12 @@ class ScopeCheck:
         tables = columns = 0
         for scope in scopes:
             if scope.phase in EARLY:
-                refs = scope.refs | ({(scope.qualifier, b"*")} if scope.qualifier else frozenset())
+                refs = scope.refs
+                if scope.qualifier and scope.phase == "select":  # in ON it has been introduced
+                    refs = refs | {(scope.qualifier, b"*")}
                 needed = self.choices.fewest(refs, scope.from_items, aliased=scope.aliased)
-                needed = needed or 0
+                if needed is None:  # a search along keys tries few tables for a qualifier
+                    needed = MAX_FROM_ITEMS - len(scope.from_items)
                 needed = max(needed, len(scope.repeat) - len(scope.from_items))
                 tables += max(0, needed - scope.joining)  # that one is in the rules' own cost
                 if scope.from_items and scope.from_items[-1].name is None:

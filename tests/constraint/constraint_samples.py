@@ -1,13 +1,15 @@
 """Schemas, databases and random answers for the tests of the constraint."""
 
+import random
 import sqlite3
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from t2sql import constraint
-from t2sql.constraint import lexer
+from t2sql.constraint import grammar, lexer
 from t2sql.constraint.next_tokens import NextTokens
+from t2sql.constraint.parser import ParserState
 from t2sql.data.schema import Column, ColumnRef, ForeignKey, Schema, Table
 from t2sql.model import dummy, factory
 from t2sql.sql.names import quoted
@@ -110,6 +112,56 @@ def random_steps(
         assert goes_on(made, guide, token)
         yield guide, token
         guide.advance(token)
+
+
+# What a FROM is made of comes often: else few walks get far into one.
+_OFTEN = {b"from": 40, b"over": 30, b"join": 8, b"as": 8, b"(": 6, b")": 8, b".": 8, b"select": 6}
+_KEYWORDS = frozenset(
+    symbol.lower().encode()
+    for alternatives in grammar.RULES.values()
+    for symbols in alternatives
+    for symbol in symbols
+    if symbol.isupper()
+)
+
+
+def random_lexemes(
+    made: constraint.SchemaConstraint, count: int, seed: int
+) -> Iterator[tuple[lexer.Position, lexer.Position, bytes]]:
+    """Walks word by word, whatever room there is, which gets further than tokens drawn from masks.
+
+    Yields:
+      The position before a lexeme, the one behind it, and the text so far.
+    """
+    draw = random.Random(seed)
+    position, text = made.before_prefix, b""
+    for _ in range(count):
+        names, others = [], []
+        for lexeme in _lexemes(lexer.settle(position), draw):
+            is_name = lexeme not in _KEYWORDS and lexeme[:1] not in b"()*+,-./;<=>%!|'"
+            (names if is_name else others).append(lexeme)
+        if not names and not others:
+            return
+        kind = draw.choice([kind for kind in (names, others) if kind])
+        (lexeme,) = draw.choices(kind, [_OFTEN.get(one, 2) for one in kind])
+        after = lexer.steps(position, b" " + lexeme if text else lexeme)
+        if lexeme == b";" or after is None or lexer.settle(after) is None:
+            continue
+        text += b" " + lexeme if text else lexeme
+        yield position, after, text
+        position = after
+
+
+def _lexemes(state: ParserState, draw: random.Random) -> Iterator[bytes]:
+    yield from state.beginning("word")
+    yield from state.beginning("punctuation")
+    for name in state.beginning("quoted"):
+        if not state.may_be("word", name):
+            yield b'"' + name.replace(b'"', b'""') + b'"'
+    texts = {"<number>": b"12", "<integer>": b"7", "<string>": b"'x'", "<text>": b'"a text"'}
+    yield from (text for kind, text in texts.items() if state.may_be(kind))
+    if state.takes_fresh:
+        yield draw.choice((b"foo", b"t", b"x", b"t1", b"t3", b"rank", b"name"))
 
 
 def all_tokens(made: constraint.SchemaConstraint, position: lexer.Position) -> list[int]:

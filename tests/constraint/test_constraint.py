@@ -48,6 +48,24 @@ def test_queries_that_sqlite_reads_are_allowed(singers, query):
     assert samples.is_query(singers, query)
 
 
+BEYOND_KEYS = [
+    "SELECT CAST(SUM(IIF(name = 'x' AND age > 3, 1, 0)) AS REAL) * 100 / COUNT(*) FROM singer",
+    "SELECT SUM(name = 'x') - SUM(age IN (3, 4) OR age IS NULL) FROM singer",
+    "SELECT STRFTIME('%Y', CURRENT_TIMESTAMP) - STRFTIME('%Y', year) FROM concert",
+    "SELECT DATETIME() - TIME(year) FROM concert",
+    "SELECT REPLACE(name, 'a', \"b\"), CASE WHEN age > 3 THEN true ELSE FALSE END FROM singer",
+]
+
+
+@pytest.mark.parametrize("query", BEYOND_KEYS)
+def test_what_bird_asks_in_is_allowed_but_not_along_keys(vocabulary, singers, query):
+    samples.make_database(samples.SINGERS).execute(query)
+    assert samples.is_query(singers, query)
+    schema = samples.make_schema(samples.SINGERS)
+    along_keys = constraint.SchemaConstraint(vocabulary, schema, along_keys=True)
+    assert not samples.is_query(along_keys, query)
+
+
 @pytest.mark.parametrize(
     ("so_far", "no", "yes"),
     [
@@ -89,6 +107,8 @@ def test_queries_that_sqlite_reads_are_allowed(singers, query):
         ("SELECT age FROM singer LIMIT 1", "a", "2"),
         ("SELECT age FROM singer WHERE name = ", "Bob", '"Bob"'),
         ("SELECT ", '"Bob"', '"name"'),
+        ("SELECT name FROM singer WHERE age = ", "unknown", "true"),
+        ("SELECT sum(age > 3 ", "AND count", "AND name = 'x'"),
     ],
 )
 def test_what_may_come_next(singers, so_far, no, yes):
