@@ -154,6 +154,7 @@ def _average(output, *folders):
     )
 
 
+@pytest.mark.slow
 def test_the_mean_of_two_adapters(folder, tmp_path):
     other = _beside(folder, lambda key, array: array * 3 if key.endswith("/b") else array)
     done = _average(tmp_path / "mean", folder, other)

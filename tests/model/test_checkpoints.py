@@ -209,6 +209,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_a_host_loads_without_waiting_for_another(params, tmp_path, cache_dir):
     save(tmp_path / "checkpoint", with_vision(params))
     with socket.socket() as free:

@@ -371,6 +371,7 @@ def test_starts_in_under_two_seconds_without_jax():
     assert child_cpu.ended() - before < 2
 
 
+@pytest.mark.slow
 @pytest.mark.spider
 def test_all_of_spider_dev_is_scored_in_under_20_seconds(tmp_path):
     spider = os.environ.get("T2SQL_SPIDER_DIR")

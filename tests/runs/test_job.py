@@ -148,6 +148,7 @@ def test_a_finished_run_needs_no_model(copy, monkeypatch, capsys):
     assert "all done before" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_batch_size_and_prefill_change_nothing(finished, tmp_path):
     jobs.run(tmp_path / "other", batch_size=3, prefill_tokens=300)
     assert jobs.objects(tmp_path / "other") == jobs.objects(finished)

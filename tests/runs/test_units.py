@@ -123,6 +123,7 @@ def test_a_unit_size_below_one_is_refused():
         _plan([], 0)
 
 
+@pytest.mark.slow
 def test_a_million_mixed_examples_on_64_hosts_within_five_percent():
     chance = random.Random(0)
     schemas = {f"db{i}": chance.lognormvariate(5.5, 0.6) for i in range(2000)}

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ def _kv(rows: int, length: int, fill: float = 0.0) -> dict:
     return {"layer_0": {part: jnp.full((rows, length, 1, 2), fill) for part in ("k", "v")}}
 
 
+@pytest.mark.slow
 @given(
     counts=st.lists(st.integers(0, 6), min_size=1, max_size=4),
     step=st.integers(0, 20),

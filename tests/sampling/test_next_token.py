@@ -133,6 +133,7 @@ def test_the_nucleus_is_that_of_sorted_tokens(top_p):
         assert smallest == order[np.searchsorted(reached, top_p)]
 
 
+@pytest.mark.slow
 def test_draws_have_the_probabilities_of_the_softmax():
     """Over several blocks, one of which may not be drawn from at all."""
     logits = np.random.default_rng(4).normal(size=2048).astype(np.float32)

@@ -152,7 +152,7 @@ def test_no_statement_is_empty(text):
 
 
 @pytest.mark.spider
-@pytest.mark.parametrize("split", ["dev", "train"])
+@pytest.mark.parametrize("split", ["dev", pytest.param("train", marks=pytest.mark.slow)])
 def test_gold_queries_keep_every_token(split, spider_root):
     for query, _ in gold(spider_root, split):
         cleaned = clean_sql(query)
