@@ -38,8 +38,11 @@ _DTYPE = flags.DEFINE_enum(
 _BASE = flags.DEFINE_string(
     "base", "", "What PEFT is to load as the base; empty: the Hub's pre-trained weights."
 )
+_TOKENIZER = flags.DEFINE_string(
+    "tokenizer", "", "SentencePiece file, as --config.model.tokenizer; empty: the weights' own."
+)
 # What only one of the formats reads.
-_FLAGS_OF = {"peft": (_BASE,), "safetensors": (_SOURCE, _DTYPE)}
+_FLAGS_OF = {"peft": (_BASE,), "safetensors": (_SOURCE, _DTYPE, _TOKENIZER)}
 
 
 def main(argv: list[str]) -> None:
@@ -71,7 +74,12 @@ def main(argv: list[str]) -> None:
             done = exports.write_peft(staging, _ADAPTER.value, name=_NAME.value, base=_BASE.value)
         else:
             done = exports.write_weights(
-                staging, _SOURCE.value, _ADAPTER.value, name=_NAME.value, dtype=_DTYPE.value
+                staging,
+                _SOURCE.value,
+                _ADAPTER.value,
+                name=_NAME.value,
+                dtype=_DTYPE.value,
+                tokenizer=_TOKENIZER.value,
             )
         staging.chmod(0o755)
         for path in staging.iterdir():
@@ -88,7 +96,7 @@ def main(argv: list[str]) -> None:
 
 def _with_own_flags(message: str) -> str:
     """What the model's code says of a config's fields, said of the flags of this command."""
-    return re.sub(r"--config\.model\.(source|name|adapter)\b", r"--\1", message)
+    return re.sub(r"--config\.model\.(source|name|adapter|tokenizer)\b", r"--\1", message)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,13 @@ def write_peft(folder: Path, adapter: str, *, name: str = "", base: str = "") ->
 
 
 def write_weights(
-    folder: Path, source: str, adapter: str, *, name: str = "", dtype: str = "bfloat16"
+    folder: Path,
+    source: str,
+    adapter: str,
+    *,
+    name: str = "",
+    dtype: str = "bfloat16",
+    tokenizer: str = "",
 ) -> str:
     """Writes weights in the Hugging Face layout; says what was written.
 
@@ -45,6 +51,7 @@ def write_weights(
       adapter: that is merged into them; empty for none.
       name: of the model; empty for the one that the adapter was trained on, or the default.
       dtype: of the weights that are written.
+      tokenizer: a SentencePiece file; empty for the one that comes with the weights.
 
     Raises:
       InputError: there are no such weights or adapter, or they do not fit each other.
@@ -58,6 +65,7 @@ def write_weights(
         source,
         dtype=dtype,
         adapter=adapter or None,
+        tokenizer_path=tokenizer or None,
     )
     made = factory.LLMModuleFactory(config)
     made.check()

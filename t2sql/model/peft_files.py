@@ -212,6 +212,9 @@ def _check_plain(config: Mapping[str, Any], path: Path, flag: str) -> None:
             raise errors.InputError(
                 f"{flag}: {path}: {key} is {config[key]!r}; PEFT writes {kind.__name__} or null"
             )
+    for key in ("rank_pattern", "alpha_pattern"):
+        for pattern, number in (config.get(key) or {}).items():
+            _check_pattern(pattern, number, f"{flag}: {path}: {key}")
     for key, values in _PLAIN.items():
         if config.get(key, values[0]) not in values:
             raise errors.InputError(
@@ -229,6 +232,18 @@ def _check_plain(config: Mapping[str, Any], path: Path, flag: str) -> None:
             f"{flag}: {path}: init_lora_weights is {begin!r}: the training began by changing its"
             " base; save it as a plain LoRA (PEFT's path_initial_model_for_weight_conversion)"
         )
+
+
+def _check_pattern(pattern: str, number: object, where: str) -> None:
+    """Checks an entry of `rank_pattern` or `alpha_pattern`: a regular expression and a number."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise errors.InputError(
+            f"{where}: {pattern!r} is no regular expression: {error}"
+        ) from error
+    if isinstance(number, bool) or not isinstance(number, int | float) or number <= 0:
+        raise errors.InputError(f"{where}: {pattern!r} is {number!r}; it has to be above 0")
 
 
 def _of_layer(layer: str, pattern: Mapping[str, float] | None, default: float) -> float:

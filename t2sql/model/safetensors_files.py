@@ -61,6 +61,13 @@ def _weight_map(index: Path) -> Mapping[str, str]:
     raise errors.InputError(f"{index}: not an index of safetensors files")
 
 
+def _is_lfs_pointer(path: Path) -> bool:
+    """Whether it is what Git checks out of a large file where Git LFS is not installed."""
+    with path.open("rb") as file:
+        head = file.read(100)
+    return head.startswith(b"version ") and b"git-lfs" in head
+
+
 class SafetensorsFiles:
     """Tensors by name; each is read from the disk when asked for.
 
@@ -94,6 +101,11 @@ class SafetensorsFiles:
         except FileNotFoundError as error:
             raise errors.InputError(f"{path}: no such file") from error
         except (safetensors.SafetensorError, OSError) as error:
+            if _is_lfs_pointer(path):
+                raise errors.InputError(
+                    f"{path}: a pointer of Git LFS, not the file itself; run `git lfs pull` in the"
+                    " clone that it lies in"
+                ) from error
             raise errors.InputError(
                 f"{path}: truncated or damaged safetensors file of {path.stat().st_size:,} bytes"
                 f" ({error}); fetch it again"

@@ -58,6 +58,10 @@ def test_an_export_that_fails_leaves_nothing(tmp_path):
     done = run(source=tmp_path / "none", format="safetensors", output=tmp_path / "out")
     assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
     assert done.stderr.startswith("error: --source: ")
+    done = run(
+        source="dummy:0", tokenizer=tmp_path / "none", format="safetensors", output=tmp_path / "out"
+    )
+    assert (done.returncode, "error: --tokenizer: " in done.stderr) == (2, True), done.stderr
     unread = run(adapter="x", format="peft", dtype="float32", output=tmp_path / "out")
     assert (unread.returncode, "--dtype is for --format=safetensors" in unread.stderr) == (2, True)
     assert run(format="peft", output=tmp_path / "out").returncode == 2

@@ -209,6 +209,12 @@ def test_a_half_downloaded_file_is_named(folder):
         refused(folder, rf"model\.safetensors: truncated or damaged .* of {size:,} bytes")
 
 
+def test_a_pointer_of_git_lfs_is_called_so(folder):
+    pointer = "version https://git-lfs.example/spec/v1\noid sha256:0a1b\nsize 536223056\n"
+    (folder / "model.safetensors").write_text(pointer)
+    refused(folder, r"model\.safetensors: a pointer of Git LFS, .* run `git lfs pull`")
+
+
 def test_a_tensor_of_another_shape_or_name_is_named(params, folder):
     tensors = hugging_face_tensors(params)
     name = "model.layers.1.self_attn.k_proj.weight"

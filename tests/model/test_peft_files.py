@@ -130,6 +130,8 @@ def test_an_adapter_of_a_multimodal_model(inside, tmp_path, cache_dir, base):
         ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is 'pissa_niter_4'"),
         ({"r": 0}, "cannot be read: r and lora_alpha are"),
         ({"rank_pattern": [1]}, r"rank_pattern is \[1\]; PEFT writes dict or null"),
+        ({"rank_pattern": {"v_proj(": 3}}, r"rank_pattern: 'v_proj\(' is no regular expression"),
+        ({"alpha_pattern": {"v_proj": 0}}, "alpha_pattern: 'v_proj' is 0; it has to be above 0"),
         ({"base_model_name_or_path": 7}, "base_model_name_or_path is 7; PEFT writes str or null"),
     ],
 )
