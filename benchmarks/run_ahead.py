@@ -5,16 +5,19 @@
 The device is a stand-in (`stand_in_device.py`): a step takes `--step_ms`, whatever is in it, and
 the model's own tokens are those that `--run` recorded (of gold answers, without it), but for a
 share that is refused. The host's
-work is the real one, in one process. The table sets the constrained run beside the free one, for
-blocks of different length and different numbers of them in flight (`sampling.constrained.Pace`).
-Cores are those that the host would need not to hold up the device: its CPU time over the device's.
+work is the real one. The table sets the constrained run beside the free one, for blocks of
+different length and different numbers of them in flight (`sampling.constrained.Pace`), and for
+different numbers of processes that check the answers. Its times are CPU times a token: of this
+process, and of those that check. Cores are those that these need so as not to hold up a device of
+`--step_ms`.
 """
 
 import dataclasses
 import functools
 import json
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import rich.console
@@ -36,9 +39,10 @@ _RUN = flags.DEFINE_string("run", None, "Output directory of a run; default: gol
 _STEP_MS = flags.DEFINE_float("step_ms", 1.0, "Time of a decode step of the whole batch.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Prompts decoded at a time.")
 _REFUSED = flags.DEFINE_float("refused", 0.032, "Share of the model's tokens that are refused.")
+_WORKERS = flags.DEFINE_list("workers", ["1", "2"], "Numbers of processes that check, besides 0.")
 _CONSTRAIN = flags.DEFINE_list("constrain", ["schema", "keys"], "Constraints to measure.")
 
-_PACES = (None, *map(constrained.Pace._make, ((1, 1), (1, 2), (2, 2), (4, 2))))
+_PACES = (None, *map(constrained.Pace._make, ((1, 2), (2, 2), (4, 2))))
 _MAX_NEW_TOKENS = 128
 
 
@@ -49,12 +53,14 @@ class Figures:
     Attributes:
       seconds: wall time.
       host_seconds: CPU time of this process.
+      worker_seconds: CPU time of those that check.
       tokens: of all answers.
       steps: of the device.
     """
 
     seconds: float
     host_seconds: float
+    worker_seconds: float
     tokens: int
     steps: int
 
@@ -63,9 +69,8 @@ def main(argv) -> None:
     del argv
     factory = factory_lib.LLMModuleFactory(factory_lib.config_for("gemma3_270m", _SOURCE.value))
     prompt = prompts.make_prompt("completion")
-    vocabulary = constraint.Vocabulary(
-        Path(factory.tokenizer_path).read_bytes(), stops.Stops(factory.tokenizer).end_ids
-    )
+    end_ids = stops.Stops(factory.tokenizer).end_ids
+    vocabulary = constraint.Vocabulary(Path(factory.tokenizer_path).read_bytes(), end_ids)
     groups = dev_split.load_groups(_DATA.value, prompt, factory.tokenizer)
     db_ids = {group.tag.examples[0].db_id for group in groups}
     schemas = {
@@ -73,35 +78,57 @@ def main(argv) -> None:
     }
     console = rich.console.Console(width=110)
     for constrain in _CONSTRAIN.value:
-        make_guides = functools.partial(
-            constraint.Guides,
-            vocabulary,
-            schemas,
-            prompt.answer_prefix,
-            along_keys=constrain == "keys",
+        rules = {"prefix": prompt.answer_prefix, "along_keys": constrain == "keys"}
+        here = functools.partial(constraint.Guides, vocabulary, schemas, **rules)
+        apart = functools.partial(
+            constraint.RemoteGuides, factory.tokenizer_path, end_ids, schemas, **rules
         )
-        kept, answers = _replayable(groups, make_guides(), vocabulary, prompt.answer_prefix)
-        table = rich.table.Table(title=f"{constrain}: {len(answers)} answers of dev")
-        for heading in (
-            *("steps a block", "in flight", "steps", "tokens/s", "of the free run"),
-            *("host us a token", "cores"),
-        ):
-            table.add_column(heading, justify="right")
+        kept, answers = _replayable(groups, here(), vocabulary, prompt.answer_prefix)
+        table = _table(f"{constrain}: {len(answers)} answers of dev")
         free = 0.0
-        for pace in _PACES:
-            guides = make_guides()  # their caches are filled anew
+        for pace, workers in _runs():
+            # Their caches are filled anew.
+            guides = _ready(apart(workers=workers), schemas) if workers else here()
             figures = _measure(factory, kept, answers, pace and constrain, pace, guides)
-            rate = figures.tokens / figures.seconds
-            free = free or rate
-            table.add_row(
-                *map(str, pace or ("free", "")),
-                str(figures.steps),
-                f"{rate:,.0f}",
-                f"{rate / free:.2f}",
-                f"{1e6 * figures.host_seconds / figures.tokens:.1f}",
-                f"{1e3 * figures.host_seconds / (figures.steps * _STEP_MS.value):.1f}",
-            )
+            free = free or figures.tokens / figures.seconds
+            table.add_row(*_row(pace, workers, figures, free))
         console.print(table)
+
+
+def _runs() -> Iterator[tuple[constrained.Pace | None, int]]:
+    """Paces, None for the free run, each with a number of processes that check."""
+    yield from ((pace, 0) for pace in _PACES)
+    yield from ((constrained.pace("tpu"), int(workers)) for workers in _WORKERS.value)
+
+
+def _ready(guides: constraint.RemoteGuides, schemas: Iterable[str]) -> constraint.RemoteGuides:
+    """Waits until the processes have begun."""
+    answers = [guides.of(db_id)(_MAX_NEW_TOKENS) for db_id in schemas]
+    for check in [answer.check([0]) for answer in answers]:
+        check()
+    return guides
+
+
+def _table(title: str) -> rich.table.Table:
+    table = rich.table.Table(title=title)
+    for heading in (
+        *("steps a block", "in flight", "workers", "steps", "tokens/s", "of the free run"),
+        *("us a token here", "in workers", "cores"),
+    ):
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _row(
+    pace: constrained.Pace | None, workers: int, figures: Figures, free: float
+) -> Iterator[str]:
+    rate = figures.tokens / figures.seconds
+    yield from map(str, pace or ("free", ""))
+    yield from (str(workers), str(figures.steps), f"{rate:,.0f}", f"{rate / free:.2f}")
+    yield f"{1e6 * figures.host_seconds / figures.tokens:.1f}"
+    yield f"{1e6 * figures.worker_seconds / figures.tokens:.1f}"
+    host_seconds = figures.host_seconds + figures.worker_seconds
+    yield f"{1e3 * host_seconds / (figures.steps * _STEP_MS.value):.1f}"
 
 
 def _replayable(
@@ -146,7 +173,7 @@ def _measure(
     answers: Mapping[int, Sequence[int]],
     constrain: str | None,
     pace: constrained.Pace | None,
-    guides: constraint.Guides,
+    guides: constraint.Guides | constraint.RemoteGuides,
 ) -> Figures:
     sampler = sampling.BatchSampler(
         model=factory.model,
@@ -167,8 +194,10 @@ def _measure(
         dataclasses.replace(group, guide=guides.of(group.tag.examples[0].db_id)) for group in groups
     ]
     sampler.compile(guided)
+    pids = guides.pids if isinstance(guides, constraint.RemoteGuides) else ()
     with garbage.short_collections():
         start, host_start = time.perf_counter(), time.process_time()
+        worker_start = sum(map(_cpu_seconds, pids))
         for group, generations in sampler.generate(guided):
             for sample_id, generation in zip(group.sample_ids, generations, strict=True):
                 assert list(generation.tokens) == answers[int(sample_id)]
@@ -176,9 +205,16 @@ def _measure(
     return Figures(
         seconds=seconds,
         host_seconds=host_seconds,
+        worker_seconds=sum(map(_cpu_seconds, pids)) - worker_start,
         tokens=sampler.counters.output_tokens,
         steps=sampler.counters.decode_steps,
     )
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from ml_collections import config_dict, config_flags
 from t2sql import errors
 from t2sql.storage import StorageConfig, local_cache
 
-# Of a batch size: as many slots as the devices' memory has room for.
+# Of a batch size: as many slots as the devices' memory has room for. Of workers: as many as pay.
 AUTO = "auto"
 # Elsewhere: on a CPU more slots gain nothing.
 BATCH_SIZE = 32
@@ -26,12 +26,12 @@ class _IntOrAuto(type):
         return isinstance(value, int) or value == AUTO
 
 
-class BatchSize(metaclass=_IntOrAuto):
+class NumberOrAuto(metaclass=_IntOrAuto):
     """An int, or "auto": the type of a config value that takes either."""
 
 
-class _BatchSizeParser(flags.ArgumentParser):
-    """Reads a batch size from the command line."""
+class _NumberOrAutoParser(flags.ArgumentParser):
+    """Reads such a value from the command line."""
 
     def parse(self, argument: int | str) -> int | str:
         try:
@@ -40,7 +40,7 @@ class _BatchSizeParser(flags.ArgumentParser):
             raise ValueError(f"{argument!r} is neither a number nor {AUTO!r}") from error
 
 
-config_flags.register_flag_parser_for_type(BatchSize, _BatchSizeParser())
+config_flags.register_flag_parser_for_type(NumberOrAuto, _NumberOrAutoParser())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,9 @@ def default_config() -> ml_collections.ConfigDict:
     )
 
     # Examples per host and step; "auto": as many as the devices' memory has room for.
-    config.batch_size = config_dict.FieldReference(BATCH_SIZE, field_type=BatchSize)
+    config.batch_size = config_dict.FieldReference(BATCH_SIZE, field_type=NumberOrAuto)
+    # Processes that check constrained answers; 0: none but this one; "auto": by device and cores.
+    config.constraint_workers = config_dict.FieldReference(AUTO, field_type=NumberOrAuto)
     config.unit_size = 64  # examples per output object, at most
     config.prompt_buckets = (16, 32, 64, 128, 256, 512, 1024, 2048)  # tokens
     config.prefill_tokens = 1024  # prompt tokens prefilled at a time, besides the schema
@@ -194,12 +196,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     """
     rules = {
         "output": (bool(config.output), "a run directory: --config.output=DIR or gs://BUCKET/DIR"),
-        "batch_size": (
-            isinstance(config.batch_size, int)
-            and config.batch_size >= 1
-            or config.batch_size == AUTO,
-            f"at least 1, or {AUTO!r}",
-        ),
+        "batch_size": _is_auto_or_at_least(1, config.batch_size),
+        "constraint_workers": _is_auto_or_at_least(0, config.constraint_workers),
         "unit_size": (config.unit_size >= 1, "at least 1"),
         "prefill_tokens": (config.prefill_tokens >= 1, "at least 1"),
         "model.parallel": (config.model.parallel >= 1, "at least 1"),
@@ -213,6 +211,11 @@ def check(config: ml_collections.ConfigDict) -> None:
         "data.only": (not config.data.only or config.data.limit is None, "empty with data.limit"),
     }
     check_rules(rules, config)
+
+
+def _is_auto_or_at_least(least: int, value: int | str) -> tuple[bool, str]:
+    holds = value == AUTO or (isinstance(value, int) and value >= least)
+    return holds, f"at least {least}, or {AUTO!r}"
 
 
 def check_rules(

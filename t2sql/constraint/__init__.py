@@ -3,6 +3,15 @@
 from t2sql.constraint.constraint import SchemaConstraint
 from t2sql.constraint.guide import Guide, Guides
 from t2sql.constraint.masks import Mask
+from t2sql.constraint.processes import RemoteGuides, WorkerLostError
 from t2sql.constraint.vocabulary import Vocabulary
 
-__all__ = ["Guide", "Guides", "Mask", "SchemaConstraint", "Vocabulary"]
+__all__ = [
+    "Guide",
+    "Guides",
+    "Mask",
+    "RemoteGuides",
+    "SchemaConstraint",
+    "Vocabulary",
+    "WorkerLostError",
+]

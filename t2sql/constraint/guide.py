@@ -71,6 +71,22 @@ class Guide:
                 return count
         return len(tokens)
 
+    def check(self, tokens: Sequence[int], *, redrawn: bool = False) -> Callable[[], int]:
+        """Takes tokens as far as they may be kept.
+
+        Args:
+          tokens: of the model's own.
+          redrawn: whether the first of them was drawn from `allowed` instead.
+
+        Returns:
+          What says how many have been taken; for guides in other processes it waits.
+        """
+        first = 1 if redrawn and tokens else 0
+        for token in tokens[:first]:
+            self.advance(token)
+        accepted = first + self.accept(tokens[first:])
+        return lambda: accepted
+
     def copy(self) -> "Guide":
         """A guide that has come as far, and goes on by itself."""
         return copy.copy(self)  # what it holds is replaced, never changed

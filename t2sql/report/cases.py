@@ -10,11 +10,12 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from t2sql.data.examples import Example
 from t2sql.data.schema import Schema
 from t2sql.evaluation.evaluate import evaluate_all
-from t2sql.evaluation.sandbox.executor import Executor, Limits, cores
+from t2sql.evaluation.sandbox.executor import Executor, Limits
 from t2sql.evaluation.verdict import QueryPair
 from t2sql.report import describe
 from t2sql.report.case import Answer, Case
 from t2sql.report.predictions import Predictions
+from t2sql.runtime import children
 
 _CHUNK = 16
 _CHUNKS_AHEAD = 4
@@ -40,7 +41,7 @@ def evaluate(
       timeout: seconds that one query may run.
       timed: whether BIRD's R-VES is measured.
     """
-    workers = workers or cores()
+    workers = workers or children.cores()
     schemas = dict(
         pair for source in reversed(sources) for pair in source.questions.schemas.items()
     )

@@ -7,7 +7,7 @@ import jax
 import ml_collections
 
 from t2sql import config as config_lib
-from t2sql import errors, sampling, storage
+from t2sql import constraint, errors, sampling, storage
 from t2sql.data import from_config, prompts
 from t2sql.data.examples import Example
 from t2sql.model import factory as factory_lib
@@ -38,7 +38,7 @@ def run(
     Raises:
       InputError: a config value or the data is wrong.
       RefusedError: the output holds another run.
-      TryAgainError: a network or a disk failed for now.
+      TryAgainError: a network or a disk failed for now, or a process that checks was killed.
       Terminated: SIGTERM has come; finished units are written.
     """
     config_lib.check(config)
@@ -73,7 +73,7 @@ def run(
         # Whoever finds all units writes `done.json`, also a host that had nothing to do.
         with stopwatch.time("write"):
             complete = opened.write_done_if_complete()
-    except (KeyboardInterrupt, signals.Terminated):
+    except (KeyboardInterrupt, signals.Terminated, constraint.WorkerLostError):
         opened.flush()
         say(
             f"Stopped with {len(opened.finished())} of {counted(len(units), 'unit')} written; "

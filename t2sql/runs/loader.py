@@ -8,6 +8,7 @@ from pathlib import Path
 import grain
 import ml_collections
 
+from t2sql import config as config_lib
 from t2sql import constraint, sampling
 from t2sql.data import from_config
 from t2sql.data.database import database_path
@@ -17,11 +18,15 @@ from t2sql.data.read_schema import schema_from_sqlite
 from t2sql.data.schema import Schema
 from t2sql.model.factory import LLMModuleFactory
 from t2sql.runs.units import Unit, plan_units
-from t2sql.runtime import distributed
+from t2sql.runtime import children, distributed
 from t2sql.sampling import stops
 
 # Rough characters per token of SQL schemas in Gemma's vocabulary; for planning only.
 CHARS_PER_TOKEN = 3
+# Cores that are left to the device's runtime and to this process, where others check.
+_OTHER_CORES = 2
+# Each takes 0.2 GB.
+_MOST_WORKERS = 32
 
 
 def plan(examples: Sequence[Example], prompt: Prompt, *, unit_size: int) -> list[Unit[Example]]:
@@ -43,7 +48,8 @@ def load_groups(
 ) -> list[sampling.PromptGroup]:
     """The prompts of one host's unfinished units: a group per unit, tagged with it.
 
-    With `sampling.constrain` a group has the guide that decides what its answers may be.
+    With `sampling.constrain` a group has the guide that decides what its answers may be. Processes
+    that check them (`constraint_workers`) end with the groups.
 
     Raises:
       InputError: a database that answers have to keep to is missing, or has no table with a column.
@@ -109,18 +115,31 @@ def make_guides(
     config: ml_collections.ConfigDict,
     prompt: Prompt,
     factory: LLMModuleFactory,
-) -> constraint.Guides:
+) -> constraint.Guides | constraint.RemoteGuides:
     """The guides of the answers over each schema, by db_id.
 
     Raises:
       InputError: a schema has no table with a column.
     """
-    vocabulary = constraint.Vocabulary(
-        Path(factory.tokenizer_path).read_bytes(), stops.Stops(factory.tokenizer).end_ids
-    )
-    return constraint.Guides(
-        vocabulary, schemas, prompt.answer_prefix, along_keys=config.sampling.constrain == "keys"
-    )
+    end_ids = stops.Stops(factory.tokenizer).end_ids
+    rules = {"prefix": prompt.answer_prefix, "along_keys": config.sampling.constrain == "keys"}
+    if workers := _workers(config, factory):
+        return constraint.RemoteGuides(
+            factory.tokenizer_path, end_ids, schemas, **rules, workers=workers
+        )
+    vocabulary = constraint.Vocabulary(Path(factory.tokenizer_path).read_bytes(), end_ids)
+    return constraint.Guides(vocabulary, schemas, **rules)
+
+
+def _workers(config: ml_collections.ConfigDict, factory: LLMModuleFactory) -> int:
+    """How many processes check the answers; 0 where this one does."""
+    if config_lib.SamplingConfig(**config.sampling.to_dict()).is_scored:
+        return 0  # their guides are asked for single tokens, which is no work for another process
+    if config.constraint_workers != config_lib.AUTO:
+        return config.constraint_workers
+    if factory.mesh.devices.flat[0].platform == "cpu":
+        return 0  # the cores that would check decode, and a step takes far longer than its checks
+    return min(max(0, children.cores() - _OTHER_CORES), _MOST_WORKERS)
 
 
 def _with_guides(

@@ -13,7 +13,7 @@ that several answers share are computed once, and answers that are equal cost on
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from t2sql.sampling import constrained, scores
 
@@ -27,7 +27,7 @@ class Branch:
       tokens: as far as they stand.
       logprobs: of the tokens, by the model's own distribution; empty where they are not scored.
       masked_logprobs: the same by what the guide allows of it; empty without a guide.
-      guide: None without a constraint.
+      guide: None without a constraint; of answers that are scored, a `ScoringGuide`.
       is_refused: whether the guide has refused the next token, which then comes from its mask.
       is_redrawn: whether the next block's first token does.
     """
@@ -36,20 +36,23 @@ class Branch:
     tokens: list[int] = dataclasses.field(default_factory=list)
     logprobs: list[float] = dataclasses.field(default_factory=list)
     masked_logprobs: list[float] = dataclasses.field(default_factory=list)
-    guide: constrained.TokenGuide | None = None
+    guide: constrained.TokenGuide | constrained.ScoringGuide | None = None
     is_refused: bool = False
     is_redrawn: bool = False
 
-    def take(self, tokens: Sequence[int]) -> bool:
-        """Takes tokens that follow, where there is one answer; whether all of them stand."""
+    def check(self, tokens: Sequence[int]) -> Callable[[], int]:
+        """Has tokens that follow checked, where there is one answer.
+
+        Returns:
+          What waits for how many of them stand, for `take`.
+        """
         if self.guide is None:
-            self.tokens += tokens
-            return True
-        if self.is_redrawn and tokens:
-            self.guide.advance(tokens[0])
-            self.tokens.append(tokens[0])
-            self.is_redrawn, tokens = False, tokens[1:]
-        accepted = self.guide.accept(tokens)
+            return lambda: len(tokens)
+        redrawn, self.is_redrawn = self.is_redrawn, False
+        return self.guide.check(tokens, redrawn=redrawn)
+
+    def take(self, tokens: Sequence[int], accepted: int) -> bool:
+        """Takes the first tokens, as many as stand; whether that is all of them."""
         self.tokens += tokens[:accepted]
         self.is_refused = accepted < len(tokens)
         return not self.is_refused

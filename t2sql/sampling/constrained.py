@@ -29,7 +29,28 @@ _BITS = 32
 
 
 class TokenGuide(Protocol):
-    """What one answer may be, as far as it has come."""
+    """What one answer may be, as far as it has come; checked here or in another process."""
+
+    def check(self, tokens: Sequence[int], *, redrawn: bool) -> Callable[[], int]:
+        """Begins to take the model's own tokens as far as they may be kept.
+
+        Args:
+          tokens: that follow.
+          redrawn: whether the first of them is from the mask of `allowed`.
+
+        Returns:
+          What waits for how many have been taken.
+        """
+
+    def allowed(self) -> Any:
+        """The tokens that may come next where one was refused.
+
+        They have `write(words: UInt32[np.ndarray, "W"])`.
+        """
+
+
+class ScoringGuide(TokenGuide, Protocol):
+    """A guide of answers that are scored: it can be asked for single tokens."""
 
     def allows(self, token: int) -> bool:
         """Whether the model's own token may be kept."""
@@ -37,13 +58,10 @@ class TokenGuide(Protocol):
     def accept(self, tokens: Sequence[int]) -> int:
         """Takes the model's own tokens as far as they may be kept; returns how many."""
 
-    def allowed(self) -> Any:
-        """The tokens that may come next, with `write(words: UInt32[np.ndarray, "W"])`."""
-
     def advance(self, token: int) -> None:
         """Takes a token out of `allowed`."""
 
-    def copy(self) -> "TokenGuide":
+    def copy(self) -> "ScoringGuide":
         """A guide that has come as far, and goes on by itself."""
 
 

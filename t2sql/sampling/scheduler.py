@@ -110,10 +110,8 @@ class Slot:
         """The newest token of its text."""
         return self.branch.tokens[-1] if self.branch.tokens else int(self.suffix[-1])
 
-    def take(self, tokens: Sequence[int], steps: Sequence[scores.StepDraws]) -> bool:
-        """Takes tokens that follow, or draws where answers are scored; whether all stand."""
-        if not steps:
-            return self.branch.take(tokens)
+    def take_draws(self, steps: Sequence[scores.StepDraws]) -> bool:
+        """Takes draws that follow, where answers are scored; whether all stand."""
         self.waiting += self.branch.take_draws(steps)
         return not self.branch.is_refused
 
@@ -280,19 +278,35 @@ class Scheduler:
     def _take_block(self, block: int, decoded: batch_lib.Decoded) -> None:
         """Gives each slot the tokens that a block has written."""
         self._counters.decode_steps += int(decoded.steps)
-        tokens = decoded.tokens.tolist()
         may_end = self._last_tokens[decoded.tokens].any(axis=1)
-        for number in np.flatnonzero(decoded.counts).tolist():
+        # Tokens of other slots are an earlier answer's, or follow one that was refused.
+        numbers = [
+            number
+            for number in np.flatnonzero(decoded.counts).tolist()
+            if (slot := self._slots[number]) is not None and block >= slot.first_block
+        ]
+        take = self._take_draws if decoded.draws else self._take_tokens
+        for number, all_stand in zip(numbers, take(numbers, decoded), strict=True):
             slot = self._slots[number]
-            if slot is None or block < slot.first_block:
-                continue  # the tokens are an earlier answer's, or follow one that was refused
-            count = int(decoded.counts[number])
-            steps = scores.steps_of(decoded.draws, number, count) if decoded.draws else ()
-            if not slot.take(tokens[number][:count], steps):
+            if not all_stand:
                 self._put_back(number, slot)
                 self._counters.refused_tokens += 1
             if may_end[number] or len(slot.branch.tokens) >= slot.limit(self._shape.new):
                 self._may_have_ended.append(number)
+
+    def _take_tokens(self, numbers: Sequence[int], decoded: batch_lib.Decoded) -> Iterator[bool]:
+        """Gives slots their tokens; yields whether all stand. All are asked before one is told."""
+        rows, counts = decoded.tokens.tolist(), decoded.counts.tolist()
+        taken = [(self._slots[number].branch, rows[number][: counts[number]]) for number in numbers]
+        checks = [branch.check(tokens) for branch, tokens in taken]
+        for (branch, tokens), accepted in zip(taken, checks, strict=True):
+            yield branch.take(tokens, accepted())
+
+    def _take_draws(self, numbers: Sequence[int], decoded: batch_lib.Decoded) -> Iterator[bool]:
+        """Gives slots the draws of scored answers; yields whether all stand."""
+        for number in numbers:
+            steps = scores.steps_of(decoded.draws, number, int(decoded.counts[number]))
+            yield self._slots[number].take_draws(steps)
 
     def _put_back(self, number: int, slot: Slot) -> None:
         """Has a slot go on from its branch's tokens, once a block has room for it."""

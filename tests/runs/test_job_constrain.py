@@ -9,12 +9,13 @@ from t2sql import errors
 from t2sql.data import sources
 from t2sql.data.database import database_path
 
+VALUES = {"sampling.max_new_tokens": 110, "data.limit": 12}
+
 
 @pytest.fixture(scope="module", params=["schema", "keys"])
 def constrained(request, tmp_path_factory):
     output = tmp_path_factory.mktemp("runs") / "constrained"
-    values = {"sampling.constrain": request.param, "sampling.max_new_tokens": 110, "data.limit": 12}
-    jobs.run(output, **values)
+    jobs.run(output, **VALUES | {"sampling.constrain": request.param})
     return output
 
 
@@ -29,7 +30,14 @@ def test_a_run_is_either_constrained_or_not(constrained):
     fingerprint = jobs.read_json(constrained, "run.json")["fingerprint"]
     assert fingerprint["sampling"]["constrain"] in ("schema", "keys")
     with pytest.raises(errors.RefusedError, match="sampling.constrain"):
-        jobs.run(constrained, **{"sampling.max_new_tokens": 110, "data.limit": 12})
+        jobs.run(constrained, **VALUES)
+
+
+def test_processes_that_check_change_nothing(constrained, tmp_path):
+    constrain = jobs.read_json(constrained, "run.json")["fingerprint"]["sampling"]["constrain"]
+    workers = {"sampling.constrain": constrain, "constraint_workers": 2}
+    jobs.run(tmp_path / "run", **VALUES | workers)
+    assert jobs.objects(tmp_path / "run") == jobs.objects(constrained)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,19 @@ from t2sql import constraint
 from t2sql.model import dummy
 
 
-class Everything:
+class InProcess:
+    """Checks tokens by `advance` and `accept`."""
+
+    def check(self, tokens, *, redrawn):
+        if redrawn and tokens:
+            self.advance(tokens[0])
+            accepted = 1 + self.accept(tokens[1:])
+        else:
+            accepted = self.accept(tokens)
+        return lambda: accepted
+
+
+class Everything(InProcess):
     """Allows every token."""
 
     def allows(self, token):
@@ -21,7 +33,7 @@ class Everything:
         return len(tokens)
 
 
-class Single:
+class Single(InProcess):
     """Allows one letter, again and again."""
 
     def __init__(self, letter: str, tokenizer):
@@ -43,7 +55,7 @@ class Single:
         assert token == self._token
 
 
-class Arbitrary:
+class Arbitrary(InProcess):
     """Allows tokens by a hash of the answer so far: a tenth of them is refused, or `share`.
 
     Attributes:

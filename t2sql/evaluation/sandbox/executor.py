@@ -12,7 +12,6 @@ goes on.
 import collections
 import dataclasses
 import itertools
-import os
 import time
 from collections.abc import Iterable, Iterator
 from multiprocessing import connection as connections
@@ -23,6 +22,7 @@ from t2sql.evaluation.sandbox.process import Job, WorkerProcess
 from t2sql.evaluation.sandbox.results import ExecutionResult, Limits, timeout_message
 from t2sql.evaluation.sandbox.sqlite_sandbox import Sandbox
 from t2sql.evaluation.sandbox.worker import StepFailedError, StepGuard, Task
+from t2sql.runtime import children
 
 __all__ = ["ExecutionResult", "Executor", "Limits", "Query"]
 
@@ -54,7 +54,7 @@ class Executor:
 
     def __init__(self, limits: Limits = Limits(), *, workers: int | None = None):  # noqa: B008
         self.limits = limits
-        self.workers = workers or cores()
+        self.workers = workers or children.cores()
         self._pool: list[WorkerProcess] = []
         self._mapping = False
 
@@ -182,8 +182,3 @@ class _Run:
         first.blame(process.step, status, message)
         self._again.extend([first, *others])
         self._executor.retire(process)
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

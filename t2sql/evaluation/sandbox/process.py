@@ -2,29 +2,17 @@
 
 import collections
 import dataclasses
-import pathlib
 import signal
-import socket
 import subprocess
-import sys
 import time
-from multiprocessing import connection as connections
 
 from t2sql.evaluation.sandbox import worker
 from t2sql.evaluation.sandbox.results import Limits
 from t2sql.evaluation.sandbox.worker import Message, Task
+from t2sql.runtime import children
 
 _START_SECONDS = 60.0
 _MAX_RESTARTS = 3
-# -S: nothing outside the standard library and this package is needed, and `site` takes longer
-# to import than both. An editable installation of the package relies on `site`: hence its place.
-_PACKAGE_PARENT = str(pathlib.Path(__file__).parents[3])
-_BOOT = """
-import sys
-sys.path[:] = {path!r}
-from t2sql.evaluation.sandbox import results, worker
-worker.main({descriptor}, results.{limits!r})
-"""
 
 
 @dataclasses.dataclass
@@ -70,18 +58,12 @@ class WorkerProcess:
         self._limits = limits
         self.batch: collections.deque[Job] = collections.deque()
         self.step = ""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            boot = _BOOT.format(
-                path=[_PACKAGE_PARENT, *sys.path], descriptor=theirs.fileno(), limits=limits
-            )
-            self._process = subprocess.Popen(
-                [sys.executable, "-S", "-c", boot],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-            )
-        self.connection = connections.Connection(ours.detach())
+        self._process, self.connection = children.start(
+            "worker",
+            f"results.{limits!r}",
+            imports="from t2sql.evaluation.sandbox import results, worker",
+            stdout=subprocess.DEVNULL,
+        )
         self.deadline = time.monotonic() + _START_SECONDS
         self._ready = False
 

@@ -93,11 +93,10 @@ def receive(connection: Connection) -> Any:
     return pickle.loads(connection.recv_bytes())
 
 
-def main(descriptor: int, limits: Limits) -> None:
-    """Serves the parent at the other end of a socket until it closes."""
+def main(connection: Connection, limits: Limits) -> None:
+    """Serves the parent at the other end of a connection until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     confine(limits)
-    connection = Connection(descriptor)
     sandbox = Sandbox(limits)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         send(connection, Message("ready"))
