@@ -12,9 +12,19 @@ import sys
 ROOT = pathlib.Path(__file__).parents[2]
 EXAMPLES = 36
 SCRIPT = ROOT / "launch" / "local_pod.sh"
+# What GKE puts into the containers of two slices of two hosts, besides the numbers of each.
+GKE_ENVIRONMENT = {
+    "TPU_WORKER_HOSTNAMES": "a.svc,b.svc",
+    "TPU_TOPOLOGY": "2x4",
+    "TPU_HOST_BOUNDS": "1,2,1",
+    "TPU_CHIPS_PER_HOST_BOUNDS": "2,2,1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "TPU_SKIP_MDS_QUERY": "true",
+    "MEGASCALE_NUM_SLICES": "2",
+}
 
 
-def write_data(root: pathlib.Path) -> pathlib.Path:
+def write_data(root: pathlib.Path, count: int = EXAMPLES) -> pathlib.Path:
     """Questions about three small databases, in the layout of Spider."""
     examples = []
     for db_id in ("pets", "cars", "ships"):
@@ -23,7 +33,7 @@ def write_data(root: pathlib.Path) -> pathlib.Path:
             connection.execute(f"CREATE TABLE {db_id} (name TEXT)")
         examples += [
             {"db_id": db_id, "question": f"Is there a number {i}?", "query": "SELECT 1"}
-            for i in range(EXAMPLES // 3)
+            for i in range(count // 3)
         ]
     (root / "dev.json").write_text(json.dumps(examples))
     return root

@@ -15,17 +15,6 @@ from t2sql.runtime import distributed
 
 GKE = pathlib.Path(__file__).parents[2] / "launch" / "gke"
 IMAGE = "europe-docker.pkg.dev/project/repository/t2sql:0123abc"
-# What GKE's device plugin gives the hosts of a v5e slice of two hosts.
-DEVICE_PLUGIN = {
-    "TPU_WORKER_HOSTNAMES": "a.svc,b.svc",
-    "TPU_TOPOLOGY": "2x4",
-    "TPU_HOST_BOUNDS": "1,2,1",
-    "TPU_CHIPS_PER_HOST_BOUNDS": "2,2,1",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
-    "TPU_SKIP_MDS_QUERY": "true",
-    "MEGASCALE_NUM_SLICES": "2",
-    "MEGASCALE_COORDINATOR_ADDRESS": "t2sql-host-0-0.t2sql:8080",
-}
 
 
 def submit(*flags: str, code: int = 0, **changes: str) -> str:
@@ -132,7 +121,8 @@ def environment_of(jobset: dict, slice_id: int, host: int) -> dict[str, str]:
         for entry in pod_of(jobset)["containers"][0]["env"]
     }
     given = {"MEGASCALE_SLICE_ID": str(slice_id), "TPU_WORKER_ID": str(host)}
-    return DEVICE_PLUGIN | given | {"JOB_COMPLETION_INDEX": str(host)} | own
+    given["MEGASCALE_COORDINATOR_ADDRESS"] = "t2sql-host-0-0.t2sql:8080"
+    return pods_lib.GKE_ENVIRONMENT | given | {"JOB_COMPLETION_INDEX": str(host)} | own
 
 
 @pytest.mark.parametrize(
