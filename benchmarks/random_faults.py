@@ -189,6 +189,7 @@ class _Trial:
         self._where, self._root, self._rows, self._chance = where, root, rows, chance
         self._expected = {name: predictions.encode_rows(rows[name]) for name in rows}
         self._seconds = 1.0  # that a pod takes; measured as it goes
+        self._history: list[str] = []  # of the run
 
     def run(self, faults: int) -> None:
         """Disturbs runs until that many faults have happened, and ends the last one in peace."""
@@ -196,6 +197,7 @@ class _Trial:
             output = f"{self._where}/{self.runs:04d}"
             run = storage.open_storage(output, storage.StorageConfig(**_STORAGE))
             starts = 0
+            self._history.clear()
             while not self._is_done(output, run, disturbed=self.counts.total() < faults):
                 starts += 1
                 if starts > _MOST_STARTS:
@@ -208,11 +210,11 @@ class _Trial:
         refused = self._refusal(run)
         codes = self._start(output, disturbed=disturbed and not refused)
         if refused:
-            self._follow_advice(output, run, refused, codes)
+            codes = self._follow_advice(output, run, refused, codes)
         if disturbed and self._chance.random() < 0.6:
             self._damage(output, run)
             return False
-        return run.exists(manifest.DONE_FILE) and not self._refusal(run)
+        return not any(codes) and run.exists(manifest.DONE_FILE)
 
     def _refusal(self, run: storage.Storage) -> int:
         """The exit code with which a start has to refuse the run as it is now; 0 if none."""
@@ -222,19 +224,21 @@ class _Trial:
             return _BAD_INPUT
         if not done:
             return 0
-        there = {name: run.read(name) for name in run.names("predictions/")}
-        changed = [name for name in there if there[name] != self._expected[name]]
-        return _REFUSED if changed else 0
+        return _REFUSED if self._wrong_units(run) else 0
+
+    def _wrong_units(self, run: storage.Storage) -> list[str]:
+        """The units that are there with other bytes than an undisturbed run writes."""
+        names = sorted(run.names("predictions/"))
+        return [name for name in names if run.read(name) != self._expected[name]]
 
     def _follow_advice(
         self, output: str, run: storage.Storage, refused: int, codes: Sequence[int]
-    ) -> None:
+    ) -> list[int]:
         if refused not in codes:
             raise RuntimeError(f"{output}: exit codes {codes}, one has to be {refused}")
         if refused == _BAD_INPUT:
             run.delete([manifest.DONE_FILE])
-        else:
-            self._start(output, disturbed=False, redo=True)
+        return self._start(output, disturbed=False, redo=refused == _REFUSED)
 
     def _start(self, output: str, *, disturbed: bool, **values) -> list[int]:
         """Runs a pod to its end, killing and terminating some of it; returns the exit codes."""
@@ -252,7 +256,7 @@ class _Trial:
         for index, (child, code) in enumerate(zip(children, codes, strict=True)):
             ends = {0, _TRY_AGAIN, _REFUSED, _BAD_INPUT}
             if index in struck:
-                ends |= {-signal.SIGKILL, signals.EXIT_TERMINATED}
+                ends |= {-signal.SIGKILL, -signal.SIGTERM, signals.EXIT_TERMINATED}
             if code not in ends or disturbed and code in (_REFUSED, _BAD_INPUT):
                 raise RuntimeError(f"{output}: exit code {code}: {child.log.read_text()}")
         return codes
@@ -275,13 +279,15 @@ class _Trial:
         for index in victims:
             number = signal.SIGTERM if what.endswith("terminated") else signal.SIGKILL
             children[index].signal(number)
-        self.counts[what] += 1
+        self._count(what, sorted(victims))
         return victims
 
     def _damage(self, output: str, run: storage.Storage) -> None:
         """Does to one object what disks and people do."""
         noted = checksums.noted_in(self._done(run)) or checksums.read(run)
         names = sorted(run.names("predictions/", checksums.PREFIX, manifest.DONE_FILE))
+        if self._wrong_units(run):  # Only a checksum tells a letter that changed: it stays.
+            names = [name for name in names if name in self._expected]
         if not names:
             return
         name = self._chance.choice(names)
@@ -295,7 +301,11 @@ class _Trial:
         kind = self._chance.choice([*kinds, "deleted"])
         thing = {"p": "a unit", "c": "a note", "d": "done.json"}[name[0]]
         _replace(output, run, name, kinds.get(kind))
-        self.counts[f"{thing} {kind}"] += 1
+        self._count(f"{thing} {kind}", name)
+
+    def _count(self, what: str, where: object) -> None:
+        self.counts[what] += 1
+        self._history.append(f"{what}: {where}")
 
     def _done(self, run: storage.Storage) -> dict | None:
         with contextlib.suppress(errors.InputError):
@@ -307,7 +317,10 @@ class _Trial:
         there = {name: run.read(name) for name in run.names("predictions/")}
         if there != self._expected:
             wrong = [name for name in self._expected if there.get(name) != self._expected[name]]
-            raise RuntimeError(f"{run.url}: {len(wrong)} units are missing or wrong: {wrong[:3]}")
+            raise RuntimeError(
+                f"{run.url}: {len(wrong)} units are missing or wrong: {wrong[:3]}; "
+                f"what was done to the run: {'; '.join(self._history)}"
+            )
         entries = json.loads(run.read(manifest.DONE_FILE))["objects"]
         sums = {name: storage.checksum(data) for name, data in there.items()}
         if {name: entry["crc32c"] for name, entry in entries.items()} != sums:

@@ -310,7 +310,7 @@ progress() {
 delete_output() {
   local objects other
   objects=$(object_url "$OUTPUT/**" "$OUTPUT/run.json")
-  other=$(grep -vxE -e 'ABSENT|' -e '(run|done)\.json' -e '(predictions|checksums|broken|logs)/[^/]*' \
+  other=$(grep -vxE -e 'ABSENT|' -e '(run|done)\.json' -e '(predictions|checksums|broken|prepared|logs)/[^/]*' \
     <<<"${objects//"$OUTPUT/"/}" | head -n 1 || true)
   [[ -z $other ]] ||
     die "$OUTPUT is not one run alone, there is also $other: nothing was deleted" "$REFUSED"

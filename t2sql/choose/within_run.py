@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 
 import ml_collections
 
 from t2sql.choose.vote import ChooseQuery
 from t2sql.data import database, from_config
 from t2sql.data.compact import CompactDatabase
+from t2sql.data.dataset import DataFolder
 from t2sql.evaluation.sandbox.executor import Executor, Limits
 from t2sql.runs.predictions import Prediction
 
@@ -45,7 +45,7 @@ class Chooser:
         return [chosen.get(row.example_id, row) for row in rows]
 
     def _task(self, row: Prediction) -> ChooseQuery:
-        path = database.database_path(self._root, row.db_id)
+        path = database.database_path(self._folder, row.db_id)
         return ChooseQuery(
             database=path,
             candidates=tuple(candidate.sql for candidate in row.candidates),
@@ -54,8 +54,8 @@ class Chooser:
         )
 
     @functools.cached_property
-    def _root(self) -> Path:
-        return from_config.resolve_data(self._config, self._config.data.path)
+    def _folder(self) -> DataFolder:
+        return from_config.open_data(self._config)
 
 
 def with_candidate(row: Prediction, index: int) -> Prediction:

@@ -36,7 +36,7 @@ def is_plain_name(name: str) -> bool:
 
 
 def database_path(root: Path | DataFolder, db_id: str) -> Path:
-    """`<folder>/<db_id>/<db_id>.sqlite`, whether it exists or not.
+    """`<folder>/<db_id>/<db_id>.sqlite`, whether it exists or not; fetched where it has to be.
 
     Args:
       root: the data set; of a plain directory, Spider's folders: `database`, or
@@ -45,14 +45,13 @@ def database_path(root: Path | DataFolder, db_id: str) -> Path:
 
     Raises:
       InputError: `db_id` is not a plain folder name, so it could lead out of `root`.
+      TryAgainError: it has to be fetched, and the network or the disk failed.
     """
     if not is_plain_name(db_id):
         raise errors.InputError(f"db_id {db_id!r} is not a plain folder name")
     if isinstance(root, Path):
         root = DataFolder(root=root, dataset=SPIDER)
-    folders = [folder / db_id for folder in root.database_folders()]
-    folder = next((folder for folder in folders if folder.is_dir()), folders[0])
-    return folder / f"{db_id}.sqlite"
+    return root.database_folder(db_id) / f"{db_id}.sqlite"
 
 
 def database_paths(root: Path | DataFolder, db_id: str) -> list[Path]:

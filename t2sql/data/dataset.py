@@ -7,11 +7,15 @@ set is described by `config.data.fields`.
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from t2sql import errors
 from t2sql.data import notices
+
+if TYPE_CHECKING:  # Takes a while to import, which those with local data need not pay.
+    from t2sql.storage.on_demand import OnDemandCopy
 
 _PEEKED_CHARS = 1 << 20
 
@@ -144,11 +148,13 @@ class DataFolder:
       root: the folder.
       dataset: how it is laid out.
       more: another folder, whose databases and schemas are taken where this one has none.
+      copy: what brings its databases to this disk when they are asked for; None where they are.
     """
 
     root: Path
     dataset: DataSet
     more: "DataFolder | None" = None
+    copy: "OnDemandCopy | None" = None
 
     def split_names(self) -> list[str]:
         """The splits whose file is there."""
@@ -194,12 +200,38 @@ class DataFolder:
         if self.more:
             yield from self.more.table_files()
 
-    def database_folders(self) -> Iterator[Path]:
-        """The folders that databases may lie in, their own first."""
-        for name in self.dataset.databases:
-            yield self.root / name
+    def database_folder(self, db_id: str) -> Path:
+        """The folder of a database, on this disk from now on; where it would be if it is missing.
+
+        Raises:
+          TryAgainError: it has to be fetched, and the network or the disk failed.
+        """
+        folders = [self.root / name / db_id for name in self.dataset.databases]
+        for folder in folders:
+            if self.copy:
+                self.copy.fetch(self._in_copy(folder))
+            if folder.is_dir():
+                return folder
         if self.more:
-            yield from self.more.database_folders()
+            there = self.more.database_folder(db_id)
+            if there.is_dir():
+                return there
+        return folders[0]
+
+    def prefetch(self, db_ids: Iterable[str]) -> None:
+        """Begins to bring databases to this disk, in this order, where they are not."""
+        db_ids = list(db_ids)
+        if self.copy:
+            self.copy.prefetch(
+                self._in_copy(self.root / name / db_id)
+                for db_id in db_ids
+                for name in self.dataset.databases
+            )
+        if self.more:
+            self.more.prefetch(db_ids)
+
+    def _in_copy(self, folder: Path) -> str:
+        return folder.relative_to(self.copy.path).as_posix()
 
     @property
     def missing_databases(self) -> str:
@@ -217,7 +249,8 @@ def open_folder(
     *,
     format: str = "",
     fields: Mapping[str, str] | None = None,
-    databases: Path | None = None,
+    databases: "Path | DataFolder | None" = None,
+    copy: "OnDemandCopy | None" = None,
 ) -> DataFolder:
     """The data set in a folder.
 
@@ -226,6 +259,7 @@ def open_folder(
       format: one of `SETS`; "" to recognise it.
       fields: names of fields that replace the set's, by the names in `Fields`; "" keeps one.
       databases: a folder of another data set whose databases these questions ask about.
+      copy: see `DataFolder`.
 
     Raises:
       InputError: there is no such folder, format or field.
@@ -251,8 +285,8 @@ def open_folder(
             fields=dataclasses.replace(dataset.fields, **named),
             named=frozenset(named),
         )
-    more = open_folder(databases) if databases else None
-    return DataFolder(root=root, dataset=dataset, more=more)
+    more = as_folder(databases) if databases else None
+    return DataFolder(root=root, dataset=dataset, more=more, copy=copy)
 
 
 def as_folder(root: Path | DataFolder) -> DataFolder:

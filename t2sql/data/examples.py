@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,10 @@ class Example:
     difficulty: str | None = None
     other_queries: tuple[str, ...] = ()
     source_id: str = ""
+
+    def with_database(self, definitions: str, values: tuple[str, ...] = ()) -> "Example":
+        """The example with what its database says."""
+        return dataclasses.replace(self, db_definitions=definitions, values=values)
 
 
 def read_examples(
@@ -209,14 +213,31 @@ def with_schemas(
 
     The arguments and errors are those of `read_examples`.
     """
-    complete = functools.partial(_compact_examples, written=written) if compact else _plain_examples
+    read = database_reader(folder, compact=compact, written=written, described=described)
     positions: dict[str, list[int]] = {}
     for position, example in enumerate(examples):
         positions.setdefault(example.db_id, []).append(position)
     examples = list(examples)
+    folder.prefetch(positions)
     console = progress.Console(stderr=True)
     for db_id in progress.track(positions, console, "reading databases"):
         asked = [examples[position] for position in positions[db_id]]
+        for position, example in zip(positions[db_id], read(db_id, asked), strict=True):
+            examples[position] = example
+    return examples
+
+
+def database_reader(
+    folder: DataFolder, *, compact: bool = False, written: bool = False, described: bool = False
+) -> Callable[[str, Sequence[Example]], list[Example]]:
+    """What gives the examples of one database, by its id, what the database says.
+
+    The arguments and errors are those of `read_examples`.
+    """
+    complete = functools.partial(_compact_examples, written=written) if compact else _plain_examples
+
+    def read(db_id: str, asked: Sequence[Example]) -> list[Example]:
+        path = folder.root
         try:
             path = database_path(folder, db_id)
             of_database = complete(path, asked)
@@ -227,24 +248,23 @@ def with_schemas(
             ) from error
         if described and (text := read_descriptions(folder, db_id)):
             of_database = [_with_descriptions(example, text) for example in of_database]
-        for position, example in zip(positions[db_id], of_database, strict=True):
-            examples[position] = example
-    return examples
+        return of_database
+
+    return read
 
 
-def _plain_examples(path: Path, examples: list[Example]) -> list[Example]:
+def _plain_examples(path: Path, examples: Sequence[Example]) -> list[Example]:
     definitions = read_db_definitions(path)
-    return [dataclasses.replace(example, db_definitions=definitions) for example in examples]
+    return [example.with_database(definitions) for example in examples]
 
 
-def _compact_examples(path: Path, examples: list[Example], *, written: bool) -> list[Example]:
+def _compact_examples(path: Path, examples: Sequence[Example], *, written: bool) -> list[Example]:
     database = CompactDatabase(path, written=written)
     return [
-        dataclasses.replace(
-            example,
-            db_definitions=database.text,
+        example.with_database(
+            database.text,
             # A hint spells values as the database does.
-            values=database.matches(f"{example.question}\n{example.hint}".rstrip("\n")),
+            database.matches(f"{example.question}\n{example.hint}".rstrip("\n")),
         )
         for example in examples
     ]

@@ -2,11 +2,15 @@
 
 import itertools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from t2sql import errors
 from t2sql.data.dataset import DATABASES, FILES
 from t2sql.storage import kaggle
 from t2sql.storage.base import StorageConfig
+
+if TYPE_CHECKING:
+    from t2sql.storage import on_demand
 
 SAMPLE = Path(__file__).parent / "sample"
 
@@ -34,7 +38,7 @@ def resolve_data(path: str, *, cache_dir: Path, storage: StorageConfig | None = 
     """
     if path == "sample":
         return SAMPLE
-    if path.startswith(_GCS):
+    if is_bucket(path):
         # Takes a while to import, which those with local data need not pay.
         from t2sql.storage import stage
 
@@ -43,6 +47,33 @@ def resolve_data(path: str, *, cache_dir: Path, storage: StorageConfig | None = 
         handle = path.removeprefix(_KAGGLE)
         return _layout_root(path, kaggle.download_dataset(handle, cache_dir=cache_dir))
     return _layout_root(path, _local(path))
+
+
+def open_bucket(
+    path: str, *, cache_dir: Path, storage: StorageConfig | None = None
+) -> "tuple[Path, on_demand.OnDemandCopy]":
+    """The local directory of `gs://bucket/dir`, without its databases, and where they come from.
+
+    The arguments and errors are those of `resolve_data`.
+    """
+    from t2sql.storage import on_demand
+
+    copy = on_demand.OnDemandCopy(path, cache_dir / "data", _database_folder, storage)
+    return _layout_root(path, copy.path), copy
+
+
+def is_bucket(path: str) -> bool:
+    """Whether the data lies in an object store."""
+    return path.startswith(_GCS)
+
+
+def _database_folder(name: str) -> str:
+    """The folder of the database that a file is of, such as "database/pets"; "" for others."""
+    parts = name.split("/")
+    for depth in range(min(len(_DEPTHS), len(parts) - 2)):
+        if parts[depth] in DATABASES:
+            return "/".join(parts[: depth + 2])
+    return ""
 
 
 def _local(path: str) -> Path:

@@ -8,7 +8,7 @@ import ml_collections
 
 from t2sql import config as config_lib
 from t2sql import constraint, errors, sampling, storage
-from t2sql.data import from_config, prompts
+from t2sql.data import from_config, prepared, prompts
 from t2sql.data.examples import Example
 from t2sql.model import factory as factory_lib
 from t2sql.runs import fingerprint, loader, manifest, predict, profile, summary
@@ -50,12 +50,13 @@ def run(
     # The plan is a pure function of data and config: every host makes the same one.
     with stopwatch.time("data"):
         prompt = from_config.make_prompt(config)
-        examples = from_config.read_examples(config, prompt)
+        hosts = prepared.Hosts(process.index, process.count, _open_output(config))
+        examples = from_config.read_examples(config, prompt, hosts)
         units = loader.plan(examples, prompt, unit_size=config.unit_size)
     factory = factory_lib.make_factory(config)
     say(_describe_work(config, examples, units))
 
-    # A wrong model is refused before `run.json` is created: that would refuse the right one.
+    # A wrong model is refused before `run.json` exists, which would refuse the right one.
     with stopwatch.time("load"):
         predict.check(config, factory, prompt)
         opened = _open_run(config, examples, units, prompt, factory, process)
@@ -68,9 +69,8 @@ def run(
 
     try:
         job = config, factory, prompt, groups, opened, watch, console, stopwatch, choose
-        # A host that has nothing left to do reads no weights.
+        # A host that has nothing left to do reads no weights, and may write `done.json`.
         totals = _predict(*job) if groups else summary.Totals()
-        # Whoever finds all units writes `done.json`, also a host that had nothing to do.
         with stopwatch.time("write"):
             complete = opened.write_done_if_complete()
     except (KeyboardInterrupt, signals.Terminated, constraint.WorkerLostError):
@@ -142,6 +142,10 @@ def _describe_work(
     )
 
 
+def _open_output(config: ml_collections.ConfigDict) -> storage.Storage:
+    return storage.open_storage(config.output, config_lib.storage_config(config))
+
+
 def _open_run(
     config: ml_collections.ConfigDict,
     examples: Sequence[Example],
@@ -150,8 +154,7 @@ def _open_run(
     factory: factory_lib.LLMModuleFactory,
     process: distributed.Process,
 ) -> manifest.Run:
-    storage_config = config_lib.storage_config(config)
-    output = storage.open_storage(config.output, storage_config)
+    output = _open_output(config)
     if config.overwrite:
         if process.count > 1:
             raise errors.RefusedError(
@@ -164,7 +167,7 @@ def _open_run(
         units=units,
         fingerprint=fingerprint.make_fingerprint(config, examples, prompt, factory),
         recorded=fingerprint.make_record(config, process),
-        config=storage_config,
+        config=config_lib.storage_config(config),
         index=process.index,
         count=process.count,
         redo=config.redo,

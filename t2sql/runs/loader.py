@@ -12,6 +12,7 @@ from t2sql import config as config_lib
 from t2sql import constraint, sampling
 from t2sql.data import from_config
 from t2sql.data.database import database_path
+from t2sql.data.dataset import DataFolder
 from t2sql.data.examples import Example
 from t2sql.data.prompts import Prompt
 from t2sql.data.read_schema import schema_from_sqlite
@@ -150,9 +151,25 @@ def _with_guides(
 ) -> list[sampling.PromptGroup]:
     """The groups, each with the guide of its schema."""
     folder = from_config.open_data(config)
-    db_ids = {example.db_id for group in groups for example in group.tag.examples}
-    schemas = {db_id: schema_from_sqlite(database_path(folder, db_id)) for db_id in sorted(db_ids)}
+    db_ids = dict.fromkeys(group.tag.examples[0].db_id for group in groups)
+    schemas = _Schemas(folder)
+    if folder.copy:  # The first answers need not wait for all databases.
+        folder.prefetch(db_ids)
+    else:
+        schemas.update((db_id, schemas[db_id]) for db_id in sorted(db_ids))
     guides = make_guides(schemas, config, prompt, factory)
     return [
         dataclasses.replace(group, guide=guides.of(group.tag.examples[0].db_id)) for group in groups
     ]
+
+
+class _Schemas(dict[str, Schema]):
+    """Schemas by db_id, each read from its database when it is first asked for."""
+
+    def __init__(self, folder: DataFolder):
+        super().__init__()
+        self._folder = folder
+
+    def __missing__(self, db_id: str) -> Schema:
+        schema = self[db_id] = schema_from_sqlite(database_path(self._folder, db_id))
+        return schema

@@ -22,6 +22,7 @@ from typing import Any
 
 from t2sql import errors
 from t2sql import storage as storage_lib
+from t2sql.data import prepared
 from t2sql.runs import checksums, predictions
 from t2sql.runs import units as units_lib
 from t2sql.storage import upload
@@ -267,7 +268,7 @@ def delete_run(storage: storage_lib.Storage) -> None:
     """Deletes a run's own objects and nothing else; `run.json` last, so it can be repeated."""
     storage.delete([DONE_FILE])
     storage.delete(filter(units_lib.is_unit_name, sorted(storage.names(units_lib.PREFIX))))
-    storage.delete(sorted(storage.names(checksums.PREFIX, BROKEN_PREFIX)))
+    storage.delete(sorted(storage.names(checksums.PREFIX, BROKEN_PREFIX, prepared.PREFIX)))
     storage.delete([RUN_FILE])
 
 

@@ -49,7 +49,7 @@ class Outcome(enum.Enum):
     OTHER = "already there with other bytes"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)  # there may be millions
 class ObjectInfo:
     """One object in a listing.
 

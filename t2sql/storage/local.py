@@ -73,7 +73,11 @@ class LocalStorage:
 
     def list(self, *prefixes: str, only: Collection[str] | None = None) -> list[base.ObjectInfo]:
         names = self.names(*prefixes)
-        return [self._info(name) for name in sorted(names if only is None else names & {*only})]
+        infos = []
+        for name in sorted(names if only is None else names & {*only}):
+            with contextlib.suppress(FileNotFoundError):  # taken away meanwhile: not there
+                infos.append(self._info(name))
+        return infos
 
     def withdraw(self, name: str, data: bytes) -> bool:
         target = self._path(name)

@@ -46,7 +46,7 @@ def stage_directory(
     objects = source.list()
     if not objects and not may_be_empty:
         raise errors.InputError(f"{url}: nothing lies there")
-    target = cache_dir / _copy_name(url, objects)
+    target = cache_dir / copy_name(url, objects)
     with local.explained(target):
         cache_dir.mkdir(parents=True, exist_ok=True)
         with locks.held(cache_dir / f"{target.name}.lock"):
@@ -90,9 +90,17 @@ def _fetch(
     source: storage_lib.Storage, info: storage_lib.ObjectInfo, directory: pathlib.Path
 ) -> None:
     path = directory / base.check_name(info.name)
-    if _matches(path, info):
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not _matches(path, info):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        download(source, info, path)
+
+
+def download(source: storage_lib.Storage, info: storage_lib.ObjectInfo, path: pathlib.Path) -> None:
+    """Writes an object of a listing to a file, checked by its crc32c and synced.
+
+    Raises:
+      TryAgainError: the object is not what the listing says any more.
+    """
     try:
         source.download(info.name, path)
     except FileNotFoundError as error:
@@ -123,7 +131,8 @@ def _is_whole(target: pathlib.Path, objects: Sequence[storage_lib.ObjectInfo]) -
     return all(path.is_file() and path.stat().st_size == size for path, size in paths)
 
 
-def _copy_name(url: str, objects: Sequence[storage_lib.ObjectInfo]) -> str:
+def copy_name(url: str, objects: Sequence[storage_lib.ObjectInfo]) -> str:
+    """The name of a local copy, with a hash of what the listing says."""
     digest = hashlib.sha256(url.encode())
     for info in objects:
         digest.update(f"\n{info.name}\t{info.size}\t{info.crc32c}".encode())

@@ -1,7 +1,6 @@
 """The choice within a run, on the sample data."""
 
-import ml_collections
-
+from t2sql import config as config_lib
 from t2sql.choose import within_run
 from t2sql.data import examples, sources
 from t2sql.runs.predictions import Candidate, Prediction
@@ -29,7 +28,8 @@ def test_a_row_keeps_the_answer_that_the_database_speaks_for():
         candidates=(wrong, right),
     )
     alone = Prediction(**{**vars(row), "example_id": "dev/0001", "candidates": ()})
-    config = ml_collections.ConfigDict({"data": {"path": "sample"}, "cache_dir": "", "storage": {}})
+    config = config_lib.default_config()
+    config.data.path = "sample"
     with within_run.Chooser(config) as choose:
         chosen, as_it_was = choose([row, alone])
     assert (chosen.sql, chosen.output_tokens) == ("SELECT 1", 5)

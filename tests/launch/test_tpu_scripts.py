@@ -288,6 +288,7 @@ def test_submit_refuses_a_commit_that_is_not_there(granted):
 
 def test_fresh_deletes_the_old_run_once(granted, gcs_server, bucket):
     run = ("run.json", "predictions/unit-0.jsonl", "checksums/note.json", "broken/unit-0.jsonl")
+    run += ("prepared/part.json",)
     for name in (*(f"run/{name}" for name in run), "running/kept"):
         fake_gcloud.put(f"{bucket}/{name}")
     assert "give --yes" in granted.run("submit", f"--output={bucket}/run", "--fresh", code=2)

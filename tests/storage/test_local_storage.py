@@ -234,3 +234,13 @@ def test_checksums_are_read_of_the_objects_asked_for_only(tmp_path, monkeypatch)
     (tmp_path / "p" / "b").unlink()
     (tmp_path / "p" / "b").mkdir()  # cannot be read
     assert [info.name for info in run.list("p/", only={"p/a", "p/c"})] == ["p/a"]
+
+
+def test_what_is_deleted_while_it_is_listed_is_not_there(tmp_path, monkeypatch):
+    run = storage.open_storage(str(tmp_path))
+    for name in "abc":
+        run.create(name, name.encode())
+    names = run.names()
+    run.delete(["b"])
+    monkeypatch.setattr(type(run), "names", lambda self, *prefixes: names)
+    assert [info.name for info in run.list()] == ["a", "c"]
