@@ -55,7 +55,10 @@ class SamplingConfig:
       seed: with an example's id, the key of its draws.
       samples: answers drawn to each prompt; with several the first is greedy, and temperature,
         top_k and top_p are those of the others.
-      logprobs: whether each answer's log-probability is kept; with several samples it is.
+      beams: the likeliest answers to each prompt that beam search finds; 0 for no search.
+      length_penalty: orders beams by the sum of an answer's log-probabilities over its number of
+        tokens to this power: 0 by the answer's likelihood, 1 by the mean of its tokens.
+      logprobs: whether each answer's log-probability is kept; with several answers it is.
       choose: "vote" keeps the answer of several that the databases speak for
         (docs/candidates.md), "" the first one. The sampler itself knows nothing of it.
       stop: strings that end an answer; in a run, besides the prompt's own.
@@ -71,13 +74,15 @@ class SamplingConfig:
     stop: tuple[str, ...] = ()
     constrain: str = ""
     samples: int = 1
+    beams: int = 0
+    length_penalty: float = 0.0
     logprobs: bool = False
     choose: str = ""
 
     @property
     def is_scored(self) -> bool:
         """Whether answers come with their log-probability."""
-        return self.logprobs or self.samples > 1
+        return self.logprobs or self.samples > 1 or self.beams > 0
 
 
 def default_config() -> ml_collections.ConfigDict:

@@ -22,7 +22,7 @@ from t2sql.runtime import distributed
 from t2sql.storage import local_cache
 
 # Values of sampling that came after others had begun runs.
-_LATER_VALUES = ("samples", "logprobs", "choose")
+_LATER_VALUES = ("samples", "logprobs", "choose", "beams", "length_penalty")
 # What of an example decides the bytes of its row, besides a hint where it has one.
 _DECISIVE_FIELDS = ("example_id", "db_id", "question", "query", "db_definitions", "values")
 COMMIT = "T2SQL_COMMIT"  # of the code, where that is no git checkout

@@ -25,7 +25,7 @@ from t2sql.sampling import kv_cache, scores
 from t2sql.sampling.batch import DecodeState
 
 # Tokens of a mask in one word.
-_BITS = 32
+BITS = 32
 
 
 class TokenGuide(Protocol):
@@ -111,7 +111,7 @@ class Corrections:
     def none(cls, batch_size: int, vocab_size: int, *, masked: bool = True) -> "Corrections":
         """NumPy arrays with all entries unused: an eighth of the slots, or all without masks."""
         entries = max(1, batch_size // 8) if masked else batch_size
-        words = -(-vocab_size // _BITS)
+        words = -(-vocab_size // BITS)
         return cls(
             slots=np.full(entries, batch_size, np.int32),
             generated=np.zeros(entries, np.int32),
@@ -119,6 +119,12 @@ class Corrections:
             leaders=np.zeros(entries, np.int32),
             masks=np.zeros((entries, words), np.uint32) if masked else None,
         )
+
+
+def unpacked(words: UInt32[Array, "R W"], size: int) -> Bool[Array, "R V"]:
+    """Whether each of `size` tokens is in a mask of a bit each, the lowest bit first."""
+    bits = (words[:, :, None] >> jnp.arange(BITS, dtype=jnp.uint32)) & 1
+    return bits.reshape(len(bits), -1)[:, :size].astype(bool)
 
 
 def put_back(state: DecodeState, corrections: Corrections) -> DecodeState:
@@ -172,8 +178,7 @@ def redraw(
       sample_ids: of all slots.
       generated: of all slots, after `put_back`.
     """
-    bits = (corrections.masks[:, :, None] >> jnp.arange(_BITS, dtype=jnp.uint32)) & 1
-    allowed = bits.reshape(len(bits), -1)[:, : logits.shape[1]].astype(bool)
+    allowed = unpacked(corrections.masks, logits.shape[1])
 
     def take(array: Array) -> Array:
         return array.at[corrections.slots].get(mode="clip")

@@ -87,7 +87,7 @@ def decode(
 
     def step(carry: tuple[DecodeState, Decoded]) -> tuple[DecodeState, Decoded]:
         state, decoded = carry
-        logits, kv = _forward_token(decoder, params, past, slots, state)
+        logits, kv = forward_token(decoder, params, past, slots, state)
         is_redrawn = redraws & (decoded.steps == 0)
         token, draws = _draw(decoder, logits, slots, state, corrections, is_redrawn)
         if not decoder.kernel:
@@ -168,7 +168,7 @@ def _write(
     return state, decoded
 
 
-def _forward_token(
+def forward_token(
     decoder: Decoder, params, past: list[kv_cache.Block], slots: Slots, state: DecodeState
 ) -> tuple[Float[Array, "B V"], kv_cache.KeysValues]:
     """Feeds each slot's newest token: its logits, and its keys and values.

@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from t2sql.model.mesh import DATA_AXIS, MODEL_AXIS
 from t2sql.sampling import batch as batch_lib
-from t2sql.sampling import constrained, kv_cache, prompt_groups
+from t2sql.sampling import beams, constrained, kv_cache, prompt_groups
 from t2sql.sampling import decode as decode_lib
 from t2sql.sampling import prefill as prefill_lib
 
@@ -234,6 +234,8 @@ class Compiler:
         return grow.lower(*self.batch(old)[:2])
 
     def _decode(self, shape: kv_cache.CacheShape):
+        if self._decoder.config.beams:
+            return self._beams(shape)
         prefix_cache, slots, state = self.batch(shape)
         decoded = batch_lib.Decoded(
             steps=self.replicated,
@@ -256,9 +258,27 @@ class Compiler:
             self.params, prefix_cache, slots, state, stopped, ends, number, corrections
         )
 
+    def _beams(self, shape: kv_cache.CacheShape):
+        prefix_cache, slots, state = self.batch(shape)
+        feed = jax.tree.map(
+            lambda x: self.array(x.shape, x.dtype, self.by_row), beams.Feed.none(*state.fed.shape)
+        )
+        masks = jax.tree.map(
+            lambda x: self.array(x.shape, x.dtype),
+            beams.Masks.none(self.batch_size, self._decoder.model.config.num_embed),
+        )
+        step = jax.jit(
+            functools.partial(beams.step, self._decoder),
+            donate_argnums=(3,),
+            out_shardings=(shardings(state), self.by_row),
+        )
+        return step.lower(self.params, prefix_cache, slots, state, feed, masks)
+
     @property
     def _spare(self) -> int:
         """Entries of the ring beyond the longest answer's: `make_room` needs those of a block."""
+        if self._decoder.config.beams:
+            return beams.spare(self._decoder.config)
         return -(-self.block_steps // _RING_STEP) * _RING_STEP if self.puts_back else 0
 
     @property

@@ -5,6 +5,7 @@ once. The slots of the batch are kept busy: as answers finish, prompts of their 
 one take their place.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from t2sql import config as config_lib
 from t2sql import errors
 from t2sql.config import SamplingConfig
 from t2sql.model.mesh import DATA_AXIS, MODEL_AXIS
-from t2sql.sampling import constrained, decode_kernel, prompt_groups, scheduler
+from t2sql.sampling import beam_scheduler, constrained, decode_kernel, prompt_groups, scheduler
 from t2sql.sampling import decode as decode_lib
 from t2sql.sampling import programs as programs_lib
 from t2sql.sampling import stops as stops_lib
@@ -70,6 +71,7 @@ class BatchSampler:
         self.counters = scheduler.Counters()
         self._stops = stops_lib.Stops(tokenizer, config.stop)
         vocab_size = model.config.num_embed
+        self._forbidden = tuple(t for t in self._stops.forbidden if t < vocab_size)
         free = constrained.Pace(steps=scheduler.STEPS_PER_SYNC, blocks_in_flight=1)
         if config.constrain:
             pace = pace or constrained.pace(mesh.devices.flat[0].platform)
@@ -80,8 +82,8 @@ class BatchSampler:
                 steps=self._pace.steps,
                 tail_rows=tail_rows(batch_size, mesh),
                 config=config,
-                forbidden=tuple(t for t in self._stops.forbidden if t < vocab_size),
-                kernel=decode_kernel.choose(mesh, model, batch_size),
+                forbidden=self._forbidden,
+                kernel="" if config.beams else decode_kernel.choose(mesh, model, batch_size),
             ),
             weights_lib.arrange(params),
             mesh=mesh,
@@ -141,7 +143,7 @@ class BatchSampler:
             if not group.answerable:
                 yield group, scheduler.first_answers(group, on_finished)
                 continue
-            batch = batch or scheduler.Scheduler(
+            batch = batch or self._make_scheduler(
                 self.compiler,
                 self.compiler.shape_of(group),
                 self._stops,
@@ -155,6 +157,14 @@ class BatchSampler:
             yield from batch.add_group(group)
         if batch is not None:
             yield from batch.run_until_done()
+
+    @property
+    def _make_scheduler(self) -> Callable[..., scheduler.Scheduler]:
+        if not self.config.beams:
+            return scheduler.Scheduler
+        return functools.partial(
+            beam_scheduler.BeamScheduler, config=self.config, forbidden=self._forbidden
+        )
 
     def sample(
         self, prompt: str | Sequence[str], *, max_new_tokens: int | None = None
@@ -268,12 +278,22 @@ def check(
         "constrain": (config.constrain in ("", "schema", "keys"), "empty, 'schema' or 'keys'"),
         "stop": (all(config.stop), "strings that are not empty"),
         "samples": (config.samples >= 1, "at least 1"),
+        "beams": (
+            config.beams == 0 or (config.beams >= 1 and config.samples == 1),
+            "0, or at least 1 with sampling.samples at 1",
+        ),
+        "length_penalty": (0 <= config.length_penalty < math.inf, "at least 0, and finite"),
         "choose": (
-            not config.choose or (config.choose == "vote" and config.samples > 1),
-            "empty, or 'vote' with sampling.samples above 1",
+            not config.choose or (config.choose == "vote" and max(config.samples, config.beams) > 1),
+            "empty, or 'vote' with sampling.samples or sampling.beams above 1",
         ),
     }
     config_lib.check_rules(rules, vars(config), "sampling.")
+    if config.beams and config.temperature:
+        raise errors.InputError(
+            f"--config.sampling.temperature is {config.temperature}; it has to be 0 with"
+            " sampling.beams, which looks for the likeliest answers and draws none"
+        )
     if config.samples > 1 and config.temperature == 0:
         raise errors.InputError(
             f"--config.sampling.samples is {config.samples}, and temperature 0 would draw one "
