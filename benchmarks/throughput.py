@@ -15,7 +15,8 @@ programs compiled before. Peak memory is that of the whole process so far.
     python -m benchmarks.throughput --data=SPIDER_DIR --samples=4 --count=128
 
 says instead what several answers to a question cost beside one, with the packaged adapter along the
-schema's keys: answers that end by themselves, and that share what they have in common.
+schema's keys: answers that end by themselves, and that share what they have in common. `--beams=4`
+does so for the likeliest answers.
 """
 
 import collections
@@ -52,6 +53,7 @@ _NEW_TOKENS = flags.DEFINE_integer("new_tokens", 32, "Tokens that every answer i
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Rounds; the article's way runs once.")
 _ARTICLE_PROMPTS = flags.DEFINE_integer("article_prompts", 4, "Prompts for the article's way.")
 _SAMPLES = flags.DEFINE_integer("samples", None, "Answers to each question.", lower_bound=2)
+_BEAMS = flags.DEFINE_integer("beams", None, "Likeliest answers to each question.", lower_bound=1)
 _TEMPERATURE = flags.DEFINE_float("temperature", 0.8, "Of the answers but the first.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the figures.")
 
@@ -170,7 +172,7 @@ def _print(engines: list[Engine], answers: dict[str, list[str]]) -> None:
     rich.console.Console(width=130).print(table)
 
 
-def _measure_samples() -> None:
+def _measure_several() -> None:
     """Prints the time of one answer to a question, of one with its likelihood, and of several."""
     config = spider_dev_tuned.get_config()
     config.data.path, config.data.limit = _DATA.value, _COUNT.value
@@ -179,14 +181,16 @@ def _measure_samples() -> None:
     factory = factory_lib.make_factory(config)
     params = factory.load_params()
     groups = sampling.in_order(loader.load_groups(config, units, prompt, factory))
-    several = {"samples": _SAMPLES.value, "temperature": _TEMPERATURE.value}
+    one = config.sampling.to_dict()
+    several = {"one answer": {}, "with its likelihood": {"logprobs": True}}
+    if _SAMPLES.value:
+        values = {"samples": _SAMPLES.value, "temperature": _TEMPERATURE.value}
+        several[f"{_SAMPLES.value} answers"] = values
+    if _BEAMS.value:
+        several[f"{_BEAMS.value} beams"] = {"beams": _BEAMS.value}
     samplers = {}
-    for name, values in {
-        "one answer": {},
-        "with its likelihood": {"logprobs": True},
-        f"{_SAMPLES.value} answers": several,
-    }.items():
-        config.sampling.update(values)
+    for name, values in several.items():
+        config.sampling.update(one | values)
         samplers[name] = predict.make_sampler(config, factory, prompt, params)
         samplers[name].compile(groups)
     seconds = {name: [] for name in samplers}
@@ -207,8 +211,8 @@ def _measure_samples() -> None:
 
 def main(argv) -> None:
     del argv
-    if _SAMPLES.value:
-        _measure_samples()
+    if _SAMPLES.value or _BEAMS.value:
+        _measure_several()
         return
     config = factory_lib.config_for(_MODEL.value, _SOURCE.value)
     modules = factory_lib.LLMModuleFactory(config).build()

@@ -7,7 +7,7 @@ from typing import Any
 import ml_collections
 
 from t2sql import config as config_lib
-from t2sql import sampling
+from t2sql import errors, sampling
 from t2sql.data.examples import Example
 from t2sql.data.prompts import Prompt
 from t2sql.model.factory import LLMModuleFactory
@@ -38,6 +38,11 @@ def check(config: ml_collections.ConfigDict, factory: LLMModuleFactory, prompt: 
         prompt_buckets=config.prompt_buckets,
         mesh=factory.mesh,
     )
+    if config.batch_size != config_lib.AUTO and config.sampling.beams > config.batch_size:
+        raise errors.InputError(
+            f"--config.sampling.beams is {config.sampling.beams}; it has to be at most"
+            f" --config.batch_size, which is {config.batch_size}"
+        )
     factory.check()
 
 

@@ -34,7 +34,7 @@ def test_rows_list_the_answers_and_the_first_is_the_greedy_one(outputs):
 def test_a_run_with_one_answer_keeps_its_fingerprint_and_another_is_told_apart(outputs):
     greedy, several = (jobs.read_json(output, "run.json")["fingerprint"] for output in outputs)
     assert greedy["output_version"] == manifest.OUTPUT_VERSION
-    assert not {"samples", "logprobs"} & greedy["sampling"].keys()
+    assert not {"samples", "logprobs", "beams", "length_penalty"} & greedy["sampling"].keys()
     assert several["output_version"] == manifest.CANDIDATES_VERSION
     assert several["sampling"]["samples"] == 3
     with pytest.raises(errors.RefusedError, match=r"sampling\.samples: the run has 3"):
@@ -55,6 +55,25 @@ def test_a_run_can_keep_the_answer_that_is_chosen(outputs, tmp_path):
         assert row.candidates == several[example_id].candidates
         assert row.text == row.candidates[2].text
     assert jobs.read_json(tmp_path, "run.json")["fingerprint"]["sampling"]["choose"] == "vote"
+
+
+def test_beams_are_candidates_the_best_first(tmp_path):
+    beams = {"sampling.beams": 2, "sampling.length_penalty": 1.0, "data.limit": 3}
+    jobs.run(tmp_path, **beams)
+    for row in jobs.read_rows(tmp_path).values():
+        first, second = row.candidates
+        assert (row.text, row.sql) == (first.text, first.sql)
+        assert first.mean_logprob >= second.mean_logprob
+    fingerprint = jobs.read_json(tmp_path, "run.json")["fingerprint"]
+    assert fingerprint["output_version"] == manifest.CANDIDATES_VERSION
+    assert fingerprint["sampling"]["beams"] == 2
+    with pytest.raises(errors.RefusedError, match=r"sampling\.length_penalty: the run has 1\.0"):
+        jobs.run(tmp_path, **beams | {"sampling.length_penalty": 0.0})
+
+
+def test_no_more_beams_than_the_batch_has_slots(tmp_path):
+    with pytest.raises(errors.InputError, match="beams is 9; .* at most --config.batch_size.* 8"):
+        jobs.run(tmp_path, **{"sampling.beams": 9, "batch_size": 8})
 
 
 @pytest.mark.parametrize("choose", ["vote", "best"])

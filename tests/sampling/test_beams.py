@@ -1,6 +1,8 @@
 """Beam search: the same answers as a search that goes length by length, without a cache."""
 
 import dataclasses
+import re
+import sqlite3
 
 import guides
 import jax
@@ -10,7 +12,9 @@ import pytest
 import tiny
 
 from t2sql import constraint, errors, sampling
-from t2sql.sampling import beams, constrained, scores
+from t2sql.data.schema import Column, Schema, Table
+from t2sql.model import dummy
+from t2sql.sampling import beams
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 BEAMS, LIMIT = 3, 9
@@ -155,3 +159,110 @@ def test_as_a_search_that_goes_length_by_length(params, name):
             np.testing.assert_allclose(answer.logprobs, beam.logprobs, atol=2e-4)
     # It computes fewer tokens than there are in K hypotheses of each length.
     assert sampler.counters.decode_steps < 5 * BEAMS * LIMIT
+
+
+@pytest.mark.parametrize("guide", [None, lambda: guides.Arbitrary(0.3)])
+def test_one_beam_is_the_greedy_answer(params, guide):
+    group = tiny.group(tiny.texts(7, shared="schema "))
+    constrain = "keys" if guide else ""
+    greedy, one = (
+        _generations(tiny.make_sampler(params, constrain=constrain, **values), group, guide)
+        for values in ({}, {"beams": 1})
+    )
+    assert [answer.text for answer in one] == [answer.text for answer in greedy]
+    assert [answer.tokens for answer in one] == [answer.tokens for answer in greedy]
+
+
+def test_batch_order_ring_and_followers_do_not_matter(params, monkeypatch):
+    """Nor do entries of the ring that are computed again, nor how many followers are told."""
+    prompts = tiny.texts(7, shared="schema ")
+
+    def answers(batch_size: int, order: int) -> list:
+        sampler = tiny.make_sampler(
+            params, batch_size=batch_size, beams=BEAMS, max_new_tokens=LIMIT, constrain="keys"
+        )
+        group = tiny.group(prompts[::order])
+        generations = _generations(sampler, group, lambda: guides.Arbitrary(0.3))
+        steps.append(sampler.counters.decode_steps)
+        return [[answer.tokens for answer in _answers(one)] for one in generations][::order]
+
+    steps: list[int] = []
+    first = answers(4, 1)
+    assert answers(3, -1) == first
+    monkeypatch.setattr(beams, "count_of_followers", lambda config: 2)
+    monkeypatch.setattr(beams, "spare", lambda config: 1)
+    assert answers(3, -1) == first
+    assert steps[2] > steps[1]
+
+
+def test_stop_strings_end_beams(params):
+    group = tiny.group(tiny.texts(4))
+    stops = ("7", "ab", " ")
+    greedy, one, several = (
+        _generations(tiny.make_sampler(params, stop=stops, **values), group)
+        for values in ({}, {"beams": 1}, {"beams": 4})
+    )
+    assert [answer.text for answer in one] == [answer.text for answer in greedy]
+    texts = [answer.text for generation in several for answer in _answers(generation)]
+    assert len(texts) == 16
+    assert not [text for text in texts if any(stop in text for stop in stops)]
+    for generation in several:
+        totals = [sum(answer.logprobs) for answer in _answers(generation)]
+        assert totals == sorted(totals, reverse=True)
+
+
+def test_limits_of_single_prompts_hold(params):
+    group = dataclasses.replace(tiny.group(tiny.texts(3)), limits=np.array([2, 5, 40], np.int32))
+    generations = _generations(
+        tiny.make_sampler(params, beams=2, max_new_tokens=6, stop=("\0",)), group
+    )
+    for generation, limit in zip(generations, (2, 5, 6), strict=True):
+        assert all(len(answer.tokens) <= limit for answer in _answers(generation))
+
+
+def test_where_a_guide_allows_one_answer_there_is_one(params):
+    group = tiny.group(tiny.texts(2))
+    sampler = tiny.make_sampler(params, beams=3, constrain="schema")
+    for generation in _generations(sampler, group, lambda: guides.Single("a", tiny.TOKENIZER)):
+        assert [answer.text for answer in _answers(generation)] == ["a" * 20]
+        assert generation.masked_logprobs == pytest.approx([0.0] * 20, abs=1e-5)
+    assert sampler.counters.refused_tokens > 0
+
+
+def test_all_beams_of_random_weights_are_queries(params):
+    tables = {"singer": ("id", "name"), "concert": ("id", "singer_id", "year")}
+    schema = Schema(db_id="samples", tables=tuple(_table(*table) for table in tables.items()))
+    vocabulary = constraint.Vocabulary(dummy.tokenizer_model(), (1, 106))
+    guide = constraint.Guides(vocabulary, {"samples": schema}, "SELECT").of("samples")
+    sampler = tiny.make_sampler(params, constrain="schema", max_new_tokens=40, beams=3)
+    group = dataclasses.replace(tiny.group(tiny.texts(3)), guide=guide)
+    database = sqlite3.connect(":memory:")
+    for name, columns in tables.items():
+        database.execute(f"CREATE TABLE {name} ({', '.join(columns)})")
+    ((_, generations),) = sampler.generate([group])
+    for answer in (answer for generation in generations for answer in _answers(generation)):
+        assert answer.status == "ok"
+        database.execute(f"EXPLAIN SELECT{answer.text}")
+
+
+def _table(name: str, columns: tuple[str, ...]) -> Table:
+    fields = (Column(name=column, type="text", natural_name=column) for column in columns)
+    return Table(name=name, natural_name=name, columns=tuple(fields))
+
+
+@pytest.mark.parametrize(
+    ("values", "rule"),
+    [
+        ({"beams": -1}, "sampling.beams is -1; it has to be 0, or at least 1"),
+        (
+            {"beams": 2, "samples": 2, "temperature": 0.5},
+            "sampling.beams is 2; it has to be 0, or at least 1 with sampling.samples at 1",
+        ),
+        ({"beams": 2, "temperature": 0.5}, "sampling.temperature is 0.5; it has to be 0 with"),
+        ({"length_penalty": -1.0}, "sampling.length_penalty is -1.0; it has to be at least 0"),
+        ({"choose": "vote", "beams": 1}, "sampling.samples or sampling.beams above 1"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_rule(params, values, rule):
+    with pytest.raises(errors.InputError, match=re.escape(rule)):
+        tiny.make_sampler(params, **values)

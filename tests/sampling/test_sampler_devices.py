@@ -34,6 +34,14 @@ for data, model in ((1, 1), (8, 1), (4, 2)):
         texts = [generation.text for generation in tiny.generate(sampler, [group]).values()]
         answers[f"{data}x{model}, constrained"] = texts
         assert sampler.counters.refused_tokens
+        sampler = tiny.make_sampler(
+            jax.device_put(params, everywhere), mesh=mesh, batch_size=8, constrain="keys", beams=2
+        )
+        answers[f"{data}x{model}, beams"] = [
+            answer.text
+            for first in tiny.generate(sampler, [group]).values()
+            for answer in (first, *first.others)
+        ]
 try:
     tiny.make_sampler(params, mesh=tiny.make_mesh(8, 1), batch_size=12)
 except errors.InputError as error:
@@ -56,5 +64,6 @@ def test_answers_do_not_depend_on_the_devices():
     assert answers["8x1"] == answers["1x1"]
     assert answers["4x2"] == answers["1x1"]
     assert answers["4x2, constrained"] == answers["1x1, constrained"]
+    assert answers["4x2, beams"] == answers["1x1, beams"]
     assert "batch_size is 12" in answers["refused"]
     assert "8 devices" in answers["refused"]
