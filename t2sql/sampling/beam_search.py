@@ -47,7 +47,8 @@ class Hypothesis:
       guide: that has come as far; None without a constraint.
       tokens: that may follow, the likeliest first, as far as they are known.
       logprobs: of these.
-      own: how many of these the guide has still to be asked for; the others are from its mask.
+      own: how many of these are the model's own; the others were asked for under a mask.
+      mask: of what the guide allows, a bit for each token; None until it is asked for.
       log_allowed: of all tokens of the mask together, where all of `tokens` are from it; else None.
       is_complete: whether no other token may follow.
       endings: texts of the answers that end with one more token.
@@ -65,6 +66,7 @@ class Hypothesis:
     tokens: list[int] = dataclasses.field(default_factory=list)
     logprobs: list[float] = dataclasses.field(default_factory=list)
     own: int = 0
+    mask: UInt32[np.ndarray, "W"] | None = None
     log_allowed: float | None = None
     is_complete: bool = False
     endings: set[str] = dataclasses.field(default_factory=set)
@@ -77,6 +79,20 @@ class Hypothesis:
         while path[-1].parent is not None:
             path.append(path[-1].parent)
         return path[::-1]
+
+    def write_mask(self, words: UInt32[np.ndarray, "W"]) -> None:
+        """Writes which tokens the guide allows, a bit for each, the lowest first."""
+        if self.guide is None:
+            words.fill(_ALL)
+        else:
+            self.guide.allowed().write(words)
+
+    def is_in_mask(self, token: int, vocab_size: int) -> bool:
+        """Whether the guide allows a token of its own choice."""
+        if self.mask is None:
+            self.mask = np.zeros(-(-vocab_size // BITS), np.uint32)
+            self.write_mask(self.mask)
+        return bool(self.mask[token // BITS] >> np.uint32(token % BITS) & 1)
 
     def masked_logprob(self, logprob: float) -> float:
         """The log-probability of a token that follows, by what the guide allows."""
@@ -168,9 +184,7 @@ class BeamSearch:
 
     def write_mask(self, words: UInt32[np.ndarray, "W"]) -> None:
         """Writes the tokens that are asked for, where it `wants_mask`: a bit for each."""
-        words.fill(_ALL)
-        if self._next.guide is not None:
-            self._next.guide.allowed().write(words)
+        self._next.write_mask(words)
         for token in (*self._next.tokens, *self._forbidden):
             words[token // BITS] &= ~np.uint32(1 << token % BITS)
 
@@ -252,9 +266,12 @@ class BeamSearch:
         token, logprob = parent.tokens[place], parent.logprobs[place]
         guide = parent.guide and parent.guide.copy()
         if guide is not None:
-            if place >= parent.own:
+            # Of the model's own tokens the likeliest may be written otherwise than masks have it.
+            if place == 0 and parent.own:
+                is_allowed = guide.accept([token]) == 1
+            elif is_allowed := parent.is_in_mask(token, len(self._last_tokens)):
                 guide.advance(token)
-            elif not guide.accept([token]):
+            if not is_allowed:
                 self.refused += 1
                 return None
         return Hypothesis(

@@ -62,9 +62,7 @@ class Masks:
         """NumPy arrays with all entries unused: an eighth of the slots."""
         count = max(1, rows // 8)
         words = -(-vocab_size // constrained.BITS)
-        return cls(
-            slots=np.full(count, rows, np.int32), words=np.zeros((count, words), np.uint32)
-        )
+        return cls(slots=np.full(count, rows, np.int32), words=np.zeros((count, words), np.uint32))
 
 
 @flax.struct.dataclass

@@ -41,7 +41,6 @@ class Wordy(guides.Arbitrary):
         return constraint.Mask.of(self.mask() & even)
 
 
-
 def logprobs_of(params, texts):
     """Log-probabilities of the token after each text, without a cache."""
     lengths = np.array([len(text) for text in texts])
@@ -81,19 +80,24 @@ class Beam:
 
 
 def continuations(beam: Beam, logprobs: np.ndarray) -> list[Beam]:
-    """The likeliest that the guide allows: the most likely token decides where they come from."""
+    """The likeliest one if the guide allows it, and of the others those of its mask."""
     forbidden = set(tiny.TOKENIZER.FORBIDDEN_TOKENS)
     order = [int(t) for t in np.argsort(-logprobs, kind="stable") if t not in forbidden]
     if beam.guide:
         mask = beam.guide.allowed().unpacked(len(logprobs))
-        own = order[: beams.count_of_followers(sampling.SamplingConfig(beams=BEAMS))]
-        if beam.guide.allows(order[0]):
-            order = [t for t in order if (beam.guide.allows(t) if t in own else mask[t])]
-        else:
-            order = [t for t in order if mask[t]]
-    ends, *_ = [t for t in order if t in ENDS] or [None]  # all of them end it with one text
-    order = [t for t in order if t not in ENDS or t == ends]
-    return [beam.with_token(t, float(logprobs[t])) for t in order[:BEAMS]]
+        own = [t for t in order[:1] if beam.guide.allows(t)]
+        order = own + [t for t in order if mask[t] and t not in own]
+    texts: set[str] = set()  # of the answers that end here: each once
+    follow = []
+    for token in order:
+        tokens = [*beam.tokens, token]
+        if token in ENDS or len(tokens) == LIMIT:
+            text = tiny.TOKENIZER.decode([t for t in tokens if t not in ENDS])
+            if text in texts:
+                continue
+            texts.add(text)
+        follow.append(beam.with_token(token, float(logprobs[token])))
+    return follow[:BEAMS]
 
 
 def search(params, group, index: int, config, guide=None) -> list[Beam]:
@@ -146,9 +150,7 @@ CASES = {
 def test_as_a_search_that_goes_length_by_length(params, name):
     values, guide = CASES[name]
     config = sampling.SamplingConfig(max_new_tokens=LIMIT, beams=BEAMS, **values)
-    sampler = tiny.make_sampler(
-        params, batch_size=3, max_new_tokens=LIMIT, beams=BEAMS, **values
-    )
+    sampler = tiny.make_sampler(params, batch_size=3, max_new_tokens=LIMIT, beams=BEAMS, **values)
     group = tiny.group(tiny.texts(5, shared="schema "))
     generations = _generations(sampler, group, guide)
     for index, generation in enumerate(generations):
