@@ -28,7 +28,7 @@ from jaxtyping import Bool, UInt32
 from t2sql.config import SamplingConfig
 from t2sql.sampling import scores
 from t2sql.sampling import stops as stops_lib
-from t2sql.sampling.constrained import BITS, TokenGuide
+from t2sql.sampling.constrained import BITS, ScoringGuide
 
 _ALL = np.uint32(2**32 - 1)
 
@@ -62,7 +62,7 @@ class Hypothesis:
     order: int
     logprob: float
     total: float
-    guide: TokenGuide | None
+    guide: ScoringGuide | None
     tokens: list[int] = dataclasses.field(default_factory=list)
     logprobs: list[float] = dataclasses.field(default_factory=list)
     own: int = 0
@@ -134,7 +134,7 @@ class BeamSearch:
         last_token: int,
         limit: int,
         config: SamplingConfig,
-        guide: TokenGuide | None,
+        guide: ScoringGuide | None,
         stops: stops_lib.Stops,
         last_tokens: Bool[np.ndarray, "V"],
         forbidden: Container[int],

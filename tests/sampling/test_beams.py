@@ -163,7 +163,9 @@ def test_as_a_search_that_goes_length_by_length(params, name):
     assert sampler.counters.decode_steps < 5 * BEAMS * LIMIT
 
 
-@pytest.mark.parametrize("guide", [None, lambda: guides.Arbitrary(0.3)])
+@pytest.mark.parametrize(
+    "guide", [pytest.param(None, marks=pytest.mark.slow), lambda: guides.Arbitrary(0.3)]
+)
 def test_one_beam_is_the_greedy_answer(params, guide):
     group = tiny.group(tiny.texts(7, shared="schema "))
     constrain = "keys" if guide else ""
@@ -175,6 +177,7 @@ def test_one_beam_is_the_greedy_answer(params, guide):
     assert [answer.tokens for answer in one] == [answer.tokens for answer in greedy]
 
 
+@pytest.mark.slow
 def test_batch_order_ring_and_followers_do_not_matter(params, monkeypatch):
     """Nor do entries of the ring that are computed again, nor how many followers are told."""
     prompts = tiny.texts(7, shared="schema ")
@@ -197,6 +200,7 @@ def test_batch_order_ring_and_followers_do_not_matter(params, monkeypatch):
     assert steps[2] > steps[1]
 
 
+@pytest.mark.slow
 def test_stop_strings_end_beams(params):
     group = tiny.group(tiny.texts(4))
     stops = ("7", "ab", " ")
@@ -213,6 +217,7 @@ def test_stop_strings_end_beams(params):
         assert totals == sorted(totals, reverse=True)
 
 
+@pytest.mark.slow
 def test_limits_of_single_prompts_hold(params):
     group = dataclasses.replace(tiny.group(tiny.texts(3)), limits=np.array([2, 5, 40], np.int32))
     generations = _generations(
