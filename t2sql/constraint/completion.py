@@ -37,13 +37,26 @@ def bound(position: Position, count: Callable[[bytes], int]) -> int:
 
 def fits(position: Position, count: Callable[[bytes], int], limit: int) -> bool:
     """Whether `bound` is within a limit: far quicker where the limit is high."""
-    state, mode, part = position
-    if mode in _KINDS and (option := state.first_option(_KINDS[mode], part)) is not None:
-        lexeme, cost = option
-        # A token is a byte at the least.
-        if len(lexeme) - len(part) + cost <= limit:
-            return True
+    end = _first_end(position)
+    # A token is a byte at the least.
+    if end is not None and sum(end) <= limit:
+        return True
     return any(cost <= limit and count(text) + cost <= limit for text, cost in _ends(position))
+
+
+def _first_end(position: Position) -> tuple[int, int] | None:
+    """Most bytes of one of `_ends`, with the cost after it; None where none is quickly found."""
+    state, mode, part = position
+    is_text = mode == lexer.TEXT and state.may_be("<text>")
+    if is_text and lexer.steps(position, b'"') is not None:
+        return 1, state.cost_after("<text>")
+    kind = _KINDS.get(mode, "quoted" if mode in (lexer.TEXT, lexer.TICK) else None)
+    option = None if kind is None else state.first_option(kind, part)
+    if option is None:
+        return None
+    lexeme, cost = option
+    rest = len(lexeme) - len(part)
+    return (2 * rest + 1 if kind == "quoted" else rest), cost
 
 
 def _ends(position: Position) -> Iterator[tuple[bytes, int]]:

@@ -11,8 +11,8 @@ from t2sql.constraint.node import Node
 from t2sql.constraint.vocabulary import Vocabulary
 from t2sql.data.schema import Schema
 
-# Schemas whose constraints are kept; a batch seldom spans more.
-_MAX_SCHEMAS = 4
+# Schemas whose constraints are kept; a batch of 256 seldom spans more.
+_MAX_SCHEMAS = 16
 
 
 class Guide:

@@ -91,7 +91,7 @@ class Compiler:
     def shape_of(self, group: prompt_groups.PromptGroup) -> kv_cache.CacheShape:
         """The smallest cache for a group."""
         return kv_cache.CacheShape(
-            prefix=kv_cache.prefix_cache_size(len(group.prefix)),
+            prefix=kv_cache.prefix_cache_size(len(group.prefix), self.batch_size),
             suffix=max(_LEAST_SUFFIX, self._bucket(group.longest)),
             new=self._new_tokens,
         )

@@ -89,3 +89,18 @@ def test_rows_out_of_range_are_dropped():
     after = kv_cache.write_rows(_kv(3, 4), _kv(2, 4, 7.0), jnp.array([1, 3]))["layer_0"]["k"]
     assert (np.asarray(after)[1] == 7).all()
     assert np.asarray(after).sum() == 4 * 2 * 7
+
+
+@pytest.mark.parametrize(
+    ("prefix", "slots", "size"),
+    [
+        (0, 1, 1024),
+        (700, 32, 1536),
+        (10, 64, 1024),
+        (10, 200, 3072),
+        (10, 999, 4096),
+        (3000, 64, 6144),
+    ],
+)
+def test_the_prefix_cache_grows_with_the_longest_prefix_and_with_the_batch(prefix, slots, size):
+    assert kv_cache.prefix_cache_size(prefix, slots) == size
