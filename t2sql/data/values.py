@@ -38,6 +38,8 @@ _UNSPACED = (
     "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\uff66-\uffdc"
     "\U00020000-\U0003ffff"
 )
+# Unicode's block of halfwidth and fullwidth forms.
+_OTHER_WIDTH = re.compile("[\uff00-\uffef]+")
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
 # A single one of these means something by itself.
@@ -230,7 +232,12 @@ class ValueIndex:
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """The words of a text, in lower case; a letter and its accent are one character (NFC)."""
+    """The words of a text, in lower case.
+
+    A letter and its accent are one character (NFC), and letters of full and half width are the
+    plain ones.
+    """
+    text = _OTHER_WIDTH.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
     return tuple(_WORD.findall(unicodedata.normalize("NFC", text).casefold()))
 
 

@@ -189,6 +189,9 @@ def as_joins(core: Core) -> Iterator[tuple[Core, Atom]]:
             where=conditions.junction("AND", (*rest, inner.where)),
             group=core.group or inner.group,
             having=conditions.junction("AND", (core.having, inner.having)),
+            late=conditions.junction(
+                "AND", (inner.where if late == part else late for late in conjuncts(core.late))
+            ),
             sorting=inner.sorting if inner.sorting.limit else core.sorting,
         )
         yield joined, part
@@ -208,28 +211,71 @@ def _membership(part: Condition, core: Core) -> Core | None:
         computes = any(map(terms.aggregates_of, core.items))
         is_plain = not core.group and core.sorting == Sorting() and not computes
     else:
-        # `=` takes one row; that the subquery returns one is clear where it takes an extreme.
-        is_one = part.operator == "=" and _takes_extreme(inner)
-        is_plain = (part.operator == "IN" or is_one) and (not inner.group or not core.group)
+        is_plain = not inner.group or not core.group
         # Grouped by more or less than it returns, it is another question.
         is_plain &= inner.group in ((), inner.items)
         is_plain &= not inner.group or not _tables(core) & _tables(inner)
     return inner if is_plain and all(source.table for source in inner.sources) else None
 
 
-def _takes_extreme(core: Core) -> bool:
-    """Whether a condition tests a column against the MIN or MAX of a subquery."""
-    nested = (
-        atom.right.query
-        for atom in conjuncts(core.where)
-        if isinstance(atom, Atom) and isinstance(atom.right, Nested) and atom.operator == "="
+def as_membership(core: Core, alone: Core) -> Core | None:
+    """The SELECT on the tables of `alone`, with what it joins besides as `a.x IN (SELECT b.y ...)`.
+
+    None where it reads other tables, joins by more than one pair of columns, or returns or groups
+    by more than the rows of these tables.
+    """
+    kept = [source for source in core.sources if source in alone.sources]
+    joined = [source for source in core.sources if source not in kept]
+    if len(kept) != len(alone.sources) or not joined or any(source.outer for source in joined):
+        return None
+
+    def is_inside(column: ColumnTerm) -> bool:
+        return any(_is_of(column, source) for source in joined)
+
+    bridges = [tie for tie in core.ties if len({is_inside(column) for column in tie}) == 2]
+    inside = frozenset(tie for tie in core.ties if all(map(is_inside, tie)))
+    returned = [column for term in (*core.items, *core.group) for column in terms.columns_of(term)]
+    if len(bridges) != 1 or any(map(is_inside, returned)) or len(core.group) > 1:
+        return None
+    outer, inner = sorted(bridges[0], key=is_inside)
+    own, rest = conditions.split(core.where, lambda part: not any(map(is_inside, columns_of(part))))
+    query = Core(
+        sources=tuple(joined),
+        ties=inside,
+        items=(inner,),
+        names=(inner.name,),
+        where=rest,
+        group=(inner,) if core.group else (),
+        having=core.having,
     )
-    return any(
+    condition = Atom(outer, "IN", Nested(query))
+    return dataclasses.replace(
+        core,
+        sources=tuple(kept),
+        ties=core.ties - inside - set(bridges),
+        where=conditions.junction("AND", (*own, condition)),
+        group=(),
+        having=ALWAYS,
+    )
+
+
+def takes_first(atom: Atom) -> bool:
+    """Whether a `=` tests only the first of the rows that its subquery may return."""
+    inner = atom.right.query if isinstance(atom.right, Nested) else None
+    if not isinstance(inner, Core) or atom.operator != "=" or inner.sorting.limit:
+        return False
+    nested = (
+        part.right.query
+        for part in conjuncts(inner.where)
+        if isinstance(part, Atom) and isinstance(part.right, Nested) and part.operator == "="
+    )
+    takes_extreme = any(
         isinstance(item, Call) and item.name in ("MIN", "MAX")
         for query in nested
         if isinstance(query, Core)
         for item in query.items
     )
+    return not takes_extreme
 
 
 def extreme_by_key(core: Core, joined: Core) -> Iterator[Core]:

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from t2sql.diagnosis import conditions, terms
+from t2sql.diagnosis import anti_joins, conditions, terms
 from t2sql.diagnosis.conditions import ALWAYS, Atom, Condition
 from t2sql.diagnosis.description import Core, Query, SetOperation, Sorting, TableSource
 from t2sql.diagnosis.terms import ColumnTerm, Literal, Nested
@@ -62,6 +62,8 @@ def _combined(operation: SetOperation, left: Core, right: Core, other: Core) -> 
             yield Single(dataclasses.replace(core, sorting=operation.sorting), True)
     if operation.operator == "INTERSECT" and (core := _by_counting(left, right, other)):
         yield Single(dataclasses.replace(core, sorting=operation.sorting), True)
+    if operation.operator.startswith("UNION"):
+        yield from _over_one_table_more(operation, left, right)
     if _differ_in_where(left, right):
         part = conditions.negate(right.where) if operation.operator == "EXCEPT" else right.where
         if operation.operator in _MEMBERSHIP:
@@ -72,6 +74,24 @@ def _combined(operation: SetOperation, left: Core, right: Core, other: Core) -> 
             )
             # Of two counts the sum is another question.
             yield Single(core, not any(map(terms.aggregates_of, left.items)))
+
+
+def _over_one_table_more(operation: SetOperation, left: Core, right: Core) -> Iterator[Single]:
+    """`... FROM a WHERE x UNION ... FROM a JOIN b WHERE y`, on a alone and on both."""
+    fewer, more = sorted((left, right), key=lambda core: len(core.sources))
+    alone = anti_joins.as_membership(more, fewer)
+    if alone is not None and _differ_in_where(fewer, alone):
+        core = dataclasses.replace(
+            fewer, where=_either(fewer.where, alone.where), sorting=operation.sorting
+        )
+        yield Single(core, not any(map(terms.aggregates_of, fewer.items)))
+    joined = dataclasses.replace(fewer, sources=more.sources, ties=more.ties)
+    if alone is not None and _differ_in_where(joined, more):
+        # A row of a without a match in b is gone.
+        core = dataclasses.replace(
+            more, where=_either(fewer.where, more.where), sorting=operation.sorting
+        )
+        yield Single(core, False)
 
 
 def _asks_membership(core: Core) -> bool:
@@ -113,25 +133,32 @@ def _by_counting(left: Core, right: Core, other: Core) -> Core | None:
     if len(atoms) != 2 or atoms[0].left != atoms[1].left or not _differ_in_where(left, right):
         return None
     counts = terms.call("COUNT", atoms[0].left, distinct=True)
-    having = Atom(counts, "=", Literal("2"))
-    if having not in conditions.conjuncts(other.having):
+    counted = (atom.left for atom in conditions.atoms(other.having))
+    if counts not in counted:
         return None
+    having = Atom(counts, "=", Literal("2"))
     where = _either(left.where, right.where)
     return dataclasses.replace(left, where=where, group=other.group, having=having)
 
 
 def with_conditions_of_both(operation: SetOperation) -> Iterator[Core]:
-    """Yields SELECTs that put the conditions of both sides into one WHERE.
+    """Yields SELECTs that ask what both sides ask of rows and groups, on the tables of either.
 
     They ask another question. A query that does this has no condition beyond gold's.
     """
     left, right = operation.left, operation.right
-    if not isinstance(left, Core) or not isinstance(right, Core) or right.where == ALWAYS:
+    if not isinstance(left, Core) or not isinstance(right, Core):
         return
-    part = conditions.negate(right.where) if operation.operator == "EXCEPT" else right.where
-    yield _filtered(operation, left, part)
-    if operation.operator == "EXCEPT":
-        yield dataclasses.replace(right, where=part, sorting=operation.sorting)
+    is_negated = operation.operator == "EXCEPT" and right.where != ALWAYS
+    part = conditions.negate(right.where) if is_negated else right.where
+    for side in (right, left):
+        yield dataclasses.replace(
+            side,
+            where=conditions.junction("AND", (left.where, part)),
+            group=side.group or left.group or right.group,
+            having=conditions.junction("AND", (left.having, right.having)),
+            sorting=operation.sorting,
+        )
 
 
 def _filtered(operation: SetOperation, core: Core, part: Condition) -> Core:

@@ -103,18 +103,21 @@ class Comparer:
         outer = predicted if _only_source(predicted) is not None else gold
         inner = _only_source(outer)
         computed = listed(filter(aggregates_of, outer.items))
+        other = gold if outer is predicted else predicted
+        within = context._replace(rows_count=context.rows_count and not computed)
+        pairs = [(other, query, context) for query in _without_outer(outer, inner)]
+        if isinstance(other, Core) and (rows := _rows_computed_over(other, outer, inner)):
+            pairs = [(rows, inner, within)]
         if outer is predicted:
             message = f"puts {predicted} around the query, which gold does not"
             if computed:
                 message = f"computes {computed} over the subquery ({inner}), which gold does not"
-            ways = [self._queries(gold, query, context) for query in _without_outer(outer, inner)]
+            ways = [self._queries(rows, query, context) for rows, query, context in pairs]
         else:
             message = f"does not put {gold} around the query"
             if computed:
                 message = f"does not compute {computed} over the subquery ({inner}), as gold does"
-            ways = [
-                self._queries(query, predicted, context) for query in _without_outer(outer, inner)
-            ]
+            ways = [self._queries(query, rows, context) for rows, query, context in pairs]
         return [context.put(Finding("wrong_nesting", message)), *_fewest(ways)]
 
     def _set_operations(
@@ -168,16 +171,31 @@ class Comparer:
             core = dataclasses.replace(single.core, distinct=other.distinct)
             sides = (core, predicted) if is_gold else (gold, core)
             # What two SELECTs combine is distinct anyway.
-            findings = lenient._queries(*sides, context._replace(rows_count=False))
+            within = context._replace(rows_count=False)
+            findings = lenient._queries(*sides, within)
             if not single.is_same:
                 yield [combined, *findings]
             elif findings or not self.strict:
                 yield findings
             else:
-                by = f"by {operation.operator}"
-                effect = "keeps a row of both twice" if by == "by UNION ALL" else "drops duplicates"
-                message = combined.message.replace(by, f"{by}, which {effect}")
-                yield [Finding(combined.error, message)]
+                yield self._only_combined(operation, other, combined, self._queries(*sides, within))
+
+    def _only_combined(
+        self,
+        operation: SetOperation,
+        other: Core,
+        combined: Finding,
+        strictly: list[Finding],
+    ) -> list[Finding]:
+        """What is left to say where one SELECT asks what two combined ones ask."""
+        if strictly and (other.distinct or operation.operator == "EXCEPT"):
+            return strictly
+        if other.distinct:
+            return [combined]
+        by = f"by {operation.operator}"
+        effect = "keeps a row of both twice" if by == "by UNION ALL" else "drops duplicates"
+        message = combined.message.replace(by, f"{by}, which {effect}")
+        return [Finding(combined.error, message)]
 
     def _cores(self, gold: Core, predicted: Core, context: _Context) -> list[Finding]:
         pair = self._pair(gold, predicted, context)
@@ -279,6 +297,21 @@ def _without_outer(outer: Core, inner: Query) -> Iterator[Query]:
     yield core
     if computes and inner.group:
         yield dataclasses.replace(core, group=())
+
+
+def _rows_computed_over(other: Core, outer: Core, inner: Query) -> Core | None:
+    """The rows that `other` computes an aggregate of, where `outer` computes the same of `inner`.
+
+    For a combination of SELECTs alone: one SELECT can be put in the place of the one around it.
+    """
+    is_one = len(other.items) == len(outer.items) == 1 and not (other.group or outer.group)
+    aggregates = [aggregates_of(core.items[0]) for core in (other, outer)] if is_one else [[]]
+    if not isinstance(inner, SetOperation) or not all(aggregates):
+        return None
+    if aggregates[0][0].name != aggregates[1][0].name:
+        return None
+    first = cores(inner)[0]
+    return dataclasses.replace(other, items=first.items, names=first.names, distinct=True)
 
 
 def _returning_alike(gold: list[Query], predicted: list[Query]) -> tuple[list[Query], list[Query]]:

@@ -31,7 +31,7 @@ _MOST_OF_A_CLASS = 12
 _MOST_STARTS = 20
 _SHOWN_CHARACTERS = 60
 # With one of these a query goes on.
-_OPERATORS = ("=", "<", ">", "!", "+", "%")
+_OPERATORS = ("=", "<", ">", "!", "+", "%", "&", "|")
 _UNREADABLE = "not a query that can be read"
 # What SQLite says of a database, and the first of a query too.
 _OF_A_DATABASE = ("no such ", "malformed database", "database disk image", "vtable constructor")
@@ -224,8 +224,8 @@ def _text_after_query(message: str, predicted: str, schema: Schema) -> str:
         # It takes the first word of prose for an alias.
         for start in [token.start for token in tokens[max(i - 1, 0) : i + 1]]:
             before = predicted[:start]
-            is_operator = predicted.startswith(_OPERATORS, start)
-            if not is_operator and is_query(before) and sqlite_message(before, schema) is None:
+            goes_on = predicted.startswith(_OPERATORS, start) or before.endswith("\\'")
+            if not goes_on and is_query(before) and sqlite_message(before, schema) is None:
                 return predicted[start:]
     return ""
 

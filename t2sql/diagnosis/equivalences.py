@@ -107,6 +107,11 @@ class EquivalenceFinder:
     ) -> tuple[Finding, ...]:
         """A finding that rows come more or less often, where duplicates matter."""
         query = atom.right.query
+        if self.strict and anti_joins.takes_first(atom):
+            first = f"tests {atom} for the first row of the subquery alone, where gold joins all"
+            if is_gold:
+                first = f"joins all rows, where gold tests {atom} for the first one alone"
+            return (Finding("wrong_nesting", first),)
         if query.group:
             if not any(map(aggregates_of, nested.items)):
                 how = f"joins and groups where gold tests {atom}"

@@ -29,6 +29,8 @@ def parse(sql: str) -> exp.Query | None:
       TooComplexError: the text is too long or too deeply nested to compare.
     """
     _check_size(sql)
+    if "\0" in sql:  # No SQLite reads what holds one; sqlglot takes it for a letter.
+        return None
     try:
         statements = sqlglot.parse(sql, dialect="sqlite")
     except (sqlglot.errors.SqlglotError, ValueError, TypeError, AttributeError, KeyError):
@@ -44,8 +46,8 @@ def _unwrapped(statement: exp.Expression | None) -> exp.Query | None:
     while isinstance(statement, exp.Subquery) and not statement.args.get("alias"):
         statement = statement.this
     is_query = isinstance(statement, exp.Select | exp.SetOperation)
-    # sqlglot reads the `{name}` of an unfilled template, as no SQLite does.
-    return statement if is_query and not statement.find(exp.Struct) else None
+    # sqlglot reads the `{name}` of an unfilled template, and `<= ALL (...)`, as no SQLite does.
+    return statement if is_query and not statement.find(exp.Struct, exp.All, exp.Any) else None
 
 
 def _check_size(sql: str) -> None:

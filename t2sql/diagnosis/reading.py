@@ -117,16 +117,17 @@ class _SelectReader:
             self._expressions.condition(clause.this) if clause else ALWAYS
             for clause in (node.args.get("where"), node.args.get("having"))
         )
-        ties, where = split(conditions.junction("AND", (*self._on, where)), _is_tie)
+        ties, on = split(conditions.junction("AND", self._on), _is_tie)
+        more_ties, where = split(where, _is_tie_of_tables)
         on_groups, on_rows = split(having, has_aggregate)
         return Core(
             sources=tuple(self._sources),
-            ties=frozenset(frozenset((tie.left, tie.right)) for tie in ties),
+            ties=frozenset(frozenset((tie.left, tie.right)) for tie in ties + more_ties),
             items=terms,
             names=tuple(name for name, _ in items),
             starred=tuple(self._starred),
             distinct=bool(node.args.get("distinct")),
-            where=conditions.junction("AND", (where, on_rows)),
+            where=conditions.junction("AND", (on, where, on_rows)),
             group=self._expressions.group(node, terms),
             having=conditions.junction("AND", on_groups),
             late=on_rows,
@@ -143,7 +144,9 @@ class _SelectReader:
         for name in using:
             self._use(before, name)
         if on := join.args.get("on"):
-            self._on.append(self._expressions.condition(on, joins=True))
+            condition = self._expressions.condition(on, joins=True)
+            # A CTE's column is that of the table it reads, which may be joined to it.
+            self._on += [part for part in conditions.conjuncts(condition) if not _is_same(part)]
 
     def _use(self, before: Iterable[Entry], name: str) -> None:
         """Joins by one column of USING or NATURAL."""
@@ -287,6 +290,11 @@ def _is_one_row(query: Query) -> bool:
     return bool(query.items) and all(map(aggregates_of, query.items))
 
 
+def _is_same(part: Condition) -> bool:
+    """Whether it says that a column equals itself."""
+    return isinstance(part, Atom) and part.operator == "=" and part.left == part.right
+
+
 def _is_tie(part: Condition) -> bool:
     """Whether it joins: columns of two of this SELECT's own sources must be equal."""
     if not isinstance(part, Atom) or part.operator != "=":
@@ -295,3 +303,8 @@ def _is_tie(part: Condition) -> bool:
     if not all(isinstance(side, ColumnTerm) and side.instance >= 0 for side in sides):
         return False
     return part.left.table_use != part.right.table_use
+
+
+def _is_tie_of_tables(part: Condition) -> bool:
+    """Whether it joins, in WHERE, where a name that no table has may be a text without quotes."""
+    return _is_tie(part) and bool(part.left.table and part.right.table)

@@ -6,6 +6,8 @@ SQL has several spellings:
     SELECT name FROM singer WHERE age = (SELECT MAX(age) FROM singer)          -- "value"
     SELECT name FROM singer
       WHERE id = (SELECT id FROM singer ORDER BY age DESC LIMIT 1)             -- "key"
+    SELECT name FROM singer AS a
+      WHERE NOT EXISTS (SELECT 1 FROM singer AS b WHERE b.age > a.age)         -- "value"
     SELECT MAX(age) FROM singer                                                -- "aggregate"
     SELECT name FROM (SELECT name, ROW_NUMBER() OVER (ORDER BY age DESC) AS n FROM singer)
       WHERE n = 1                                                              -- "place"
@@ -112,7 +114,7 @@ def _of_conditions(core: Core) -> Iterator[Extreme]:
     for clause in ("where", "having"):
         condition = getattr(core, clause)
         for part in conjuncts(condition):
-            extreme = _of_rank(part, core) or _of_condition(part, core)
+            extreme = _of_rank(part, core) or _of_absence(part, core) or _of_condition(part, core)
             if extreme is not None:
                 rest = conditions.junction("AND", (p for p in conjuncts(condition) if p != part))
                 yield dataclasses.replace(extreme, rest=dataclasses.replace(core, **{clause: rest}))
@@ -130,6 +132,31 @@ def _of_rank(part: Condition, core: Core) -> Extreme | None:
         shown=str(part),
         form=PLACE if rank == "ROW_NUMBER" else VALUE,
         rest=core,
+    )
+
+
+def _of_absence(part: Condition, core: Core) -> Extreme | None:
+    """`NOT EXISTS (SELECT 1 FROM singer AS b WHERE b.age > a.age)`: nobody is older."""
+    inner = part.right.query if isinstance(part, Atom) and isinstance(part.right, Nested) else None
+    if not isinstance(inner, Core) or part.operator != "NOT EXISTS" or inner.group:
+        return None
+    beyond = inner.where
+    if not isinstance(beyond, Atom) or beyond.operator not in ("<", ">"):
+        return None
+    sides = beyond.left, beyond.right
+    if not all(isinstance(side, ColumnTerm) for side in sides) or len(inner.sources) != 1:
+        return None
+    outer, own = sorted(sides, key=lambda column: column.instance)
+    if outer.instance >= 0 or own.instance < 0 or bare(outer) != bare(own):
+        return None
+    is_above = (beyond.operator == ">") == (own == beyond.left)
+    return Extreme(
+        function="MAX" if is_above else "MIN",
+        term=bare(own),
+        shown=str(part),
+        form=VALUE,
+        rest=core,
+        inner=Core(sources=inner.sources),
     )
 
 
@@ -177,8 +204,8 @@ def _all_of(core: Core) -> Iterator[Extreme]:
     if sorting := _of_sorting(core):
         yield sorting
     for part in (*conjuncts(core.where), *conjuncts(core.having)):
-        if rank := _of_rank(part, core):
-            yield rank
+        if extreme := _of_rank(part, core) or _of_absence(part, core):
+            yield extreme
     for item in filter(is_min_or_max, core.items):
         yield Extreme(
             function=item.name, term=item.args[0], shown=str(item), form=AGGREGATE, rest=core

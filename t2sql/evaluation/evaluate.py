@@ -252,7 +252,9 @@ def _execution_on(database: Path, pair: QueryPair, runner: _Runner) -> _Executio
             if not agree:
                 reason = _change_that_decides(
                     pair, database, gold, predicted, runner
-                ) or runner.explain(pair, gold, predicted, ordered=ordered, ties=ties)
+                ) or _with_distinct_told(
+                    pair, runner.explain(pair, gold, predicted, ordered=ordered, ties=ties)
+                )
         except StepFailedError as failure:
             message = f"the results could not be compared: {failure.message}"
             reason = Reason("not_compared", message)
@@ -344,6 +346,14 @@ def _change_that_decides(
                 then = runner.explain(pair, gold, predicted, ordered=ordered, ties=None).message
             return Reason(rule, f"{change}, as in the official evaluator; then: {then}")
     return None
+
+
+def _with_distinct_told(pair: QueryPair, reason: Reason) -> Reason:
+    """The reason; where DISTINCT is dropped, the results compared are not those that are shown."""
+    filled = preprocess.fill_values(pair.predicted)
+    if all(preprocess.comparable(sql) == preprocess.runnable(sql) for sql in (pair.gold, filled)):
+        return reason
+    return dataclasses.replace(reason, message=f"{reason.message} (DISTINCT is dropped from both)")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

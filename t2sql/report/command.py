@@ -269,10 +269,16 @@ def _exit_code(options: Options, systems: list[Predictions], summary: dict) -> i
     if options.allow_incomplete or not (incomplete or unusable):
         return 0
     if incomplete:
+        of_runs = any(system.problems and system.manifest is not None for system in systems)
+        how = (
+            "The same command of t2sql.main again computes it, with --config.redo=True where the "
+            "run was done"
+            if of_runs
+            else "Give a file that answers all questions"
+        )
         print(
-            "error: the report above counts what is missing or broken as wrong. The same command "
-            "of t2sql.main again computes it, with --config.redo=True where the run was done; or "
-            "give --allow_incomplete to accept it",
+            f"error: the report above counts what is missing or broken as wrong. {how}; or give "
+            "--allow_incomplete to accept it",
             file=sys.stderr,
         )
     if unusable:

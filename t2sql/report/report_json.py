@@ -52,7 +52,7 @@ class Summary:
             counts["files"] = verdict.database_count
             failed = len(verdict.gold_failed_on)
             counts["failed_files"] = max(counts["failed_files"], failed)
-            counts["failed"] += 2 * failed > verdict.database_count
+            counts["failed"] += failed > 0 and 2 * failed >= verdict.database_count
         if case.gold_error is not None:
             failure = {"example_id": example.example_id, "message": case.gold_error}
             self._gold_failures.append(failure)
@@ -114,7 +114,7 @@ class Summary:
     def _unusable_gold(self) -> dict[str, dict[str, int]]:
         """Databases that do not fit their gold queries, and what fails there.
 
-        Where a database has several files, one query that fails on most of them tells; where it
+        Where a database has several files, one query that fails on half of them tells; where it
         has one, most of its queries have to fail: a single one may be wrong itself.
         """
         return {

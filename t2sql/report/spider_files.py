@@ -1,6 +1,7 @@
 """Text files in Spider's official formats: one query a line, or `SQL<TAB>db_id` a line."""
 
 import copy
+import itertools
 import json
 import os
 import re
@@ -18,6 +19,12 @@ NO_SQL = "SELECT"
 # How a CSV file may call its column of SQL, perhaps after a word, as in pred_sql.
 _SQL_COLUMNS = {"sql", "query", "prediction", "predicted"}
 _TABLES = ((",", "CSV"), (";", "CSV"), ("\t", "TSV"))
+# A line of SQL in quotes, or behind another column, which no query begins with.
+_QUOTED = re.compile(r'"\s*(?:select|with)\b.*"\s*', re.IGNORECASE)
+_BEHIND = re.compile(
+    r"""\s*(?:"[^"]*"|[^\s"',;]*)\s*([,;\t])\s*"?\s*(?:select|with)\b""", re.IGNORECASE
+)
+_LINES_PEEKED = 1000
 _BIRD_SEPARATOR = "\t----- bird -----\t"
 
 
@@ -90,11 +97,23 @@ class LineFile:
             name = "UTF-16 without a byte-order mark"
         else:
             name = next((name for mark, name in _TABLES if _is_head(first, mark)), None)
+            name = name or self._table_without_head()
         if name is not None:
             raise errors.InputError(
                 f"{self.path}: this is {name}; a file has one query a line, in the order of the "
                 "examples (a gold file: SQL, a tab and a db_id)"
             )
+
+    def _table_without_head(self) -> str | None:
+        """What the lines are, if most hold SQL in a cell of a table."""
+        lines = [line for line in itertools.islice(self, _LINES_PEEKED) if line.strip()]
+        if 2 * sum(bool(_QUOTED.fullmatch(line)) for line in lines) > len(lines):
+            return "CSV, each query in quotes"
+        marks = [match[1] for line in lines if (match := _BEHIND.match(line))]
+        if 2 * len(marks) <= len(lines):
+            return None
+        mark = max(marks, key=marks.count)
+        return f"{dict(_TABLES)[mark]}, each query behind another column"
 
     def _refuse_stream(self, descriptor: int) -> None:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

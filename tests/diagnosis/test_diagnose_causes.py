@@ -483,3 +483,116 @@ def test_a_column_that_is_joined_to_itself_joins_nothing():
     )
     unread = "SELECT name FROM singer WHERE singer_id IN (SELECT singer_id FROM stadium)"
     assert "invented_column" not in errors(gold, unread)
+
+
+LOOKED_UP = f"SELECT T2.year {JOINED} WHERE T1.name = 'Ann'"
+
+
+def test_a_row_looked_up_by_equals_is_one_that_is_joined():
+    by_equals = "SELECT year FROM concert WHERE singer_id = (SELECT singer_id FROM singer WHERE {})"
+    assert diagnose(LOOKED_UP, by_equals.format("name = 'ann'"), SCHEMA) == [
+        Finding(
+            "wrong_value",
+            "compares singer.Name with 'ann'; gold with 'Ann' (they differ in upper and lower"
+            " case)",
+        )
+    ]
+    # Where nothing else differs, this does.
+    alone = message(LOOKED_UP, by_equals.format("name = 'Ann'"), "wrong_nesting")
+    assert alone.endswith("for the first row of the subquery alone, where gold joins all")
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted"),
+    [
+        ("SELECT count(*) FROM singer WHERE age > 3",
+         "SELECT count(*) FROM (SELECT singer_id FROM singer WHERE age > 3 EXCEPT"
+         " SELECT singer_id FROM concert)"),
+        ("SELECT count(*) FROM (SELECT singer_id FROM singer WHERE age > 3 INTERSECT"
+         " SELECT singer_id FROM concert)",
+         "SELECT count(*) FROM singer WHERE age > 3"),
+    ],
+)  # fmt: skip
+def test_a_count_over_combined_queries_is_compared_by_the_rows_it_counts(gold, predicted):
+    assert errors(gold, predicted) == ["wrong_nesting", "wrong_set_operation"]
+
+
+OLD_OR_BUSY = (
+    "SELECT name FROM singer WHERE age > 60 UNION SELECT T1.name"
+    f" {JOINED} GROUP BY T1.singer_id HAVING count(*) > 2"
+)
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted", "expected"),
+    [
+        (OLD_OR_BUSY,
+         f"SELECT name FROM singer WHERE age > 60 OR singer_id IN ({MANY})",
+         ["wrong_set_operation"]),  # UNION drops duplicates
+        (OLD_OR_BUSY,
+         f"SELECT name FROM singer WHERE age > 60 OR singer_id IN ({MANY.replace('> 2', '> 3')})",
+         ["wrong_value"]),
+        (f"SELECT DISTINCT T1.name {JOINED} WHERE T1.age > 60 OR T2.year = 2014",
+         f"SELECT name FROM singer WHERE age > 60 UNION SELECT T1.name {JOINED}"
+         " WHERE T2.year = 2015",
+         ["wrong_set_operation", "wrong_value"]),
+        (f"SELECT name FROM singer WHERE age > 60 UNION SELECT T1.name {JOINED}"
+         " WHERE T2.year = 2014",
+         f"SELECT T1.name {JOINED} WHERE T1.age > 60 AND T2.year = 2014",
+         ["wrong_set_operation"]),
+        (f"SELECT country FROM singer EXCEPT SELECT T1.country {JOINED} WHERE T2.year = 2014",
+         "SELECT DISTINCT country FROM singer WHERE singer_id NOT IN"
+         " (SELECT singer_id FROM concert WHERE year = 2014)",
+         ["wrong_nesting"]),  # by another column, which is not unique
+    ],
+)  # fmt: skip
+def test_what_either_side_of_a_combination_asks(gold, predicted, expected):
+    assert errors(gold, predicted) == expected
+
+
+def test_a_text_without_its_quotes_is_invented_and_no_other_filter():
+    for operator in ("=", "!="):
+        gold = f"SELECT name FROM singer WHERE country {operator} 'France'"
+        assert errors(gold, gold.replace("'", "")) == ["invalid_sql", "invented_column"]
+
+
+def test_a_membership_in_having_tests_one_row_of_each_group():
+    gold = f"SELECT T2.year {JOINED} WHERE T1.country = 'France' GROUP BY T2.year"
+    late = (
+        "SELECT year FROM concert GROUP BY year HAVING singer_id IN"
+        " (SELECT singer_id FROM singer WHERE country {} 'France')"
+    )
+    in_having = "in HAVING, on one row of each group; gold on all rows"
+    assert message(gold, late.format("="), "missing_filter").endswith(in_having)
+    assert message(gold, late.format("LIKE"), "missing_filter").endswith(in_having)
+
+
+def test_nobody_above_is_an_extreme():
+    gold = "SELECT name FROM singer WHERE age = (SELECT max(age) FROM singer)"
+    nobody = "SELECT name FROM singer AS a WHERE NOT EXISTS (SELECT 1 FROM singer AS b WHERE {})"
+    assert errors(gold, nobody.format("b.age > a.age")) == []
+    assert errors(gold, nobody.format("a.age < b.age")) == []
+    assert errors(gold, nobody.format("b.age < a.age")) == ["misread_superlative"]
+
+
+def test_a_subquery_joined_to_the_table_it_reads_ties_no_column_to_itself():
+    predicted = (
+        "WITH m AS (SELECT country, max(age) AS top FROM singer GROUP BY country) SELECT s.name"
+        " FROM singer AS s JOIN m ON s.country = m.country AND s.age = m.top"
+    )
+    messages = [f.message for f in diagnose("SELECT name FROM singer", predicted, SCHEMA)]
+    assert not [text for text in messages if "singer.Country = singer.Country" in text]
+
+
+@pytest.mark.parametrize(
+    "condition", ["age = 3 && country = 'France'", "name = 'it\\'s'", "age >= ALL (SELECT 3)"]
+)
+def test_other_dialects_operators_are_invalid_and_no_text_behind_a_query(condition):
+    findings = diagnose("SELECT name FROM singer", f"SELECT name FROM singer WHERE {condition}",
+                        SCHEMA)  # fmt: skip
+    assert findings[0].error == "invalid_sql"
+    assert "is followed by" not in findings[0].message
+
+
+def test_a_nul_behind_a_query_is_no_name():
+    assert errors("SELECT name FROM singer", "SELECT name FROM singer\0") == ["invalid_sql"]

@@ -67,6 +67,12 @@ JOIN = "FROM venue AS T1 JOIN paper AS T2 ON T1.id = T2.venue_id"
             "gold, 2 in the prediction",
         ),
         (
+            "SELECT count(DISTINCT papers) FROM venue",
+            "SELECT count(*) FROM (SELECT DISTINCT papers FROM venue)",
+            "values",
+            "gold returns 3, the prediction does not (DISTINCT is dropped from both)",
+        ),
+        (
             "SELECT name FROM venue",
             f"SELECT T1.name {JOIN} UNION ALL SELECT name FROM venue WHERE id > 2",
             "repeated_rows",

@@ -98,6 +98,10 @@ def test_a_query_on_one_line_gives_the_same_rows():
         ('"db_id","query"\n"school","SELECT 1"\n', "CSV"),
         ("id;sql\n1;SELECT 1\n", "CSV"),
         ("question\tsql\nHow many?\tSELECT 1\n", "TSV"),
+        ('0,SELECT 1\n1,"SELECT ""a"", 2"\n2,nothing\n', "CSV, each query behind another column"),
+        ("0;SELECT 1\n1;SELECT 2\n", "CSV, each query behind another column"),
+        ("school\tSELECT 1\nschool\tSELECT 2\n", "TSV, each query behind another column"),
+        ('"SELECT 1"\n"WITH a AS (SELECT 1) SELECT 2"\n', "CSV, each query in quotes"),
         ("SELECT 1\n".encode("utf-16-le").decode(), "UTF-16"),
     ],
 )
@@ -107,7 +111,16 @@ def test_another_format_is_named(tmp_path, text, name):
 
 
 @pytest.mark.parametrize(
-    "text", ["[SELECT 1]\nSELECT 2", "SELECT id, query\n2", "{ 1\n2", "SELECT\tstudent_query\n2"]
+    "text",
+    [
+        "[SELECT 1]\nSELECT 2",
+        "SELECT id, query\n2",
+        "{ 1\n2",
+        "SELECT\tstudent_query\n2",
+        'SELECT 1\n"SELECT 2"',
+        "SELECT 1\n\tschool",
+        "SELECT a\n0,SELECT 1",
+    ],
 )
 def test_a_query_that_only_begins_like_another_format_is_a_query(tmp_path, text):
     assert list(LineFile(write(tmp_path, text.encode()))) == text.split("\n")

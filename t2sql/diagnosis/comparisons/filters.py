@@ -37,9 +37,27 @@ class Matching:
 
 def compare_filters(pair: AlignedPair, nested: CompareNested) -> Iterator[Finding]:
     """The classes of conditions on rows."""
-    sides = pair.gold.where, pair.predicted.where
+    sides = pair.gold.where, _with_quotes(pair.gold.where, pair.predicted.where)
     yield from _compare(pair, *sides, nested, missing="missing_filter", what="the condition")
     yield from _compare_late(pair)
+
+
+def _with_quotes(gold: Condition, predicted: Condition) -> Condition:
+    """The predicted condition with a text of gold's that lacks its quotes as this text.
+
+    SQLite takes it for a column, and another finding says so.
+    """
+    texts = {
+        fold(side.value): side
+        for atom in conditions.atoms(gold)
+        for side in (atom.left, atom.right)
+        if isinstance(side, Literal) and side.is_text
+    }
+
+    def meant(column: ColumnTerm) -> Term:
+        return column if column.table else texts.get(fold(column.name), column)
+
+    return conditions.replace_columns(predicted, meant)
 
 
 def _compare_late(pair: AlignedPair) -> Iterator[Finding]:
@@ -52,10 +70,15 @@ def _compare_late(pair: AlignedPair) -> Iterator[Finding]:
     if pair.strict:
         # Spider lists one column of a composite key: trusted only as long as other things differ.
         shared = set(map(pair.key, pair.predicted.group))
-    gold = {_meaning(pair, atom) for atom in conditions.atoms(pair.gold.where)} - gold_late.keys()
-    for meaning in gold & late.keys():
-        if not set(map(pair.key, conditions.columns_of(late[meaning]))) <= shared:
-            message = f"tests {late[meaning]} in HAVING, on one row of each group; gold on all rows"
+    tested = {
+        pair.key(atom.left)
+        for atom in conditions.atoms(pair.gold.where)
+        if _meaning(pair, atom) not in gold_late
+    }
+    for atom in late.values():
+        of_groups = set(map(pair.key, conditions.columns_of(atom))) <= shared
+        if pair.key(atom.left) in tested and not of_groups:
+            message = f"tests {atom} in HAVING, on one row of each group; gold on all rows"
             yield Finding("missing_filter", message)
     if pair.strict:
         own = {_meaning(pair, atom) for atom in conditions.atoms(pair.predicted.where)}
