@@ -63,35 +63,43 @@ def _combined(operation: SetOperation, left: Core, right: Core, other: Core) -> 
     if operation.operator == "INTERSECT" and (core := _by_counting(left, right, other)):
         yield Single(dataclasses.replace(core, sorting=operation.sorting), True)
     if operation.operator.startswith("UNION"):
-        yield from _over_one_table_more(operation, left, right)
+        yield from _over_other_tables(operation, left, right)
     if _differ_in_where(left, right):
         part = conditions.negate(right.where) if operation.operator == "EXCEPT" else right.where
         if operation.operator in _MEMBERSHIP:
             yield Single(_filtered(operation, left, part), False)
         else:
-            core = dataclasses.replace(
-                left, where=_either(left.where, right.where), sorting=operation.sorting
-            )
+            core = _with_either(operation, left, right)
             # Of two counts the sum is another question.
             yield Single(core, not any(map(terms.aggregates_of, left.items)))
 
 
-def _over_one_table_more(operation: SetOperation, left: Core, right: Core) -> Iterator[Single]:
-    """`... FROM a WHERE x UNION ... FROM a JOIN b WHERE y`, on a alone and on both."""
-    fewer, more = sorted((left, right), key=lambda core: len(core.sources))
-    alone = anti_joins.as_membership(more, fewer)
-    if alone is not None and _differ_in_where(fewer, alone):
-        core = dataclasses.replace(
-            fewer, where=_either(fewer.where, alone.where), sorting=operation.sorting
+def _over_other_tables(operation: SetOperation, left: Core, right: Core) -> Iterator[Single]:
+    """`... FROM a WHERE x UNION ... FROM a JOIN b WHERE y`, on a alone and on all tables."""
+    if left.sources == right.sources:
+        return
+    returned = {column.table for item in left.items for column in terms.columns_of(item)}
+    alone = Core(sources=tuple(map(TableSource, returned)))
+    sides = [
+        side if side.sources == alone.sources else anti_joins.as_membership(side, alone)
+        for side in (left, right)
+    ]
+    if all(sides) and _differ_in_where(*sides):
+        core = _with_either(operation, *sides)
+        yield Single(core, not any(map(terms.aggregates_of, core.items)))
+    if not (left.group or right.group) and ALWAYS not in (left.where, right.where):
+        more = tuple(source for source in right.sources if source not in left.sources)
+        core = _with_either(operation, left, right)
+        # A row of one table without a match in another is gone.
+        yield Single(
+            dataclasses.replace(core, sources=core.sources + more, ties=left.ties | right.ties),
+            False,
         )
-        yield Single(core, not any(map(terms.aggregates_of, fewer.items)))
-    joined = dataclasses.replace(fewer, sources=more.sources, ties=more.ties)
-    if alone is not None and _differ_in_where(joined, more):
-        # A row of a without a match in b is gone.
-        core = dataclasses.replace(
-            more, where=_either(fewer.where, more.where), sorting=operation.sorting
-        )
-        yield Single(core, False)
+
+
+def _with_either(operation: SetOperation, left: Core, right: Core) -> Core:
+    where = _either(left.where, right.where)
+    return dataclasses.replace(left, where=where, sorting=operation.sorting)
 
 
 def _asks_membership(core: Core) -> bool:

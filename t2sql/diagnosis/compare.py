@@ -190,8 +190,6 @@ class Comparer:
         """What is left to say where one SELECT asks what two combined ones ask."""
         if strictly and (other.distinct or operation.operator == "EXCEPT"):
             return strictly
-        if other.distinct:
-            return [combined]
         by = f"by {operation.operator}"
         effect = "keeps a row of both twice" if by == "by UNION ALL" else "drops duplicates"
         message = combined.message.replace(by, f"{by}, which {effect}")

@@ -25,6 +25,8 @@ from t2sql.sql.clean import why_no_query
 
 # Below this many values a comparison cannot take long.
 _QUICK_VALUES = 200
+# Rules that speak of rows, which may not be those that are shown.
+_OF_ROWS = ("row_count", "repeated_rows", "values")
 
 
 def evaluate(pair: QueryPair, executor: Executor) -> Verdict:
@@ -351,7 +353,10 @@ def _change_that_decides(
 def _with_distinct_told(pair: QueryPair, reason: Reason) -> Reason:
     """The reason; where DISTINCT is dropped, the results compared are not those that are shown."""
     filled = preprocess.fill_values(pair.predicted)
-    if all(preprocess.comparable(sql) == preprocess.runnable(sql) for sql in (pair.gold, filled)):
+    says_distinct = any(
+        preprocess.comparable(sql) != preprocess.runnable(sql) for sql in (pair.gold, filled)
+    )
+    if not says_distinct or reason.rule not in _OF_ROWS:
         return reason
     return dataclasses.replace(reason, message=f"{reason.message} (DISTINCT is dropped from both)")
 
