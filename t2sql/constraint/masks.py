@@ -14,7 +14,7 @@ class Mask:
     """A set of tokens as the words of a bit mask that are not zero.
 
     Attributes:
-      places: which words.
+      places: which words, ascending.
       words: their bits, the lowest for the first of 32 tokens.
     """
 
@@ -37,6 +37,12 @@ class Mask:
         words = np.zeros(len(places), "<u4")
         np.bitwise_or.at(words, word, np.uint32(1) << (ids % _BITS).astype(np.uint32))
         return cls(places.astype(np.int32), words)
+
+    def __contains__(self, token: int) -> bool:
+        place = np.searchsorted(self.places, token // _BITS)
+        if place == len(self.places) or self.places[place] != token // _BITS:
+            return False
+        return bool(self.words[place] >> np.uint32(token % _BITS) & 1)
 
     def unpacked(self, size: int) -> Bool[np.ndarray, "V"]:
         """Whether each of `size` tokens is in the mask."""

@@ -1,7 +1,7 @@
 """Beam search over the answers to one prompt, on the host: which hypothesis is looked at next.
 
 What is searched is as ever. Of all continuations of the hypotheses of a length the K likeliest are
-kept, and those of them that end are answers. The search ends when no hypothesis can become better
+kept, and those of them that end are answers. The search ends when no hypothesis can become likelier
 than the K-th answer.
 
 It need not compute all of them. A hypothesis never becomes likelier than it is, so one that is less
@@ -21,6 +21,7 @@ side, and each step names the entries that are of the one at hand:
 import dataclasses
 import heapq
 from collections.abc import Container, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt32
@@ -48,7 +49,7 @@ class Hypothesis:
       tokens: that may follow, the likeliest first, as far as they are known.
       logprobs: of these.
       own: how many of these are the model's own; the others were asked for under a mask.
-      mask: of what the guide allows, a bit for each token; None until it is asked for.
+      mask: what the guide allows; None until it is asked for.
       log_allowed: of all tokens of the mask together, where all of `tokens` are from it; else None.
       is_complete: whether no other token may follow.
       endings: texts of the answers that end with one more token.
@@ -66,7 +67,7 @@ class Hypothesis:
     tokens: list[int] = dataclasses.field(default_factory=list)
     logprobs: list[float] = dataclasses.field(default_factory=list)
     own: int = 0
-    mask: UInt32[np.ndarray, "W"] | None = None
+    mask: Any = None
     log_allowed: float | None = None
     is_complete: bool = False
     endings: set[str] = dataclasses.field(default_factory=set)
@@ -87,12 +88,11 @@ class Hypothesis:
         else:
             self.guide.allowed().write(words)
 
-    def is_in_mask(self, token: int, vocab_size: int) -> bool:
-        """Whether the guide allows a token of its own choice."""
+    def is_in_mask(self, token: int) -> bool:
+        """Whether a token is among those that the guide would choose from."""
         if self.mask is None:
-            self.mask = np.zeros(-(-vocab_size // BITS), np.uint32)
-            self.write_mask(self.mask)
-        return bool(self.mask[token // BITS] >> np.uint32(token % BITS) & 1)
+            self.mask = self.guide.allowed()
+        return token in self.mask
 
     def masked_logprob(self, logprob: float) -> float:
         """The log-probability of a token that follows, by what the guide allows."""
@@ -162,9 +162,9 @@ class BeamSearch:
         return self._next is None
 
     def answers(self) -> list[stops_lib.Generation]:
-        """The K best answers, the best first; fewer where no more are allowed."""
+        """The K likeliest answers, the best first; fewer where no more are allowed."""
         ranked = sorted(self._answers, key=lambda answer: -answer[0])
-        return [generation for _, generation in ranked[: self._config.beams]]
+        return [generation for _, generation in ranked]
 
     def feeding(self) -> list[Hypothesis]:
         """The hypothesis whose last token is to be fed now, behind those that it goes on from.
@@ -232,7 +232,8 @@ class BeamSearch:
 
     def _find_next(self) -> Hypothesis | None:
         """The likeliest hypothesis that has to be fed; None where the search is done."""
-        while self._queue and not self._is_settled():
+        # Answers come the likeliest first.
+        while self._queue and len(self._answers) < self._config.beams:
             _, depth, _, place, parent = heapq.heappop(self._queue)
             if self._kept[depth] == self._config.beams:
                 continue
@@ -251,16 +252,6 @@ class BeamSearch:
                 return child
         return None
 
-    def _is_settled(self) -> bool:
-        """Whether no hypothesis that waits can become better than the K-th answer."""
-        scored = sorted((score for score, _ in self._answers), reverse=True)
-        if len(scored) < self._config.beams:
-            return False
-        return self._score(-self._queue[0][0], self._limit) <= scored[self._config.beams - 1]
-
-    def _score(self, total: float, count: int) -> float:
-        return total / count**self._config.length_penalty
-
     def _child(self, parent: Hypothesis, place: int) -> Hypothesis | None:
         """The hypothesis with one more token; None where the guide refuses it."""
         token, logprob = parent.tokens[place], parent.logprobs[place]
@@ -269,7 +260,7 @@ class BeamSearch:
             # Of the model's own tokens the likeliest may be written otherwise than masks have it.
             if place == 0 and parent.own:
                 is_allowed = guide.accept([token]) == 1
-            elif is_allowed := parent.is_in_mask(token, len(self._last_tokens)):
+            elif is_allowed := parent.is_in_mask(token):
                 guide.advance(token)
             if not is_allowed:
                 self.refused += 1
@@ -306,7 +297,8 @@ class BeamSearch:
             logprobs=tuple(one.logprob for one in path[1:]),
             masked_logprobs=tuple(one.masked_logprob(after.logprob) for one, after in masked),
         )
-        self._answers.append((self._score(child.total, child.depth), generation))
+        score = child.total / child.depth**self._config.length_penalty
+        self._answers.append((score, generation))
         return True
 
     def _give_entry(self, hypothesis: Hypothesis) -> None:

@@ -50,7 +50,10 @@ class TokenGuide(Protocol):
 
 
 class ScoringGuide(TokenGuide, Protocol):
-    """A guide of answers that are scored: it can be asked for single tokens."""
+    """A guide of answers that are scored: it can be asked for single tokens.
+
+    For beams, so can what `allowed` returns (`token in guide.allowed()`).
+    """
 
     def allows(self, token: int) -> bool:
         """Whether the model's own token may be kept."""

@@ -83,3 +83,12 @@ def test_answers_are_the_same_where_little_is_kept(vocabulary, monkeypatch):
     monkeypatch.setattr(constraint_lib, "_MAX_NEXT", 1)
     made = constraint.SchemaConstraint(vocabulary, schema, along_keys=True)
     assert answers == [samples.random_answer(made, limit=80, seed=seed) for seed in range(3)]
+
+
+def test_a_mask_holds_the_tokens_that_it_is_made_of():
+    tokens = {3, 31, 32, 700, 703}
+    allowed = np.zeros(720, bool)
+    allowed[list(tokens)] = True
+    for mask in (constraint.Mask.of(allowed), constraint.Mask.of_few(tokens)):
+        assert {token for token in range(800) if token in mask} == tokens
+        assert set(np.flatnonzero(mask.unpacked(720))) == tokens

@@ -68,7 +68,7 @@ def test_beams_are_candidates_the_best_first(tmp_path):
     assert fingerprint["output_version"] == manifest.CANDIDATES_VERSION
     assert fingerprint["sampling"]["beams"] == 2
     with pytest.raises(errors.RefusedError, match=r"sampling\.length_penalty: the run has 1\.0"):
-        jobs.run(tmp_path, **beams | {"sampling.length_penalty": 0.0})
+        jobs.run(tmp_path, **beams | {"sampling.length_penalty": 0.5})
 
 
 def test_no_more_beams_than_the_batch_has_slots(tmp_path):
