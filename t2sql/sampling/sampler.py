@@ -284,9 +284,8 @@ def check(
         ),
         "length_penalty": (0 <= config.length_penalty < math.inf, "at least 0, and finite"),
         "choose": (
-            not config.choose
-            or (config.choose == "vote" and max(config.samples, config.beams) > 1),
-            "empty, or 'vote' with sampling.samples or sampling.beams above 1",
+            not config.choose or (config.choose == "vote" and config.samples > 1),
+            "empty, or 'vote' with sampling.samples above 1",
         ),
     }
     config_lib.check_rules(rules, vars(config), "sampling.")

@@ -266,7 +266,7 @@ def _table(name: str, columns: tuple[str, ...]) -> Table:
         ),
         ({"beams": 2, "temperature": 0.5}, "sampling.temperature is 0.5; it has to be 0 with"),
         ({"length_penalty": -1.0}, "sampling.length_penalty is -1.0; it has to be at least 0"),
-        ({"choose": "vote", "beams": 1}, "sampling.samples or sampling.beams above 1"),
+        ({"choose": "vote", "beams": 2}, "empty, or 'vote' with sampling.samples above 1"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_rule(params, values, rule):
